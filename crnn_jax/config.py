@@ -1,0 +1,223 @@
+"""Every default of the project, each defined once; presets, overrides and durations.
+
+A config is an `ml_collections.ConfigDict`. `config.model` holds the keys of the chosen model and no
+others, so that a key that the model does not have is an error and never silently ignored; the keys
+are the fields of the model's Flax module.
+"""
+
+import ast
+import hashlib
+import json
+import math
+import re
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from crnn_jax.errors import UserError, closest
+
+# The convolutional trunk that CNN, LRCN, TSN and CRNN share.
+_TRUNK = dict(
+    width=64,  # channels of the first stage
+    stage_multipliers=(1, 2, 4),  # channels of each stage / width; each stage halves the map
+    num_conv_layers=6,  # 3x3 convolutions in all, spread evenly over the stages
+    norm=True,  # BatchNorm after each convolution
+)
+_RECURRENT = dict(
+    cell="gru",  # elman (Eq. 1) | gru | lstm
+    hidden_units=256,
+    num_recurrent_layers=1,
+    bidirectional=False,
+    implementation="hoisted",  # scan | hoisted (input projection of all steps in one matmul)
+)
+_HEAD = dict(dropout=0.0)  # probability, before the last fully connected layer
+
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "cnn": {**_TRUNK, **_HEAD},
+    "rnn": {**_RECURRENT, **_HEAD, "tokens": "rows", "patch_size": 4},  # tokens: rows | patches
+    "lrcn": {
+        **_TRUNK,
+        **_RECURRENT,
+        **_HEAD,
+        "cell": "lstm",
+        "num_frames": 4,  # T overlapping bands of the image
+        "frame_height": 0.5,  # of a band, as a fraction of the image's height
+    },
+    "tsn": {
+        **_TRUNK,
+        **_HEAD,
+        "num_segments": 3,  # K
+        "snippet_height": 0.5,  # of a snippet, as a fraction of the image's height
+        "consensus": "mean",  # mean | max | learned
+    },
+    "crnn": {**_TRUNK, **_RECURRENT, **_HEAD, "sequence": "rows"},  # rows | columns | raster
+}
+
+
+def default_config(model: str) -> ConfigDict:
+    """Returns the complete config of `model` with every default; training files change a few keys.
+
+    Raises:
+      UserError: no such model.
+    """
+    if model not in MODEL_DEFAULTS:
+        valid = ", ".join(MODEL_DEFAULTS)
+        raise UserError(
+            f"model '{model}' is unknown; one of: {valid}{closest(model, MODEL_DEFAULTS)}"
+        )
+    config = ConfigDict()
+    config.seed = 0  # initialisation, order, augmentation, dropout and held-out splits
+    config.task = "classification"
+    config.batch_size = 128  # global, over all devices and processes
+    config.duration = "10 epochs"  # "N epochs" | "N steps" | "N examples"
+    config.precision = "float32"  # of the compute: float32 | bfloat16; parameters stay float32
+
+    config.data = ConfigDict()
+    config.data.source = "digits"  # digits | tfds:NAME | folder:PATH
+    config.data.dir = ""  # of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder
+    config.data.cache_dir = (
+        ""  # decoded images; empty: $XDG_CACHE_HOME/crnn_jax, else ~/.cache/crnn_jax
+    )
+    config.data.pipeline = "resident"  # resident (in device memory) | streaming (Grain)
+    config.data.validation = 0.0  # fraction of the training split held out for choices
+    config.data.test_fraction = 0.2  # held out where the source has no test split of its own
+    config.data.image_size = 0  # pixels; 0: as stored (all images must then have one size)
+    config.data.crop_padding = 0  # pixels of reflected padding for random translation; 0: none
+    config.data.flip = False  # random horizontal mirror
+    config.data.skip_corrupt = False  # keep the place of an unreadable image, with weight 0
+    config.data.num_workers = 0  # decoding processes of the streaming pipeline
+
+    config.model = ConfigDict({"name": model, **MODEL_DEFAULTS[model]})
+
+    config.optim = ConfigDict()
+    config.optim.name = "adamw"  # adam | adamw | sgd
+    config.optim.learning_rate = 1e-3  # the peak
+    config.optim.schedule = "cosine"  # constant | cosine | linear, after the warm-up
+    config.optim.warmup = "0 steps"  # a duration, linear from 0
+    config.optim.weight_decay = 0.0  # decoupled for adamw, L2 for sgd; never on norms and biases
+    config.optim.momentum = 0.9  # sgd
+    config.optim.nesterov = True  # sgd
+    config.optim.b1 = 0.9  # adam, adamw
+    config.optim.b2 = 0.999  # adam, adamw
+    config.optim.clip_norm = 0.0  # largest global gradient norm; 0: no clipping
+    config.optim.label_smoothing = 0.0
+    config.optim.ema_decay = 0.0  # of parameters and batch statistics, per step; 0: no average
+
+    config.eval = ConfigDict()
+    config.eval.every = "1 epochs"  # on the validation part; "0 steps": only at the end
+    config.eval.batch_size = 500
+    config.eval.weights = "last"  # last | ema: which weights are evaluated and reported
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = "1 epochs"
+    config.checkpoint.keep_latest = 2
+    config.checkpoint.keep_best = True  # also keep the best on the validation part
+
+    config.log = ConfigDict()
+    config.log.every = "50 steps"  # metrics.jsonl and TensorBoard
+    config.log.seconds = 5.0  # between progress lines where stdout is no terminal
+    config.log.tensorboard = True
+
+    config.mesh = ConfigDict()
+    config.mesh.data = -1  # devices on the data axis; -1: all
+
+    config.compile_cache = True  # keep compiled programs on disk, under data.cache_dir
+    return config
+
+
+# Keys that only place or report a run: they may change when a run is resumed.
+PLACEMENT_KEYS = (
+    "mesh.",
+    "log.",
+    "data.dir",
+    "data.cache_dir",
+    "data.num_workers",
+    "compile_cache",
+)
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Returns {"optim.learning_rate": 0.001, ...}: dotted key to value, tuples as lists."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat |= {f"{key}.{name}": leaf for name, leaf in flatten(value).items()}
+        else:
+            flat[key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def config_hash(config: ConfigDict) -> str:
+    """Returns 12 hex digits that name what the run computes (placement keys left out)."""
+    kept = {k: v for k, v in flatten(config).items() if not k.startswith(PLACEMENT_KEYS)}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def parse_argument(argument: str) -> tuple[str, bool, dict[str, str]]:
+    """Returns (model, small, overrides) of the argument "MODEL[_small][,key=value...]"."""
+    name, *pairs = argument.split(",")
+    for pair in pairs:
+        if "=" not in pair:
+            raise UserError(f"expected key=value after the model in '{argument}', found '{pair}'")
+    return (
+        name.removesuffix("_small"),
+        name.endswith("_small"),
+        dict(p.split("=", 1) for p in pairs),
+    )
+
+
+def override(config: ConfigDict, key: str, text: str) -> None:
+    """Sets the dotted `key` to the value written as `text`, of the type that the default has.
+
+    Raises:
+      UserError: unknown key (with the closest valid one), or text of another type.
+    """
+    flat = flatten(config)
+    if key not in flat:
+        raise UserError(f"config key '{key}' is unknown{closest(key, flat)}")
+    *parents, leaf = key.split(".")
+    node = config
+    for parent in parents:
+        node = node[parent]
+    node[leaf] = _parse_value(key, text, node[leaf])
+
+
+def _parse_value(key: str, text: str, default: Any) -> Any:
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval(text.strip().capitalize() if isinstance(default, bool) else text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if isinstance(default, tuple) and isinstance(value, (list, tuple)):
+        value = tuple(value)
+    if type(value) is not type(default):
+        expected = type(default).__name__
+        raise UserError(
+            f"config key '{key}' expects {expected} (such as {default}), found '{text}'"
+        )
+    return value
+
+
+def steps(duration: str, num_examples: int, batch_size: int, key: str = "duration") -> int:
+    """Returns how many steps the duration "N epochs|steps|examples" takes, rounded up.
+
+    Raises:
+      UserError: not exactly one number and one of the three units.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*(epoch|step|example)s?\s*", duration)
+    try:
+        count = float(match[1]) if match else math.nan
+    except ValueError:
+        count = math.nan
+    if not match or math.isnan(count):
+        raise UserError(
+            f"config key '{key}' expects one number of epochs, steps or examples "
+            f"(such as '10 epochs'), found '{duration}'"
+        )
+    # The epsilon keeps 0.1 epochs of 1,000 examples from becoming one step more by rounding.
+    if match[2] == "step":
+        return math.ceil(count)
+    return math.ceil(count * (num_examples if match[2] == "epoch" else 1) / batch_size - 1e-9)

@@ -1,0 +1,117 @@
+"""Checks a config before any data or device work; each mistake is one line that names its key."""
+
+import math
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from crnn_jax.config import default_config, flatten, steps
+from crnn_jax.errors import UserError, closest
+
+_CHOICES = {
+    "task": ("classification",),
+    "precision": ("float32", "bfloat16"),
+    "data.pipeline": ("resident", "streaming"),
+    "model.cell": ("elman", "gru", "lstm"),
+    "model.implementation": ("scan", "hoisted"),
+    "model.tokens": ("rows", "patches"),
+    "model.sequence": ("rows", "columns", "raster"),
+    "model.consensus": ("mean", "max", "learned"),
+    "optim.name": ("adam", "adamw", "sgd"),
+    "optim.schedule": ("constant", "cosine", "linear"),
+    "eval.weights": ("last", "ema"),
+}
+_POSITIVE = (
+    "batch_size eval.batch_size optim.learning_rate checkpoint.keep_latest model.width "
+    "model.num_conv_layers model.hidden_units model.num_recurrent_layers model.patch_size "
+    "model.num_frames model.frame_height model.num_segments model.snippet_height log.seconds"
+).split()
+_FRACTION = (  # 0 <= value < 1
+    "data.validation data.test_fraction model.dropout optim.label_smoothing optim.ema_decay "
+    "optim.momentum optim.b1 optim.b2"
+).split()
+_NOT_NEGATIVE = (
+    "seed data.image_size data.crop_padding data.num_workers optim.weight_decay optim.clip_norm"
+).split()
+_DURATIONS = ("duration", "optim.warmup", "eval.every", "checkpoint.every", "log.every")
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks every value that can be checked without data or devices.
+
+    Raises:
+      UserError: names the key, what it expects and what was found.
+    """
+    flat = flatten(config)
+    model = flat["model.name"]
+    reference = default_config(model)  # raises for an unknown model
+    defaults = flatten(reference)
+    _check_keys_and_types(flat, defaults, model)
+    for key, choices in _CHOICES.items():
+        if key in flat and flat[key] not in choices:
+            found = f"'{flat[key]}'{closest(flat[key], choices)}"
+            raise UserError(
+                f"config key '{key}' expects one of {', '.join(choices)}; found {found}"
+            )
+    for keys, low, expected in (
+        (_POSITIVE, 1e-300, "a number above 0"),
+        (_NOT_NEGATIVE, 0, "0 or more"),
+        (_FRACTION, 0, "0 or more and below 1"),
+    ):
+        for key in keys:
+            value = flat.get(key, low)  # a key that this model does not have is not checked
+            if not math.isfinite(value) or value < low or (keys is _FRACTION and value >= 1):
+                raise UserError(f"config key '{key}' expects {expected}, found {value}")
+    if flat["seed"] >= 2**32:
+        raise UserError(f"config key 'seed' expects less than 2**32, found {flat['seed']}")
+    for key in _DURATIONS:
+        steps(flat[key], 1, 1, key)
+    if steps(flat["duration"], 10**9, 1) == 0:
+        raise UserError(f"config key 'duration' expects more than 0, found '{flat['duration']}'")
+    _check_model(flat)
+    if flat["optim.name"] == "adam" and flat["optim.weight_decay"] > 0:
+        raise UserError(
+            "config key 'optim.name' is 'adam', which has no weight decay: choose 'adamw', or set "
+            f"'optim.weight_decay' to 0, found {flat['optim.weight_decay']}"
+        )
+    if flat["eval.weights"] == "ema" and flat["optim.ema_decay"] == 0:
+        raise UserError(
+            "config key 'eval.weights' is 'ema': set 'optim.ema_decay' above 0, found 0.0"
+        )
+
+
+def _check_keys_and_types(flat: dict[str, Any], defaults: dict[str, Any], model: str) -> None:
+    for key in flat.keys() - defaults.keys():
+        raise UserError(
+            f"config key '{key}' is unknown for model '{model}'{closest(key, defaults)}"
+        )
+    for key in defaults.keys() - flat.keys():
+        raise UserError(
+            f"config key '{key}' of model '{model}' is missing; choose the model as FILE:{model}"
+        )
+    for key, default in defaults.items():
+        if type(flat[key]) is not type(default) and not (
+            isinstance(default, float) and type(flat[key]) is int
+        ):
+            expected = type(default).__name__
+            raise UserError(
+                f"config key '{key}' expects {expected} (such as {default}), found {flat[key]!r}"
+            )
+
+
+def _check_model(flat: dict[str, Any]) -> None:
+    multipliers = flat.get("model.stage_multipliers", [1])
+    if not multipliers or any(type(m) not in (int, float) or m <= 0 for m in multipliers):
+        raise UserError(
+            f"config key 'model.stage_multipliers' expects numbers above 0, found {multipliers}"
+        )
+    if flat.get("model.num_conv_layers", 99) < len(multipliers):
+        raise UserError(
+            f"config key 'model.num_conv_layers' expects at least one a stage ({len(multipliers)}, "
+            f"from 'model.stage_multipliers'), found {flat['model.num_conv_layers']}"
+        )
+    for key in ("model.frame_height", "model.snippet_height"):
+        if flat.get(key, 1.0) > 1:
+            raise UserError(
+                f"config key '{key}' expects a fraction of at most 1, found {flat[key]}"
+            )

@@ -1,0 +1,61 @@
+"""Eight virtual CPU devices, a private cache, and the folder of real data where there is one."""
+
+import os
+import pathlib
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import pytest
+
+os.chdir(pathlib.Path(__file__).parent.parent)  # configs/ are named from the repository's root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory):
+    """Keeps decoded images and compiled programs of the tests out of the user's cache."""
+    folder = tmp_path_factory.getbasetemp().parent / "crnn_jax_cache"
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tfds_dir() -> pathlib.Path:
+    """The folder that holds cifar10/3.0.2 in TFDS layout, from $TFDS_DATA_DIR."""
+    folder = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "/nonexistent"))
+    if not (folder / "cifar10" / "3.0.2").is_dir():
+        pytest.skip("real data: TFDS_DATA_DIR does not name a folder with cifar10/3.0.2")
+    return folder
+
+
+@pytest.fixture
+def tiny():
+    """Returns make(model, **overrides): a digits config so small that a run takes a second or two.
+
+    Override keys are dotted config keys with "__" for the dot.
+    """
+    from crnn_jax import config as cfg
+    from crnn_jax.main import resolve_config
+
+    def make(model="crnn", **overrides):
+        small = {"model.width": 4, "model.hidden_units": 8, "model.num_conv_layers": 2}
+        config = resolve_config(f"configs/digits.py:{model}", {})
+        for key, value in small.items():
+            if key.removeprefix("model.") in config.model:
+                cfg.override(config, key, str(value))
+        for key, value in {
+            "batch_size": 64,
+            "duration": "12 steps",
+            "optim.warmup": "2 steps",
+            "checkpoint.every": "4 steps",
+            "eval.every": "6 steps",
+            "log.every": "3 steps",
+            "log.tensorboard": False,
+            **{key.replace("__", "."): value for key, value in overrides.items()},
+        }.items():
+            cfg.override(config, key, str(value))
+        return config
+
+    return make

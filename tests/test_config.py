@@ -1,0 +1,92 @@
+"""Defaults, overrides, durations and the messages of config mistakes."""
+
+import pytest
+
+from crnn_jax import config as cfg
+from crnn_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [
+        ("10 epochs", 100),
+        ("0.1 epochs", 1),
+        ("1 epoch", 10),
+        ("7 steps", 7),
+        ("7steps", 7),
+        ("101 examples", 2),
+        ("1e3 examples", 10),
+        ("0 steps", 0),
+    ],
+)
+def test_steps_of_a_duration(duration, expected):
+    assert cfg.steps(duration, num_examples=1000, batch_size=100) == expected
+
+
+@pytest.mark.parametrize(
+    "duration", ["10", "epochs", "ten epochs", "10 epochs 5 steps", "-1 steps", "1.2.3 steps", ""]
+)
+def test_a_duration_is_exactly_one_number_and_unit(duration):
+    with pytest.raises(UserError, match=r"'optim\.warmup' expects one number of epochs"):
+        cfg.steps(duration, 1000, 100, "optim.warmup")
+
+
+def test_override_parses_by_the_type_of_the_default():
+    config = cfg.default_config("crnn")
+    for key, text in {
+        "optim.learning_rate": "1",
+        "data.flip": "true",
+        "model.stage_multipliers": "(1,4)",
+        "seed": "3",
+        "duration": "5 steps",
+    }.items():
+        cfg.override(config, key, text)
+    assert config.optim.learning_rate == 1.0
+    assert type(config.optim.learning_rate) is float
+    assert config.data.flip is True
+    assert config.model.stage_multipliers == (1, 4)
+    assert config.seed == 3
+    assert config.duration == "5 steps"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("optim.learning_rat", "1", "did you mean 'optim.learning_rate'"),
+        ("optim", "1", "unknown"),
+        ("model.num_frames", "1", "unknown"),  # a key of another model
+        ("batch_size", "big", "expects int"),
+        ("batch_size", "2.5", "expects int"),
+        ("seed", "None", "expects int"),
+        ("data.flip", "1", "expects bool"),
+        ("model.stage_multipliers", "5", "expects tuple"),
+    ],
+)
+def test_override_mistakes(key, text, message):
+    with pytest.raises(UserError, match=message):
+        cfg.override(cfg.default_config("crnn"), key, text)
+
+
+def test_unknown_model_names_the_closest():
+    with pytest.raises(UserError, match="did you mean 'crnn'"):
+        cfg.default_config("crn")
+
+
+def test_argument():
+    assert cfg.parse_argument("crnn_small,seed=1,data.flip=True") == (
+        "crnn",
+        True,
+        {"seed": "1", "data.flip": "True"},
+    )
+    with pytest.raises(UserError, match="key=value"):
+        cfg.parse_argument("crnn,seed")
+
+
+def test_hash_ignores_placement_only():
+    config = cfg.default_config("crnn")
+    before = cfg.config_hash(config)
+    config.data.dir = "/elsewhere"
+    config.log.seconds = 1.0
+    assert cfg.config_hash(config) == before
+    config.seed = 1
+    assert cfg.config_hash(config) != before

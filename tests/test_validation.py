@@ -1,0 +1,59 @@
+"""What a config may hold, and the messages of what it may not."""
+
+import pytest
+
+from crnn_jax import config as cfg
+from crnn_jax.errors import UserError
+from crnn_jax.validation import validate
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("model", cfg.MODEL_DEFAULTS)
+def test_defaults_are_valid(model):
+    validate(cfg.default_config(model))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("batch_size", 0, "above 0"),
+        ("batch_size", -4, "above 0"),
+        ("model.hidden_units", 0, "above 0"),
+        ("model.dropout", 1.0, "below 1"),
+        ("data.validation", -0.1, "0 or more"),
+        ("optim.learning_rate", float("nan"), "above 0"),
+        ("seed", -1, "0 or more"),
+        ("seed", 2**32, "less than"),
+        ("duration", "0 steps", "more than 0"),
+        ("optim.name", "adamm", "did you mean 'adam'"),
+        ("model.num_conv_layers", 2, "at least one a stage"),
+        ("model.stage_multipliers", (1, 0), "numbers above 0"),
+        ("eval.weights", "ema", "optim.ema_decay"),
+        ("model.cell", "grru", "did you mean 'gru'"),
+        ("optim.learning_rate", None, "expects float"),
+    ],
+)
+def test_validate_names_the_key(key, value, message):
+    config = cfg.default_config("crnn")
+    node = config
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        node = node[parent]
+    node[leaf] = value
+    with pytest.raises(UserError, match=message) as error:
+        validate(config)
+    assert key in str(error.value)
+
+
+def test_adam_has_no_weight_decay():
+    config = cfg.default_config("crnn")
+    config.optim.name, config.optim.weight_decay = "adam", 0.1
+    with pytest.raises(UserError, match="choose 'adamw'"):
+        validate(config)
+
+
+def test_keys_of_another_model_are_unknown():
+    config = cfg.default_config("crnn")
+    config.model.name = "cnn"
+    with pytest.raises(UserError, match=r"'model\.\w+' is unknown for model 'cnn'"):
+        validate(config)
