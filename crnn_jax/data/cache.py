@@ -1,0 +1,208 @@
+"""Decoded splits as arrays, kept on disk so that each is decoded once."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shutil
+import sys
+import time
+import uuid
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from crnn_jax.data import reading
+from crnn_jax.data.reading import Examples
+from crnn_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from crnn_jax.data.sources import Split
+
+_FORMAT = 1  # of the folder; another one is decoded again
+_ARRAYS = ("image_NHWC", "label_N", "weight_N")
+_STALE_SECONDS = 24 * 3600  # what a killed writer left is removed after this
+
+
+def cache_dir(data_config: ConfigDict) -> pathlib.Path:
+    """Returns the folder of the cache, made if needed.
+
+    It is `data_config.cache_dir`; where that is empty, $XDG_CACHE_HOME/crnn_jax, else
+    ~/.cache/crnn_jax.
+
+    Raises:
+      UserError: it cannot be made or written.
+    """
+    if data_config.cache_dir:
+        folder = pathlib.Path(str(data_config.cache_dir)).expanduser()
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        folder = pathlib.Path(base) / "crnn_jax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{uuid.uuid4().hex}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    return folder
+
+
+def decoded(
+    split: "Split", *, cache_dir: pathlib.Path, fingerprint: str, skip_corrupt: bool
+) -> Examples:
+    """Returns all examples of `split`, from CACHE_DIR/decoded/FINGERPRINT-SPLIT if they lie there.
+
+    A cache that is truncated or altered is found by its checksums and decoded again; so is one with
+    unreadable images without `skip_corrupt`, since they may have been repaired. Several processes
+    may do this at once: the first whole folder stays. A subset is taken from its parent's cache.
+
+    Raises:
+      CorruptImageError: an image is unreadable, without `skip_corrupt`.
+      UserError: the images differ in shape, or the folder cannot be written.
+    """
+    if split.parent is not None:
+        whole = decoded(
+            split.parent, cache_dir=cache_dir, fingerprint=fingerprint, skip_corrupt=skip_corrupt
+        )
+        index_N = split.index_N
+        return Examples(whole.image_NHWC[index_N], whole.label_N[index_N], whole.weight_N[index_N])
+    folder = cache_dir / "decoded" / entry_name(fingerprint, split)
+    examples = _load(folder, split.num_examples)
+    if examples is None or (examples.num_corrupt and not skip_corrupt):
+        examples = _decode(split, skip_corrupt)
+        try:
+            _save(folder, examples)
+        except OSError as error:
+            raise _unwritable(folder, error) from None
+    if examples.num_corrupt:
+        print(
+            f"skipped {examples.num_corrupt} unreadable of {split.num_examples} images "
+            f"in split '{split.name}' (data.skip_corrupt)",
+            file=sys.stderr,
+        )
+    return examples
+
+
+def entry_name(fingerprint: str, split: "Split") -> str:
+    """Returns the name of what is cached of a split, safe in a path."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{fingerprint}-{split.name}")
+
+
+def _unwritable(folder: pathlib.Path, error: OSError) -> UserError:
+    return UserError(
+        f"the cache folder '{folder}' expects to be writable, found: {error.strerror or error}; "
+        "set 'data.cache_dir' to another folder"
+    )
+
+
+def _decode(split: "Split", skip_corrupt: bool) -> Examples:
+    """Reads the whole split; a line of progress every few seconds where it takes long."""
+    shape = reading.image_shape(split, skip_corrupt)
+    examples = reading.blank(split.num_examples, shape)
+    chunks = [range(i, min(i + 256, len(split))) for i in range(0, len(split), 256)]
+    last_line = time.monotonic()
+    # Threads: decoders release the interpreter lock, and readers need not be picklable.
+    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        futures = [
+            pool.submit(reading.read_into, examples, split, chunk, skip_corrupt, chunk.start)
+            for chunk in chunks
+        ]
+        try:
+            for chunk, future in zip(chunks, futures, strict=True):
+                future.result()
+                if time.monotonic() - last_line > 2:
+                    last_line = time.monotonic()
+                    print(
+                        f"decoding split '{split.name}', once: {chunk.stop}/{len(split)} images",
+                        file=sys.stderr,
+                    )
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return examples
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).data.cast("B")) if array.size else 0
+
+
+def _load(folder: pathlib.Path, num_examples: int) -> Examples | None:
+    """Returns what lies in `folder`; None where it is missing, of another format or damaged."""
+    if not folder.is_dir():
+        return None
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
+        good = manifest["format"] == _FORMAT and manifest["num_examples"] == num_examples
+        good = good and all(
+            len(array) == num_examples and _checksum(array) == manifest["crc32"][name]
+            for name, array in arrays.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        good = False
+    if not good:
+        print(f"decoded images in '{folder}' are damaged or old: decoding again", file=sys.stderr)
+        return None
+    return Examples(**arrays)
+
+
+def _save(folder: pathlib.Path, examples: Examples) -> None:
+    """Writes to a folder of its own, then renames: a reader sees all or nothing."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder.parent)
+    temporary = folder.parent / f".tmp-{uuid.uuid4().hex}"
+    temporary.mkdir()
+    try:
+        arrays = {name: getattr(examples, name) for name in _ARRAYS}
+        for name, array in arrays.items():
+            with open(temporary / f"{name}.npy", "wb") as file:
+                np.save(file, array)
+                file.flush()
+                os.fsync(file.fileno())
+        manifest = {
+            "format": _FORMAT,
+            "num_examples": len(examples.label_N),
+            "num_corrupt": examples.num_corrupt,
+            "crc32": {name: _checksum(array) for name, array in arrays.items()},
+        }
+        with open(temporary / "manifest.json", "w") as file:
+            json.dump(manifest, file)
+            file.flush()
+            os.fsync(file.fileno())
+        _publish(temporary, folder, len(examples.label_N))
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # gone already where it was renamed
+
+
+def _publish(temporary: pathlib.Path, folder: pathlib.Path, num_examples: int) -> None:
+    """Renames `temporary` to `folder`, unless another writer's whole folder is there."""
+    try:
+        os.rename(temporary, folder)
+        return
+    except OSError:
+        if not folder.exists():
+            raise
+    found = _load(folder, num_examples)
+    if found is not None and found.num_corrupt <= _load_corrupt(temporary):
+        return
+    aside = folder.parent / f".tmp-{uuid.uuid4().hex}"
+    os.rename(folder, aside)
+    os.rename(temporary, folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _load_corrupt(folder: pathlib.Path) -> int:
+    return json.loads((folder / "manifest.json").read_text())["num_corrupt"]
+
+
+def _remove_stale(parent: pathlib.Path) -> None:
+    for path in parent.glob(".tmp-*"):
+        try:
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            pass  # another process removed it first

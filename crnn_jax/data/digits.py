@@ -1,0 +1,69 @@
+"""The handwritten digits that come inside scikit-learn: 1,797 images of 8x8, no download."""
+
+import dataclasses
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+
+from crnn_jax.data.decode import resize_and_crop
+from crnn_jax.data.sources import TEST_TAG, Source, Split, choose, fingerprint
+from crnn_jax.errors import UserError
+
+
+def load(location: str, data_config: Any, seed: int) -> Source:
+    """Returns the digits, gray (8, 8, 1), with a stratified random test split.
+
+    The set is UCI's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998), its
+    test part. Its values 0..16 become 0..255. As in scikit-learn's own stratified split, the test
+    split has ceil(test_fraction * 1797) examples (360 at 0.2) and each class its share of them.
+
+    Args:
+      location: empty; there is one set of digits.
+      data_config: reads test_fraction and image_size (0 keeps 8).
+      seed: chooses the test split.
+
+    Raises:
+      UserError: test_fraction leaves one of the splits empty.
+    """
+    from sklearn.datasets import load_digits  # takes a second to import
+
+    digits: Any = load_digits()
+    image_NHWC = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels_N = digits.target.astype(np.int32)
+    num_examples = len(labels_N)
+    num_test = math.ceil(data_config.test_fraction * num_examples - 1e-9)
+    if not 0 < num_test < num_examples:
+        raise UserError(
+            "config key 'data.test_fraction' expects a fraction that leaves both splits of the "
+            f"{num_examples} digits examples, found {data_config.test_fraction}"
+        )
+    is_test_N = choose(num_examples, num_test, seed, TEST_TAG, labels_N)
+    data_hash = hashlib.sha256(image_NHWC.tobytes() + labels_N.tobytes()).hexdigest()
+    if data_config.image_size:
+        image_NHWC = np.stack(
+            [resize_and_crop(image_HWC, data_config.image_size) for image_HWC in image_NHWC]
+        )
+    height, width, channels = image_NHWC.shape[1:]
+    return Source(
+        name="digits",
+        class_names=tuple("0123456789"),
+        image_shape=(height, width, channels),
+        train=_split("train", image_NHWC[~is_test_N], labels_N[~is_test_N]),
+        test=_split("test", image_NHWC[is_test_N], labels_N[is_test_N]),
+        fingerprint=fingerprint("digits", data_hash, height, num_test, seed),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _ArrayReader:
+    image_NHWC: np.ndarray
+    labels_N: np.ndarray
+
+    def __call__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.image_NHWC[index], int(self.labels_N[index])
+
+
+def _split(name: str, image_NHWC: np.ndarray, labels_N: np.ndarray) -> Split:
+    return Split(name, len(labels_N), _ArrayReader(image_NHWC, labels_N), labels_N)

@@ -1,0 +1,91 @@
+"""Reads several examples of a split into arrays, with blanks where an image is unreadable."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crnn_jax.errors import CorruptImageError, UserError
+
+if TYPE_CHECKING:
+    from crnn_jax.data.sources import Split
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Decoded examples: uint8 images, int32 labels, and float32 weights, 0 where unreadable."""
+
+    image_NHWC: np.ndarray
+    label_N: np.ndarray
+    weight_N: np.ndarray
+
+    @property
+    def num_corrupt(self) -> int:
+        """How many images were unreadable."""
+        return int(np.sum(self.weight_N == 0))
+
+
+def blank(num_examples: int, image_shape: tuple[int, int, int]) -> Examples:
+    """Returns black images of `image_shape` with label 0 and weight 0."""
+    return Examples(
+        np.zeros((num_examples, *image_shape), np.uint8),
+        np.zeros(num_examples, np.int32),
+        np.zeros(num_examples, np.float32),
+    )
+
+
+def image_shape(split: "Split", skip_corrupt: bool) -> tuple[int, int, int]:
+    """Returns (H, W, C) of the first image of `split` that can be read.
+
+    Raises:
+      CorruptImageError: the first image is unreadable, without `skip_corrupt`.
+      UserError: with it, all are.
+    """
+    for index in range(split.num_examples):
+        try:
+            height, width, channels = split.read(index)[0].shape
+        except CorruptImageError as error:
+            if not skip_corrupt:
+                raise _with_advice(error) from None
+        else:
+            return height, width, channels
+    raise UserError(
+        f"split '{split.name}' expects readable images, found {split.num_examples} unreadable; "
+        "check 'data.source'"
+    )
+
+
+def read_into(
+    examples: Examples, split: "Split", indices: Iterable[int], skip_corrupt: bool, start: int = 0
+) -> None:
+    """Reads the examples `indices` of `split` into the rows of `examples` from `start` on.
+
+    With `skip_corrupt`, an unreadable image leaves its row as it is.
+
+    Raises:
+      CorruptImageError: an image is unreadable, without `skip_corrupt`.
+      UserError: an image has another shape than the first.
+    """
+    expected = examples.image_NHWC.shape[1:]
+    indices = [int(index) for index in indices]
+    for row, (index, found) in enumerate(
+        zip(indices, split.read_many(indices), strict=True), start
+    ):
+        if isinstance(found, CorruptImageError):
+            if not skip_corrupt:
+                raise _with_advice(found)
+            continue
+        image_HWC, label = found
+        if image_HWC.shape != expected:
+            raise UserError(
+                f"example {index} of split '{split.name}' expects an image of shape {expected}, "
+                f"found {image_HWC.shape}; set 'data.image_size' to bring all to one size"
+            )
+        examples.image_NHWC[row] = image_HWC
+        examples.label_N[row] = label
+        examples.weight_N[row] = 1.0
+
+
+def _with_advice(error: CorruptImageError) -> CorruptImageError:
+    return CorruptImageError(f"{error}; repair or remove it, or set 'data.skip_corrupt' to True")

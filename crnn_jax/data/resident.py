@@ -1,0 +1,112 @@
+"""The pipeline for splits that fit into device memory: a batch is a gather inside jit."""
+
+import itertools
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from crnn_jax import mesh as mesh_lib
+from crnn_jax.data import cache, order, reading
+from crnn_jax.data.pipeline import Batch, Inputs, Pipeline
+from crnn_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from crnn_jax.data.sources import Split
+
+
+class ResidentPipeline(Pipeline):
+    """Keeps the decoded split on every device; the host does nothing per step.
+
+    See `make_pipeline` for the arguments.
+    """
+
+    def __init__(
+        self,
+        split: "Split",
+        *,
+        batch_size: int,
+        seed: int,
+        mesh: Mesh,
+        cache_dir: pathlib.Path,
+        skip_corrupt: bool,
+        fingerprint: str,
+    ):
+        super().__init__(split.num_examples, batch_size, mesh)
+        shape = reading.image_shape(split, skip_corrupt)
+        _check_memory(split.num_examples * int(np.prod(shape)), split.name, mesh)
+        examples = cache.decoded(
+            split, cache_dir=cache_dir, fingerprint=fingerprint, skip_corrupt=skip_corrupt
+        )
+        arrays = {
+            "image_NHWC": examples.image_NHWC,
+            "label_N": examples.label_N,
+            "weight_N": examples.weight_N,
+            # An argument of the jitted step, so that another seed is not another program.
+            "seed": np.uint32(seed & 0xFFFFFFFF),
+        }
+        self._inputs: dict[str, jax.Array] = mesh_lib.place(arrays, mesh_lib.replicated(mesh))
+
+    def train_inputs(self, start_step: int) -> Iterator[Inputs]:
+        """Returns an endless iterator of the same device arrays."""
+        mesh_lib.check_batch(self.batch_size, self.mesh)
+        return itertools.repeat(self._inputs)
+
+    def assemble(self, inputs: Inputs, step: jax.Array) -> Batch:
+        """Returns the batch at positions step * B + (0..B-1) of the training order."""
+        position_B = self._shard(order.positions(step, self.batch_size))
+        epoch_B, example_B = order.example_at(position_B, self.num_examples, inputs["seed"])
+        return self._gather(inputs, epoch_B, example_B, inputs["weight_N"][example_B])
+
+    def eval_inputs(self) -> Iterator[tuple[Inputs, jax.Array]]:
+        """Returns an iterator of the same arrays with each batch's first index."""
+        sharding = mesh_lib.replicated(self.mesh)
+        for batch in range(self.num_eval_batches):
+            yield self._inputs, mesh_lib.place(np.uint32(batch * self.eval_batch_size), sharding)
+
+    def eval_assemble(self, inputs: Inputs, first_index: jax.Array) -> Batch:
+        """Returns the examples from `first_index` on, padded."""
+        index_B = jnp.arange(self.eval_batch_size, dtype=jnp.int32) + first_index.astype(jnp.int32)
+        index_B = self._shard(index_B)
+        valid_B = index_B < self.num_examples
+        row_B = jnp.minimum(index_B, self.num_examples - 1)
+        batch = self._gather(inputs, jnp.zeros_like(index_B), row_B, inputs["weight_N"][row_B])
+        masked = {
+            name: jnp.where(valid_B.reshape(-1, *[1] * (batch[name].ndim - 1)), batch[name], 0)
+            for name in ("image_BHWC", "label_B", "weight_B")
+        }
+        return self._shard({**batch, **masked, "example_B": index_B})
+
+    def _gather(
+        self, inputs: Inputs, epoch_B: jax.Array, example_B: jax.Array, weight_B: jax.Array
+    ) -> Batch:
+        return self._shard(
+            {
+                "image_BHWC": inputs["image_NHWC"][example_B],
+                "label_B": inputs["label_N"][example_B],
+                "weight_B": weight_B,
+                "epoch_B": epoch_B,
+                "example_B": example_B,
+            }
+        )
+
+    def _shard(self, tree: Any) -> Any:
+        return jax.lax.with_sharding_constraint(tree, mesh_lib.batch_sharding(self.mesh))
+
+
+def _check_memory(num_bytes: int, name: str, mesh: Mesh) -> None:
+    """Refuses a split that would fill the memory before hours of decoding show it."""
+    local = mesh.local_devices
+    limit = (local[0].memory_stats() or {}).get("bytes_limit")
+    if limit is None:  # a CPU's devices share the host's memory, and the host holds a copy
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (len(local) + 1)
+    if num_bytes > 0.8 * limit:
+        raise UserError(
+            f"split '{name}' expects {num_bytes / 2**30:.1f} GiB on each device, found "
+            f"{limit / 2**30:.1f} GiB; set 'data.pipeline' to 'streaming'"
+        )

@@ -1,0 +1,199 @@
+"""Where labelled images come from: one interface over embedded, TFDS and folder data."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from crnn_jax.errors import CorruptImageError, UserError, closest
+
+_VALIDATION_TAG = 1  # keeps the random numbers of one use of the seed apart from another's
+TEST_TAG = 2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """One split of a source; can be pickled for worker processes, which reopen its files.
+
+    Attributes:
+      name: unique within the source and fit for a file name: "train", "test", "train-5f2c01aa".
+      num_examples: N.
+      read: index in [0, N) -> (image_HWC uint8 of the source's image_shape, label in [0, K));
+        CorruptImageError names an image that cannot be decoded. Safe to call from several threads.
+      labels_N: the labels, int32, where they are known without reading the images.
+      bulk: what `read_many` does, where the format reads many records faster than one by one.
+      parent: of a subset, the split whose examples it has, so that decoded images are cached once.
+      index_N: of a subset, which of the parent's examples.
+    """
+
+    name: str
+    num_examples: int
+    read: Callable[[int], tuple[np.ndarray, int]]
+    labels_N: np.ndarray | None = None
+    bulk: Callable[[Sequence[int]], list[tuple[np.ndarray, int] | CorruptImageError]] | None = None
+    parent: "Split | None" = None
+    index_N: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return self.num_examples
+
+    def read_many(self, index_B: Sequence[int]) -> list[tuple[np.ndarray, int] | CorruptImageError]:
+        """Returns what `read` gives for each index; in a corrupt image's place, its error."""
+        if self.bulk is not None:
+            return self.bulk(index_B)
+        return [_read_or_error(self.read, index) for index in index_B]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A training and a test split of labelled images of one shape.
+
+    Attributes:
+      name: as in config key `data.source`.
+      class_names: K names, in the order of the labels.
+      image_shape: (H, W, C) of every image.
+      train: what is trained on.
+      test: what is reported on, and used for no choice.
+      fingerprint: 16 hex digits; another when the data, the image size or the split changes.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    train: Split
+    test: Split
+    fingerprint: str
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+
+def load_source(data_config: Any, seed: int) -> Source:
+    """Returns the source that config key `data.source` names.
+
+    Args:
+      data_config: the `data` part of a config.
+      seed: chooses the test split of `digits`; the other sources do not depend on it.
+
+    Raises:
+      UserError: unknown source, missing data, or data that does not fit the config.
+    """
+    # Imported here, because these modules build on this one.
+    from crnn_jax.data import digits, folder, tfds_source
+
+    loaders = {"digits": digits.load, "tfds": tfds_source.load, "folder": folder.load}
+    kind, _, location = data_config.source.partition(":")
+    if kind not in loaders or (kind == "digits") == bool(location):
+        rest = location or data_config.source
+        is_folder = os.path.isdir(os.path.expanduser(rest))
+        valid = [f"folder:{rest}"] if is_folder else ["digits", f"tfds:{rest}", f"folder:{rest}"]
+        raise UserError(
+            "config key 'data.source' expects digits, tfds:NAME or folder:PATH, "
+            f"found '{data_config.source}'{closest(data_config.source, valid)}"
+        )
+    return loaders[kind](location, data_config, seed)
+
+
+def subset(split: Split, index_N: np.ndarray, name: str | None = None) -> Split:
+    """Returns the split whose example i is example `index_N[i]` of `split`.
+
+    Its name ends with a hash of the indices, so that no two subsets share a cache.
+    """
+    index_N = np.asarray(index_N, np.int64)
+    digest = hashlib.sha256(index_N.tobytes()).hexdigest()[:8]
+    reader = _SubsetReader(split, index_N)
+    labels_N = None if split.labels_N is None else split.labels_N[index_N]
+    return Split(
+        f"{name or split.name}-{digest}",
+        len(index_N),
+        reader,
+        labels_N,
+        bulk=reader.read_many,
+        parent=split,
+        index_N=index_N,
+    )
+
+
+def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split | None]:
+    """Returns (the rest, a random part of round(fraction * N) examples), both in the split's order.
+
+    The part is a function of (seed, N), and of the labels where they are known: then each class has
+    its share of it. With fraction 0 it is (split, None).
+
+    Raises:
+      UserError: the fraction leaves one side empty.
+    """
+    if fraction == 0:
+        return split, None
+    num_held = round(fraction * split.num_examples)
+    if not 0 < num_held < split.num_examples:
+        raise UserError(
+            "config key 'data.validation' expects a fraction that leaves both parts examples, "
+            f"found {fraction}: {num_held} of {split.num_examples} would be held out"
+        )
+    is_held_N = choose(split.num_examples, num_held, seed, _VALIDATION_TAG, split.labels_N)
+    held = subset(split, np.flatnonzero(is_held_N), "validation")
+    return subset(split, np.flatnonzero(~is_held_N)), held
+
+
+def choose(
+    num_examples: int, num_chosen: int, seed: int, tag: int, labels_N: np.ndarray | None
+) -> np.ndarray:
+    """Returns a bool mask of N of which `num_chosen` are True: random by (seed, tag).
+
+    Given labels, every class is chosen from in proportion, rounded by largest remainders.
+    """
+    # random_raw, because NumPy keeps the stream of a bit generator for ever, but not of Generator.
+    bits = np.random.PCG64(np.random.SeedSequence([seed, tag]))
+    priority_N = bits.random_raw(num_examples)
+    if labels_N is None:
+        labels_N = np.zeros(num_examples, np.int32)
+    count_K = np.bincount(labels_N)
+    share_K = num_chosen * count_K / num_examples
+    quota_K = np.floor(share_K + 1e-9).astype(np.int64)
+    by_remainder_K = np.argsort(quota_K - share_K, kind="stable")
+    quota_K[by_remainder_K[: num_chosen - quota_K.sum()]] += 1
+    order_N = np.lexsort((priority_N, labels_N))  # class by class, in random order
+    rank_N = np.arange(num_examples) - (np.cumsum(count_K) - count_K)[labels_N[order_N]]
+    chosen_N = np.zeros(num_examples, bool)
+    chosen_N[order_N] = rank_N < quota_K[labels_N[order_N]]
+    return chosen_N
+
+
+def fingerprint(*parts: Any) -> str:
+    """Returns 16 hex digits of the sha256 of `parts`, which are what JSON can write."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def check_label(label: int, num_classes: int, name: str) -> int:
+    """Returns `label` if it is in [0, num_classes), else raises a UserError with `name`."""
+    if not 0 <= label < num_classes:
+        raise UserError(f"{name}: expected a label from 0 to {num_classes - 1}, found {label}")
+    return label
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _SubsetReader:
+    split: Split
+    index_N: np.ndarray
+
+    def __call__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.split.read(int(self.index_N[index]))
+
+    def read_many(self, index_B: Sequence[int]) -> list[tuple[np.ndarray, int] | CorruptImageError]:
+        return self.split.read_many(self.index_N[np.asarray(index_B, np.int64)].tolist())
+
+
+def _read_or_error(
+    read: Callable[[int], tuple[np.ndarray, int]], index: int
+) -> tuple[np.ndarray, int] | CorruptImageError:
+    try:
+        return read(index)
+    except CorruptImageError as error:
+        return error

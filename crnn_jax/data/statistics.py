@@ -1,0 +1,108 @@
+"""Mean and standard deviation of the training split's pixels, as in the paper, computed once."""
+
+import json
+import os
+import pathlib
+import uuid
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crnn_jax.data import cache, reading
+from crnn_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from crnn_jax.data.sources import Split
+
+_EXACT_EXAMPLES = 100_000  # above this number, statistics come from a sample
+_SAMPLE = 20_000
+_CHUNK = 1024  # images read or summed at a time
+_DECODED_BYTES = 2 * 1024**3  # up to this size the decoded split is cached, and read from there
+
+
+def mean_and_std(
+    split: "Split", *, cache_dir: pathlib.Path, fingerprint: str, skip_corrupt: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (mean_C, std_C) over all pixels of `split`, float32 in 0..255.
+
+    The standard deviation is the population's; a constant channel has 1, so that dividing by it
+    is safe. Exact up to 100,000 examples; beyond, over a fixed random 20,000. Unreadable images are
+    left out. The sums are of integers, so every pipeline gets the same numbers. They are stored in
+    CACHE_DIR/statistics.
+
+    Raises:
+      CorruptImageError: an image is unreadable, without `skip_corrupt`.
+      UserError: no image is readable, or the cache cannot be written.
+    """
+    path = cache_dir / "statistics" / f"{cache.entry_name(fingerprint, split)}.json"
+    stored = _load(path)
+    if stored is None:
+        stored = _compute(split, cache_dir, fingerprint, skip_corrupt)
+        _save(path, stored)
+    return np.array(stored["mean"], np.float32), np.array(stored["std"], np.float32)
+
+
+def _load(path: pathlib.Path) -> dict[str, list[float]] | None:
+    try:
+        stored = json.loads(path.read_text())
+        good = len(stored["mean"]) == len(stored["std"]) > 0 and all(s > 0 for s in stored["std"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return stored if good else None
+
+
+def _save(path: pathlib.Path, stored: dict[str, list[float]]) -> None:
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(stored))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"the cache folder '{path.parent}' expects to be writable, found: {error.strerror}; "
+            "set 'data.cache_dir' to another folder"
+        ) from None
+
+
+def _compute(
+    split: "Split", cache_dir: pathlib.Path, fingerprint: str, skip_corrupt: bool
+) -> dict[str, list[float]]:
+    shape = reading.image_shape(split, skip_corrupt)
+    num_bytes = split.num_examples * int(np.prod(shape))
+    count, total_C, square_C = 0, [0] * shape[-1], [0] * shape[-1]
+    if split.num_examples <= _EXACT_EXAMPLES and num_bytes <= _DECODED_BYTES:
+        # The resident pipeline needs the same arrays: decode once, whoever comes first.
+        whole = cache.decoded(
+            split, cache_dir=cache_dir, fingerprint=fingerprint, skip_corrupt=skip_corrupt
+        )
+    else:
+        whole = None
+    index_N = _sample(split.num_examples)
+    for start in range(0, len(index_N), _CHUNK):
+        index_B = index_N[start : start + _CHUNK]
+        if whole is None:
+            part = reading.blank(len(index_B), shape)
+            reading.read_into(part, split, index_B, skip_corrupt)
+            image_BHWC, weight_B = part.image_NHWC, part.weight_N
+        else:
+            image_BHWC, weight_B = whole.image_NHWC[index_B], whole.weight_N[index_B]
+        readable_BHWC = image_BHWC[weight_B > 0].astype(np.uint64)
+        count += readable_BHWC[..., 0].size
+        sums_C = readable_BHWC.sum((0, 1, 2)), np.square(readable_BHWC).sum((0, 1, 2))
+        total_C = [a + int(b) for a, b in zip(total_C, sums_C[0], strict=True)]
+        square_C = [a + int(b) for a, b in zip(square_C, sums_C[1], strict=True)]
+    # Python's integers are exact: the variance of a constant channel is exactly 0.
+    variance_C = [
+        (count * q - s * s) / (count * count) for s, q in zip(total_C, square_C, strict=True)
+    ]
+    return {
+        "mean": [s / count for s in total_C],
+        "std": [float(np.sqrt(v)) if v > 0 else 1.0 for v in variance_C],
+    }
+
+
+def _sample(num_examples: int) -> np.ndarray:
+    """Indices to take statistics from: all, or a fixed random part, sorted for reading in order."""
+    if num_examples <= _EXACT_EXAMPLES:
+        return np.arange(num_examples)
+    return np.sort(np.random.default_rng(0).choice(num_examples, _SAMPLE, replace=False))

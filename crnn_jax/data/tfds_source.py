@@ -1,0 +1,260 @@
+"""Data sets in TFDS's array_record layout, read without TensorFlow."""
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from crnn_jax.data.decode import DECODING, decode_image, match_source
+from crnn_jax.data.sources import Source, Split, check_label, fingerprint
+from crnn_jax.errors import CorruptImageError, UserError, closest
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+def data_dir(configured: str) -> pathlib.Path:
+    """Returns the folder of TFDS data: `configured`, else $TFDS_DATA_DIR, else TFDS's default."""
+    folder = configured or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return pathlib.Path(folder).expanduser().absolute()
+
+
+def load(location: str, data_config: Any, seed: int) -> Source:
+    """Returns the data set `location` in the folder that `data_dir` names.
+
+    The test split is TFDS's `test`, or `validation` where there is no test or, as in ImageNet, only
+    one without labels. Images are gray where TFDS says that they have one channel, else RGB.
+
+    Args:
+      location: NAME (its newest version) or NAME:VERSION; NAME/CONFIG for a set with configs.
+      data_config: reads dir, skip_corrupt, and image_size (0: every image must have the size of the
+        first, which is checked when it is read).
+      seed: not used.
+
+    Raises:
+      UserError: the folder, the data set, the version or a file is not there, or it holds no
+        labelled images in array_record files.
+    """
+    del seed
+    folder = _find(location, data_dir(data_config.dir))
+    info, keys = _open(folder)
+    if "train" not in info.splits:
+        raise UserError(f"'{folder}': expected a split 'train', found {', '.join(info.splits)}")
+    records = {
+        name: _records(folder, info, name)
+        for name in ("train", "test", "validation")
+        if name in info.splits and info.splits[name].num_examples
+    }
+    image_shape = _image_shape(info.features[keys[0]].shape, records["train"], keys, data_config)
+    class_names = tuple(info.features[keys[1]].names)
+    splits = {
+        name: _split(
+            name,
+            _Reader(
+                records[name],
+                f"tfds:{location} {name}",
+                keys,
+                len(class_names),
+                image_shape,
+                data_config.image_size,
+            ),
+        )
+        for name in ("train", _test_name(folder, records, keys))
+    }
+    train, test = splits.values()
+    return Source(
+        name=f"tfds:{location}",
+        class_names=class_names,
+        image_shape=image_shape,
+        train=train,
+        test=test,
+        fingerprint=_fingerprint(folder, data_config.image_size),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Reader:
+    # An array_record data source, because TFDS's own spends more time on each record than Pillow
+    # does. It can be pickled, opens its files when first read, and is safe in threads.
+    records: Any
+    where: str
+    keys: tuple[str, str]
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    image_size: int
+
+    def __call__(self, index: int) -> tuple[np.ndarray, int]:
+        record = _record(lambda: self.records[index], f"{self.where} record {index}")
+        return self._example(record, index)
+
+    def read_many(self, index_B: Sequence[int]) -> list[tuple[np.ndarray, int] | CorruptImageError]:
+        """Returns the examples; one call for many records is several times as fast as one each."""
+        indices = list(index_B)
+        records = _record(lambda: self.records.__getitems__(indices), self.where) if indices else []
+        return [self._example_or_error(*pair) for pair in zip(records, indices, strict=True)]
+
+    def _example(self, record: bytes, index: int) -> tuple[np.ndarray, int]:
+        name = f"{self.where} record {index}"
+        data, label = _parse(record, self.keys, name)
+        check_label(label, self.num_classes, name)
+        image_HWC = decode_image(data, name)
+        return match_source(image_HWC, self.image_shape, self.image_size, name), label
+
+    def _example_or_error(
+        self, record: bytes, index: int
+    ) -> tuple[np.ndarray, int] | CorruptImageError:
+        try:
+            return self._example(record, index)
+        except CorruptImageError as error:
+            return error
+
+
+def _split(name: str, reader: _Reader) -> Split:
+    return Split(name, len(reader.records), reader, bulk=reader.read_many)
+
+
+def _find(location: str, root: pathlib.Path) -> pathlib.Path:
+    """Returns ROOT/NAME/VERSION, after a check of each of the three."""
+    from crnn_jax.data.prepare import PREPARE
+
+    name, _, version = location.partition(":")
+    folder = root / name
+    base = name.split("/")[0]
+    command = f"`python -m crnn_jax.data.prepare {base} --data_dir={root}`"
+    how = f"make it with {command}, or " if base in PREPARE else ""
+    how += "set config key 'data.dir' or $TFDS_DATA_DIR to the folder that holds it"
+    if not folder.is_dir():
+        there = [f.name for f in root.iterdir() if f.is_dir()] if root.is_dir() else []
+        hint = closest(name, {*there, *PREPARE} - {name})
+        found = "no such folder" if root.is_dir() else f"no folder '{root}'"
+        raise UserError(
+            f"'tfds:{location}' expects TFDS data in '{folder}', found {found}{hint}; {how}"
+        )
+    versions = sorted(
+        (f.name for f in folder.iterdir() if f.is_dir() and _VERSION.fullmatch(f.name)),
+        key=lambda text: [int(number) for number in text.split(".")],
+    )
+    if not versions:
+        raise UserError(
+            f"'tfds:{location}' expects a folder such as 1.0.0 in '{folder}', found none; {how}"
+        )
+    if version and version not in versions:
+        raise UserError(
+            f"config key 'data.source' 'tfds:{location}' expects a version in '{folder}': "
+            f"{', '.join(versions)}; found '{version}'{closest(version, versions)}"
+        )
+    return folder / (version or versions[-1])
+
+
+def _open(folder: pathlib.Path) -> tuple[Any, tuple[str, str]]:
+    """Returns TFDS's DatasetInfo, and the names of the features that are image and label."""
+    import tensorflow_datasets as tfds  # takes half a second
+
+    try:
+        info: Any = tfds.builder_from_directory(folder).info
+        features = info.features
+        if features is None:
+            raise ValueError("no features.json")
+    except Exception as error:  # TFDS has no error of its own for a damaged folder
+        raise UserError(
+            f"'{folder}': expected a TFDS data set, found it unreadable ({error}); prepare it again"
+        ) from error
+    found_format = info.file_format.value if info.file_format else "no format"
+    if found_format != "array_record":
+        raise UserError(
+            f"'{folder}': expected array_record files, found {found_format}; prepare the data set "
+            "again with file_format='array_record'"
+        )
+    keys = info.supervised_keys or ("image", "label")
+    kinds = (tfds.features.Image, tfds.features.ClassLabel)
+    if len(keys) != 2 or any(
+        not isinstance(key, str) or key not in features or not isinstance(features[key], kind)
+        for key, kind in zip(keys, kinds, strict=False)
+    ):
+        raise UserError(
+            f"'{folder}': expected an image and its class label, found features "
+            f"{', '.join(features)}; config key 'data.source' needs image classification data"
+        )
+    return info, (keys[0], keys[1])
+
+
+def _records(folder: pathlib.Path, info: Any, name: str) -> Any:
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    instructions = info.splits[name].file_instructions
+    for instruction in instructions:
+        if not os.path.isfile(instruction.filename):
+            raise UserError(
+                f"'{folder}': expected file '{os.path.basename(instruction.filename)}' of split "
+                f"'{name}', found none; prepare the data set again"
+            )
+    return ArrayRecordDataSource(instructions)
+
+
+def _image_shape(
+    stored_shape: Sequence[int | None], records: Any, keys: tuple[str, str], data_config: Any
+) -> tuple[int, int, int]:
+    channels = 1 if stored_shape[2] == 1 else 3
+    if data_config.image_size:
+        return data_config.image_size, data_config.image_size, channels
+    height, width = stored_shape[:2]
+    if height is not None and width is not None:
+        return height, width, channels
+    for index in range(len(records)):
+        name = f"{data_config.source} train record {index}"
+        try:
+            record = _record(lambda index=index: records[index], name)
+            height, width, _ = decode_image(_parse(record, keys, name)[0], name).shape
+        except CorruptImageError:
+            if not data_config.skip_corrupt:
+                raise
+        else:
+            return height, width, channels
+    raise UserError(f"{data_config.source}: expected a readable training image, found none")
+
+
+def _test_name(folder: pathlib.Path, records: dict[str, Any], keys: tuple[str, str]) -> str:
+    for name in ("test", "validation"):
+        if name in records:
+            where = f"'{folder}' {name}"
+            first = _record(lambda name=name: records[name][0], where)
+            if _parse(first, keys, where)[1] >= 0:  # TFDS writes -1 where a label is not known
+                return name
+    raise UserError(f"'{folder}': expected a labelled split 'test' or 'validation', found neither")
+
+
+def _record(read: Callable[[], Any], where: str) -> Any:
+    try:
+        return read()
+    except (RuntimeError, ValueError, OSError) as error:  # what array_record raises
+        raise UserError(
+            f"{where}: expected readable array_record files, found {error}; prepare them again"
+        ) from error
+
+
+def _parse(record: bytes, keys: tuple[str, str], name: str) -> tuple[bytes, int]:
+    """Returns the encoded image and the label of a serialized tf.train.Example."""
+    from google.protobuf.message import DecodeError
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    try:
+        example = tf_example_pb2.Example.FromString(record)  # pyright: ignore
+        feature = example.features.feature
+        return feature[keys[0]].bytes_list.value[0], feature[keys[1]].int64_list.value[0]
+    except (DecodeError, IndexError) as error:
+        raise CorruptImageError(
+            f"{name}: expected an image and a label, found an unreadable record ({error})"
+        ) from error
+
+
+def _fingerprint(folder: pathlib.Path, image_size: int) -> str:
+    files = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    ]
+    name = folder.relative_to(folder.parents[1]).as_posix()
+    return fingerprint("tfds", name, files, image_size, DECODING)

@@ -1,0 +1,77 @@
+"""Augmentation and normalisation inside jit: pure functions of the image and a key per example."""
+
+import jax
+import jax.numpy as jnp
+
+from crnn_jax.errors import UserError
+
+
+def example_keys(seed: jax.typing.ArrayLike, epoch_B: jax.Array, example_B: jax.Array) -> jax.Array:
+    """Returns one typed PRNG key per example, key_B, a function of (seed, epoch, example) alone.
+
+    The generator is named, since others need not be invariant under vmap: an example's key must
+    not depend on its place in the batch.
+    """
+    key = jax.random.key(seed, impl="threefry2x32")
+
+    def one(epoch: jax.Array, example: jax.Array) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(key, epoch), example)
+
+    return jax.vmap(one)(epoch_B, example_B)
+
+
+def augment(image_BHWC: jax.Array, key_B: jax.Array, *, crop_padding: int, flip: bool) -> jax.Array:
+    """Returns each image translated at random, with reflected borders, and mirrored at random.
+
+    Equal to a reflection padding by `crop_padding`, a uniformly random crop of the first size, and
+    a mirror of the columns with probability 1/2.
+
+    Args:
+      image_BHWC: of any dtype.
+      key_B: typed keys, one per example.
+      crop_padding: largest translation in pixels, static; 0: none.
+      flip: whether to mirror, static.
+
+    Returns:
+      Images of the same shape and dtype; without translation and mirror, the same array.
+
+    Raises:
+      UserError: a translation by as much as the image's height or width.
+    """
+    batch, height, width, _ = image_BHWC.shape
+    if crop_padding >= min(height, width):
+        raise UserError(
+            f"config key 'data.crop_padding' expects less than the image's {height}x{width}, "
+            f"found {crop_padding}"
+        )
+    if crop_padding == 0 and not flip:
+        return image_BHWC
+    bits_B3 = jax.vmap(lambda key: jax.random.bits(key, (3,), jnp.uint32))(key_B)
+    # 2**32 is so much larger than the range that the remainder's bias cannot be seen.
+    offset_B2 = (bits_B3[:, :2] % jnp.uint32(2 * crop_padding + 1)).astype(jnp.int32) - crop_padding
+    row_BH = _reflect(jnp.arange(height)[None, :] + offset_B2[:, :1], height)
+    column_BW = _reflect(jnp.arange(width)[None, :] + offset_B2[:, 1:], width)
+    if flip:
+        column_BW = jnp.where(bits_B3[:, 2:] >> 31 == 1, column_BW[:, ::-1], column_BW)
+    index_B = jnp.arange(batch)[:, None, None]
+    return image_BHWC[index_B, row_BH[:, :, None], column_BW[:, None, :]]
+
+
+def _reflect(index: jax.Array, size: int) -> jax.Array:
+    """Mirrors indices in -(size-1)..2*(size-1) at the borders, which are not repeated."""
+    index = jnp.abs(index)
+    return jnp.where(index >= size, 2 * (size - 1) - index, index)
+
+
+def normalize(
+    image_BHWC: jax.Array, mean_C: jax.Array, std_C: jax.Array, dtype: jax.typing.DTypeLike
+) -> jax.Array:
+    """Returns (image - mean) / std per channel, computed in float32, as `dtype`.
+
+    Args:
+      image_BHWC: uint8.
+      mean_C: float32, in 0..255.
+      std_C: float32, in the same units, above 0.
+      dtype: of the result, float32 or bfloat16.
+    """
+    return ((image_BHWC.astype(jnp.float32) - mean_C) / std_C).astype(dtype)

@@ -1,0 +1,155 @@
+import copy
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+from crnn_jax.config import default_config
+from crnn_jax.data import sources
+from crnn_jax.data.sources import Split, choose, hold_out, load_source, subset
+from crnn_jax.errors import CorruptImageError, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """Example i is an image of i; 3 is corrupt."""
+
+    def __call__(self, index):
+        if index == 3:
+            raise CorruptImageError(f"number {index}")
+        return np.full((1, 1, 1), index, np.uint8), index % 5
+
+
+LABELS_N = np.arange(40, dtype=np.int32) % 5
+SPLIT = Split("train", 40, Numbers(), LABELS_N)
+
+
+def values(split):
+    return [int(split.read(i)[0][0, 0, 0]) for i in range(len(split))]
+
+
+def test_subset_reads_the_chosen_examples_in_order():
+    part = subset(SPLIT, np.array([7, 0, 12]))
+    assert len(part) == part.num_examples == 3
+    assert values(part) == [7, 0, 12]
+    assert part.labels_N.tolist() == [2, 0, 2]
+    assert values(subset(part, [2, 1])) == [12, 0]
+
+
+def test_subsets_have_names_of_their_own():
+    names = {subset(SPLIT, index_N).name for index_N in ([0, 1], [0, 2], [1, 0])}
+    assert len(names) == 3
+    assert subset(SPLIT, [0, 1]).name in names
+
+
+def test_read_many_keeps_the_place_of_a_corrupt_image():
+    for split in (SPLIT, subset(SPLIT, np.arange(40))):
+        first, error, last = split.read_many([2, 3, 4])
+        assert (first[0][0, 0, 0], first[1], last[1]) == (2, 2, 4)
+        assert isinstance(error, CorruptImageError)
+        assert "number 3" in str(error)
+
+
+def test_splits_can_be_pickled():
+    part = pickle.loads(pickle.dumps(subset(SPLIT, [7, 1])))
+    assert values(part) == [7, 1]
+    assert part.read_many([0])[0][1] == 2
+
+
+def test_hold_out_divides_without_overlap():
+    train, validation = hold_out(SPLIT, 0.25, seed=0)
+    held = values_of(validation)
+    assert len(held) == 10
+    assert held == sorted(held)
+    assert sorted(held + values_of(train)) == list(range(40))
+    assert train.name.startswith("train-")
+    assert validation.name.startswith("validation-")
+
+
+def values_of(split):
+    return split.read.index_N.tolist()
+
+
+def test_hold_out_is_stratified_where_labels_are_known():
+    validation = hold_out(SPLIT, 0.25, seed=0)[1]
+    assert np.bincount(validation.labels_N).tolist() == [2] * 5
+    unlabelled = Split("train", 40, Numbers())
+    counts = {
+        tuple(np.bincount(LABELS_N[values_of(hold_out(unlabelled, 0.25, s)[1])])) for s in range(9)
+    }
+    assert len(counts) > 1
+
+
+def test_hold_out_depends_on_the_seed_alone():
+    parts = [values_of(hold_out(SPLIT, 0.25, seed)[1]) for seed in (0, 0, 1)]
+    assert parts[0] == parts[1] != parts[2]
+    # Written down, so that a split stays what it is through changes of code and libraries.
+    assert parts[0] == [4, 7, 10, 11, 12, 18, 19, 26, 35, 38]
+
+
+def test_hold_out_nothing_or_everything():
+    assert hold_out(SPLIT, 0.0, 0) == (SPLIT, None)
+    for fraction in (0.001, 0.999):
+        with pytest.raises(UserError, match=r"'data.validation'.*of 40"):
+            hold_out(SPLIT, fraction, 0)
+
+
+def test_choose_gives_each_class_its_share():
+    labels_N = np.repeat([0, 1, 2], [50, 31, 19])
+    chosen_N = choose(100, 10, 0, 1, labels_N)
+    # Shares 5, 3.1 and 1.9: largest remainder.
+    assert np.bincount(labels_N[chosen_N]).tolist() == [5, 3, 2]
+    assert choose(100, 10, 0, 1, None).sum() == 10
+    assert (choose(100, 50, 0, 1, None) != choose(100, 50, 0, 2, None)).any()
+
+
+def test_choose_is_uniform():
+    count_N = sum(choose(20, 5, seed, 1, None).astype(int) for seed in range(400))
+    assert count_N.sum() == 2000
+    assert 65 < count_N.min() <= count_N.max() < 135  # 100 expected, deviation 8.7
+
+
+def data_config(source):
+    config = copy.deepcopy(default_config("crnn").data)
+    config.source = source
+    return config
+
+
+@pytest.mark.parametrize(
+    ("found", "suggestion"),
+    [
+        ("digit", "digits"),
+        ("digits:x", "digits"),
+        ("tdfs:cifar10", "tfds:cifar10"),
+        ("cifar10", "tfds:cifar10"),
+        ("foldr:photos", "folder:photos"),
+    ],
+)
+def test_unknown_source_names_the_closest(found, suggestion):
+    with pytest.raises(UserError, match=f"'data.source' .*'{found}' .did you mean '{suggestion}'"):
+        load_source(data_config(found), 0)
+
+
+def test_unknown_source_that_is_a_folder(tmp_path):
+    with pytest.raises(UserError, match=f"did you mean 'folder:{tmp_path}'"):
+        load_source(data_config(str(tmp_path)), 0)
+
+
+@pytest.mark.parametrize("source", ["", "tfds:", "folder:", "???"])
+def test_incomplete_source(source):
+    with pytest.raises(UserError, match="expects digits, tfds:NAME or folder:PATH"):
+        load_source(data_config(source), 0)
+
+
+def test_check_label():
+    assert sources.check_label(9, 10, "record 5") == 9
+    for label in (-1, 10):
+        with pytest.raises(UserError, match=f"record 5: .*0 to 9, found {label}"):
+            sources.check_label(label, 10, "record 5")
+
+
+def test_fingerprint_depends_on_every_part():
+    prints = {sources.fingerprint(*parts) for parts in (["a", 1], ["a", 2], ["b", 1], ["a", [1]])}
+    assert len(prints) == 4
+    assert all(len(digits) == 16 and int(digits, 16) for digits in prints)

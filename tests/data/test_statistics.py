@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from crnn_jax.data import statistics
+from crnn_jax.errors import CorruptImageError
+
+
+def mean_and_std(split, folder, skip_corrupt=False):
+    return statistics.mean_and_std(
+        split, cache_dir=folder, fingerprint="f1", skip_corrupt=skip_corrupt
+    )
+
+
+def test_by_hand(memory_split, tmp_path):
+    split = memory_split(2, shape=(1, 2, 2))
+    # Channel 0 holds 0, 10, 20, 30: mean 15, population variance 125. Channel 1 is constant.
+    split.read.image_NHWC = np.array([0, 7, 10, 7, 20, 7, 30, 7], np.uint8).reshape(2, 1, 2, 2)
+    mean_C, std_C = mean_and_std(split, tmp_path)
+    np.testing.assert_allclose(mean_C, [15, 7])
+    np.testing.assert_allclose(std_C, [np.sqrt(125), 1])
+    assert mean_C.dtype == std_C.dtype == np.float32
+
+
+def test_equals_numpy_and_is_stored(memory_split, tmp_path):
+    split = memory_split(1500)
+    first = mean_and_std(split, tmp_path)
+    image_NHWC = split.read.image_NHWC.astype(np.float64)
+    np.testing.assert_allclose(first[0], image_NHWC.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(first[1], image_NHWC.std((0, 1, 2)), rtol=1e-6)
+    split.read.count = 0
+    np.testing.assert_array_equal(mean_and_std(split, tmp_path), first)
+    assert split.read.count == 0
+    (tmp_path / "statistics" / "f1-train.json").write_text("{")  # damaged: computed again
+    np.testing.assert_array_equal(mean_and_std(split, tmp_path), first)
+
+
+def test_unreadable_images_are_left_out(memory_split, tmp_path):
+    split = memory_split(40, corrupt=[5, 6])
+    with pytest.raises(CorruptImageError, match="image 5"):
+        mean_and_std(split, tmp_path)
+    mean_C, _ = mean_and_std(split, tmp_path, skip_corrupt=True)
+    kept = np.delete(split.read.image_NHWC, [5, 6], axis=0)
+    np.testing.assert_allclose(mean_C, kept.mean((0, 1, 2)), rtol=1e-6)
+
+
+def test_the_same_without_a_decoded_copy(memory_split, tmp_path, monkeypatch):
+    split = memory_split(1500, corrupt=[3])
+    first = mean_and_std(split, tmp_path / "a", skip_corrupt=True)
+    monkeypatch.setattr(statistics, "_DECODED_BYTES", 0)
+    np.testing.assert_array_equal(mean_and_std(split, tmp_path / "b", skip_corrupt=True), first)
+    assert not (tmp_path / "b" / "decoded").exists()
+
+
+def test_many_examples_are_sampled_always_alike(memory_split, tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "_EXACT_EXAMPLES", 500)
+    monkeypatch.setattr(statistics, "_SAMPLE", 100)
+    split = memory_split(2000)
+    first = mean_and_std(split, tmp_path / "a")
+    assert split.read.count < 110
+    np.testing.assert_array_equal(mean_and_std(split, tmp_path / "b"), first)
+    image_NHWC = split.read.image_NHWC
+    np.testing.assert_allclose(first[0], image_NHWC.mean((0, 1, 2)), atol=6)
+    assert not np.array_equal(first[0], image_NHWC.mean((0, 1, 2), dtype=np.float64).astype("f4"))

@@ -1,0 +1,251 @@
+import copy
+import io
+import json
+import os
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crnn_jax.config import default_config
+from crnn_jax.data.sources import load_source
+from crnn_jax.data.tfds_source import data_dir
+from crnn_jax.errors import CorruptImageError, UserError
+
+
+def load(folder, name="toy", **changes):
+    config = copy.deepcopy(default_config("crnn").data)
+    for key, value in {"source": f"tfds:{name}", "dir": str(folder), **changes}.items():
+        config[key] = value
+    return load_source(config, 0)
+
+
+def png(value, shape=(2, 3, 3)):
+    file = io.BytesIO()
+    array = np.full(shape, value, np.uint8)
+    Image.fromarray(array[:, :, 0] if shape[2] == 1 else array).save(file, "PNG")
+    return file.getvalue()
+
+
+def feature(kind, **fields):
+    return {"pythonClassName": f"tensorflow_datasets.core.features.{kind}", **fields}
+
+
+def write_toy(folder, splits, shape=("-1", "-1", "3"), label_kind="classLabel"):
+    """Writes {name: [(png bytes, label), ...]}, classes ant and bee, one file for each record."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    folder.mkdir(parents=True)
+    infos = []
+    for name, examples in splits.items():
+        for i, (data, label) in enumerate(examples):
+            example = tf_example_pb2.Example()
+            example.features.feature["image"].bytes_list.value.append(data)
+            example.features.feature["label"].int64_list.value.append(label)
+            path = folder / f"toy-{name}.array_record-{i:05d}-of-{len(examples):05d}"
+            writer = ArrayRecordWriter(str(path), "group_size:1")
+            writer.write(example.SerializeToString())
+            writer.close()
+        template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+        lengths = ["1"] * len(examples)
+        infos.append({"filepathTemplate": template, "name": name, "shardLengths": lengths})
+    label = feature("class_label_feature.ClassLabel", classLabel={"numClasses": "2"})
+    if label_kind == "text":
+        label = feature("text_feature.Text", text={})
+    image = {"dtype": "uint8", "shape": {"dimensions": list(shape)}}
+    features = {"image": feature("image_feature.Image", image=image), "label": label}
+    (folder / "features.json").write_text(
+        json.dumps(feature("features_dict.FeaturesDict", featuresDict={"features": features}))
+    )
+    (folder / "label.labels.txt").write_text("ant\nbee\n")
+    info = {"name": "toy", "version": folder.name, "fileFormat": "array_record", "splits": infos}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    return folder.parent.parent
+
+
+TRAIN = [(png(10), 0), (png(20), 1), (png(30), 0)]
+TEST = [(png(40), 1), (png(50), 0)]
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return write_toy(tmp_path / "toy/1.0.0", {"train": TRAIN, "test": TEST})
+
+
+def contents(split):
+    return [(int(image[0, 0, 0]), label) for image, label in map(split.read, range(len(split)))]
+
+
+def test_reads_both_splits(toy):
+    source = load(toy)
+    assert source.name == "tfds:toy"
+    assert source.class_names == ("ant", "bee")
+    assert source.image_shape == (2, 3, 3)  # of the first image, since TFDS says (None, None, 3)
+    assert contents(source.train) == [(10, 0), (20, 1), (30, 0)]
+    assert contents(source.test) == [(40, 1), (50, 0)]
+    assert (source.train.name, source.test.name) == ("train", "test")
+
+
+def test_read_many_equals_read(toy):
+    split = load(toy).train
+    for (image_HWC, label), index in zip(split.read_many([2, 0, 2]), [2, 0, 2], strict=True):
+        np.testing.assert_array_equal(image_HWC, split.read(index)[0])
+        assert label == split.read(index)[1]
+    assert split.read_many([]) == []
+
+
+def test_splits_can_be_pickled(toy):
+    split = load(toy).train
+    split.read(0)  # its files are open now
+    assert contents(pickle.loads(pickle.dumps(split))) == [(10, 0), (20, 1), (30, 0)]
+
+
+def test_versions(toy):
+    write_toy(toy / "toy/1.10.0", {"train": TRAIN[:1], "test": TEST})
+    write_toy(toy / "toy/1.9.0", {"train": TRAIN[:2], "test": TEST})
+    (toy / "toy/2.0.0.incompleteXYZ").mkdir()
+    assert len(load(toy).train) == 1
+    assert len(load(toy, "toy:1.9.0").train) == 2
+    with pytest.raises(
+        UserError, match=r"1\.0\.0, 1\.9\.0, 1\.10\.0; found '1\.9\.1' .did you mean"
+    ):
+        load(toy, "toy:1.9.1")
+
+
+def test_validation_is_the_test_split_where_no_test_has_labels(tmp_path):
+    unlabelled = [(png(0), -1)]
+    splits = {"train": TRAIN, "validation": TEST}
+    one = write_toy(tmp_path / "a/toy/1.0.0", splits)
+    two = write_toy(tmp_path / "b/toy/1.0.0", {"test": unlabelled, **splits})
+    for folder in (one, two):
+        assert load(folder).test.name == "validation"
+        assert contents(load(folder).test) == [(40, 1), (50, 0)]
+    three = write_toy(tmp_path / "c/toy/1.0.0", {"train": TRAIN, "test": unlabelled})
+    with pytest.raises(UserError, match="expected a labelled split"):
+        load(three)
+    four = write_toy(tmp_path / "d/toy/1.0.0", {"test": TEST})
+    with pytest.raises(UserError, match="expected a split 'train', found test"):
+        load(four)
+
+
+def test_one_channel_stays_gray(tmp_path):
+    gray = [(png(7, (2, 2, 1)), 0)]
+    folder = write_toy(tmp_path / "toy/1.0.0", {"train": gray, "test": gray}, ("2", "2", "1"))
+    source = load(folder)
+    assert source.image_shape == source.train.read(0)[0].shape == (2, 2, 1)
+    assert load(folder, image_size=3).train.read(0)[0].shape == (3, 3, 1)
+
+
+def test_image_size_zero_needs_one_size(tmp_path):
+    train = [*TRAIN, (png(1, (5, 3, 3)), 0)]
+    folder = write_toy(tmp_path / "toy/1.0.0", {"train": train, "test": TEST})
+    with pytest.raises(UserError, match=r"toy train record 3: .*2x3.*5x3.*'data.image_size'"):
+        load(folder).train.read(3)
+    source = load(folder, image_size=4)
+    assert {image.shape for image, _ in source.train.read_many(range(4))} == {(4, 4, 3)}
+
+
+def test_corrupt_image_is_named(tmp_path):
+    train = [(b"no image", 0), *TRAIN]
+    folder = write_toy(tmp_path / "toy/1.0.0", {"train": train, "test": TEST})
+    with pytest.raises(CorruptImageError, match="tfds:toy train record 0"):
+        load(folder)
+    source = load(folder, skip_corrupt=True)
+    assert source.image_shape == (2, 3, 3)
+    found = source.train.read_many([0, 1])
+    assert isinstance(found[0], CorruptImageError)
+    assert found[1][1] == 0
+
+
+def test_label_outside_the_classes_is_named(tmp_path):
+    folder = write_toy(tmp_path / "toy/1.0.0", {"train": [*TRAIN, (png(1), 2)], "test": TEST})
+    with pytest.raises(
+        UserError, match="toy train record 3: expected a label from 0 to 1, found 2"
+    ):
+        load(folder).train.read(3)
+
+
+def test_fingerprint(toy):
+    base = load(toy).fingerprint
+    assert load(toy).fingerprint == load(toy, "toy:1.0.0").fingerprint == base
+    assert load(toy, image_size=4).fingerprint != base
+    os.utime(next((toy / "toy/1.0.0").glob("toy-train*")), ns=(1, 1))
+    assert load(toy).fingerprint != base
+
+
+def test_data_dir(tmp_path, monkeypatch, toy):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(toy))
+    assert data_dir("") == toy
+    assert len(load("").train) == 3
+    assert data_dir(str(tmp_path / "x")) == tmp_path / "x"
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data_dir("") == tmp_path / "tensorflow_datasets"
+    assert data_dir("~/y") == tmp_path / "y"
+
+
+def test_missing_folder_names_it_and_what_to_do(tmp_path, toy):
+    for folder in (tmp_path / "absent", toy):
+        with pytest.raises(UserError) as caught:
+            load(folder, "cifar10")
+        message = str(caught.value)
+        assert f"'{folder}/cifar10'" in message
+        assert f"`python -m crnn_jax.data.prepare cifar10 --data_dir={folder}`" in message
+        assert "'data.dir'" in message
+        assert "$TFDS_DATA_DIR" in message
+    with pytest.raises(UserError, match=r"toys', found no such folder .did you mean 'toy'"):
+        load(toy, "toys")
+    with pytest.raises(UserError, match="did you mean 'cifar10'"):
+        load(tmp_path / "absent", "cifar_10")
+
+
+def test_folder_without_a_data_set(toy):
+    (toy / "toy/1.0.0/features.json").unlink()
+    with pytest.raises(UserError, match=r"toy/1\.0\.0': expected a TFDS data set"):
+        load(toy)
+    shutil.rmtree(toy / "toy/1.0.0")
+    with pytest.raises(
+        UserError, match=r"expects a folder such as 1\.0\.0 .*toy', found none; set"
+    ):
+        load(toy)
+
+
+def test_missing_and_damaged_files(toy):
+    path = toy / "toy/1.0.0/toy-train.array_record-00001-of-00003"
+    path.write_bytes(path.read_bytes()[:1000])
+    source = load(toy)
+    for read in (lambda: source.train.read(1), lambda: source.train.read_many([0, 1])):
+        with pytest.raises(UserError, match=r"toy train.*readable array_record files") as caught:
+            read()
+        assert not isinstance(caught.value, CorruptImageError)
+    path.unlink()
+    with pytest.raises(UserError, match=r"expected file 'toy-train.array_record-00001-of-00003'"):
+        load(toy)
+
+
+def test_other_kinds_of_data(toy, tmp_path):
+    text = write_toy(tmp_path / "b/toy/1.0.0", {"train": TRAIN, "test": TEST}, label_kind="text")
+    with pytest.raises(UserError, match="expected an image and its class label"):
+        load(text)
+    info = toy / "toy/1.0.0/dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    with pytest.raises(UserError, match="expected array_record files, found tfrecord"):
+        load(toy)
+
+
+def test_real_cifar10(tfds_dir):
+    source = load(tfds_dir, "cifar10")
+    assert source.image_shape == (32, 32, 3)
+    assert (len(source.train), len(source.test)) == (50_000, 10_000)
+    names = "airplane automobile bird cat deer dog frog horse ship truck"
+    assert source.class_names == tuple(names.split())
+    image_HWC, label = source.train.read(0)
+    # Record 0 is image 16,399 of the official training set, a horse.
+    assert (label, int(image_HWC.sum(dtype=np.int64))) == (7, 447_224)
+    assert image_HWC[0, 0].tolist() == [143, 96, 70]
+    assert image_HWC[31, 31].tolist() == [221, 187, 157]
+    assert [label for _, label in source.train.read_many([0, 1, 2, 49_999])] == [7, 8, 4, 4]
+    assert source.test.read(9_999)[1] == 0
