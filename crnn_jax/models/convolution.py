@@ -1,0 +1,197 @@
+"""A 2-d convolution whose weight gradient is fast on the CPU, and the flax layer made of it.
+
+XLA's weight gradient on the CPU runs at a tenth to a half of the matmul rate (and at a hundredth
+inside a loop), which makes it the largest part of a training step. Here it is a loop over chunks
+of the batch small enough to stay in cache, one matmul each. `benchmarks/conv_gradient.py` measures
+it. Other backends keep XLA's own.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+Pair = tuple[int, int]
+Padding = str | Sequence[tuple[int, int]]
+Pads = tuple[Pair, Pair]
+
+# Rows (output pixels) of one chunk's matmul: fewer leave the matmul too short, more leave the
+# cache. Measured from 512 to 4096; half and twice as many lose 5 to 20%.
+CHUNK_ROWS = 1024
+
+
+def conv2d(
+    image_BHWC: jax.Array,
+    kernel_HWIO: jax.Array,
+    *,
+    strides: Sequence[int] = (1, 1),
+    padding: Padding = "SAME",
+) -> jax.Array:
+    """Returns the convolution BHWO of the image with the kernel, both of one dtype.
+
+    Differentiable once in reverse mode; the kernel's gradient is accumulated in f32 on the CPU.
+    """
+    strides = (int(strides[0]), int(strides[1]))
+    if isinstance(padding, str):
+        sizes = image_BHWC.shape[1:3], kernel_HWIO.shape[:2]
+        padding = lax.padtype_to_pads(*sizes, strides, padding)
+    (top, bottom), (left, right) = padding
+    pads = (int(top), int(bottom)), (int(left), int(right))
+    return _conv2d(image_BHWC, kernel_HWIO, strides, pads)
+
+
+def _xla_conv2d(
+    image_BHWC: jax.Array, kernel_HWIO: jax.Array, strides: Pair, pads: Pads
+) -> jax.Array:
+    return lax.conv_general_dilated(
+        image_BHWC, kernel_HWIO, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+_conv2d = jax.custom_vjp(_xla_conv2d, nondiff_argnums=(2, 3))
+
+
+def _conv2d_forward(
+    image_BHWC: jax.Array, kernel_HWIO: jax.Array, strides: Pair, pads: Pads
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _xla_conv2d(image_BHWC, kernel_HWIO, strides, pads), (image_BHWC, kernel_HWIO)
+
+
+def _conv2d_backward(
+    strides: Pair,
+    pads: Pads,
+    saved: tuple[jax.Array, jax.Array],
+    grad_BHWO: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    image_BHWC, kernel_HWIO = saved
+
+    def of_image(image_BHWC: jax.Array) -> jax.Array:
+        return _xla_conv2d(image_BHWC, kernel_HWIO, strides, pads)
+
+    def xla_kernel_grad(image_BHWC: jax.Array, grad_BHWO: jax.Array) -> jax.Array:
+        def of_kernel(kernel_HWIO: jax.Array) -> jax.Array:
+            return _xla_conv2d(image_BHWC, kernel_HWIO, strides, pads)
+
+        (kernel_grad_HWIO,) = jax.vjp(of_kernel, kernel_HWIO)[1](grad_BHWO)
+        return kernel_grad_HWIO
+
+    cpu_kernel_grad = functools.partial(
+        _chunked_kernel_grad, window=kernel_HWIO.shape[:2], strides=strides, pads=pads
+    )
+    (image_grad_BHWC,) = jax.vjp(of_image, image_BHWC)[1](grad_BHWO)
+    # Chosen when the program is lowered, so that an export for another platform has no loop.
+    kernel_grad_HWIO = lax.platform_dependent(
+        image_BHWC, grad_BHWO, cpu=cpu_kernel_grad, default=xla_kernel_grad
+    )
+    return image_grad_BHWC, kernel_grad_HWIO
+
+
+_conv2d.defvjp(_conv2d_forward, _conv2d_backward)
+
+
+def _chunked_kernel_grad(
+    image_BHWC: jax.Array, grad_BHWO: jax.Array, *, window: Pair, strides: Pair, pads: Pads
+) -> jax.Array:
+    """Returns the kernel's gradient HWIO in the image's dtype, summed in f32 over chunks."""
+    batch, height, width, _ = grad_BHWO.shape
+    if strides == (1, 1) and width >= 16 and image_BHWC.shape[-1] >= 16:
+        kernel_grad, rows = _outer_kernel_grad, 2 * CHUNK_ROWS  # it copies less a row
+    else:
+        kernel_grad, rows = functools.partial(_patches_kernel_grad, strides=strides), CHUNK_ROWS
+    # The batch may be spread over the devices: each then has its share of every chunk.
+    devices = jax.local_device_count()
+    devices = devices if batch % devices == 0 else 1
+    fewest = -(-batch // (devices * max(1, rows // (height * width))))
+    # A number of chunks that divides the batch, where one is near, saves filling it up with zeros.
+    divisors = (n for n in range(fewest, 2 * fewest) if batch // devices % n == 0)
+    chunks = next(divisors, fewest)
+    size = -(-batch // (devices * chunks)) * devices
+
+    def split(array_BHWC: jax.Array) -> jax.Array:
+        # A chunk takes every chunks-th image: axis 0 stays sharded as the batch was.
+        filled = jnp.pad(array_BHWC, ((0, size * chunks - batch), (0, 0), (0, 0), (0, 0)))
+        return filled.reshape(size, chunks, *array_BHWC.shape[1:])
+
+    images, grads = split(image_BHWC), split(grad_BHWO)
+
+    def add_chunk(index: jax.Array | int, total_HWIO: jax.Array) -> jax.Array:
+        image = lax.dynamic_index_in_dim(images, index, 1, keepdims=False)
+        grad = lax.dynamic_index_in_dim(grads, index, 1, keepdims=False)
+        return total_HWIO + kernel_grad(jnp.pad(image, ((0, 0), *pads, (0, 0))), grad, window)
+
+    total_HWIO = jnp.zeros((*window, image_BHWC.shape[-1], grad_BHWO.shape[-1]), jnp.float32)
+    return lax.fori_loop(0, chunks, add_chunk, total_HWIO).astype(image_BHWC.dtype)
+
+
+def _outer_kernel_grad(image_BHWC: jax.Array, grad_BHWO: jax.Array, window: Pair) -> jax.Array:
+    """Returns the chunk's gradient HWIO in f32, from one (rows x I) by (columns x O) matmul.
+
+    Kernel rows shift the padded image and kernel columns shift the output gradient: less to copy
+    than all the patches, and a square matmul where few channels would make a thin one. The price
+    is the gradient's wider rows, so it is for stride 1 and wide images.
+    """
+    height, width, (rows, columns) = grad_BHWO.shape[1], image_BHWC.shape[2], window
+    grad_BHWO = jnp.pad(grad_BHWO, ((0, 0), (0, 0), (columns - 1, columns - 1), (0, 0)))
+    by_row = [image_BHWC[:, row : row + height] for row in range(rows)]
+    by_column = [grad_BHWO[:, :, start : start + width] for start in reversed(range(columns))]
+    product = _matmul_over_pixels(jnp.concatenate(by_row, -1), jnp.concatenate(by_column, -1))
+    kernel_grad_HIWO = product.reshape(rows, image_BHWC.shape[3], columns, grad_BHWO.shape[3])
+    return kernel_grad_HIWO.transpose(0, 2, 1, 3)
+
+
+def _patches_kernel_grad(
+    image_BHWC: jax.Array, grad_BHWO: jax.Array, window: Pair, strides: Pair
+) -> jax.Array:
+    """Returns the chunk's gradient HWIO in f32, from one matmul with all patches of the image."""
+    height, width = grad_BHWO.shape[1:3]
+    (rows, columns), (down, right) = window, strides
+    wide = [image_BHWC[:, :, at : at + (width - 1) * right + 1 : right] for at in range(columns)]
+    wide = jnp.concatenate(wide, -1)
+    if image_BHWC.shape[-1] < 16:
+        # XLA would fuse both steps into one that copies number by number, at half the speed.
+        wide = lax.optimization_barrier(wide)
+    patches = [wide[:, at : at + (height - 1) * down + 1 : down] for at in range(rows)]
+    product = _matmul_over_pixels(jnp.concatenate(patches, -1), grad_BHWO)
+    return product.reshape(*window, image_BHWC.shape[3], grad_BHWO.shape[3])
+
+
+def _matmul_over_pixels(left_BHWC: jax.Array, right_BHWO: jax.Array) -> jax.Array:
+    pixels = (0, 1, 2)
+    return lax.dot_general(
+        left_BHWC, right_BHWO, ((pixels, pixels), ((), ())), preferred_element_type=jnp.float32
+    )
+
+
+class Conv(nn.Module):
+    """A convolution layer equal to flax's `nn.Conv` in its parameters and values.
+
+    Parameters are f32; `dtype` is what they and the image are computed in, by default the
+    promotion of both.
+    """
+
+    features: int
+    kernel_size: Sequence[int] = (3, 3)
+    strides: Sequence[int] = (1, 1)
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    dtype: Any = None
+    kernel_init: Callable[..., jax.Array] = nn.linear.default_kernel_init
+    bias_init: Callable[..., jax.Array] = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(self, image_BHWC: jax.Array) -> jax.Array:
+        """Returns BHWO: `conv2d` of the image plus the bias."""
+        shape = (*self.kernel_size, image_BHWC.shape[-1], self.features)
+        kernel_HWIO = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias_O = None
+        if self.use_bias:
+            bias_O = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+        image_BHWC, kernel_HWIO, bias_O = nn.dtypes.promote_dtype(
+            image_BHWC, kernel_HWIO, bias_O, dtype=self.dtype
+        )
+        output_BHWO = conv2d(image_BHWC, kernel_HWIO, strides=self.strides, padding=self.padding)
+        return output_BHWO if bias_O is None else output_BHWO + bias_O

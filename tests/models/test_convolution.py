@@ -1,0 +1,109 @@
+"""The convolution equals XLA's in value and gradients; only the CPU gets the chunked gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax import export, lax
+
+from crnn_jax.models.convolution import Conv, conv2d
+
+# batch, height, width, in, out channels, kernel, strides, padding
+CASES = [
+    (48, 32, 32, 16, 8, (3, 3), (1, 1), "SAME"),  # many chunks, rows by columns
+    (47, 17, 19, 16, 6, (4, 3), (1, 1), "VALID"),  # a prime batch: filled up with zeros
+    (1, 33, 17, 20, 8, (3, 5), (1, 1), "SAME"),
+    (7, 9, 11, 3, 5, (3, 2), (2, 1), "VALID"),
+    (5, 48, 48, 1, 4, (2, 2), (4, 3), "SAME"),  # strides beyond the kernel
+    (9, 20, 18, 16, 4, (2, 5), (1, 1), ((0, 3), (2, 1))),
+    (24, 8, 8, 32, 4, (1, 1), (1, 1), "SAME"),
+]
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
+
+
+def reference(image, kernel, strides=(1, 1), padding="SAME"):
+    return lax.conv_general_dilated(
+        image, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def normal(shape, dtype="float32", seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def assert_close(got, want, tolerance):
+    assert got.dtype == want.dtype
+    got, want = np.asarray(got, "float32"), np.asarray(want, "float32")
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() <= tolerance * np.abs(want).max()
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_value_and_gradients_equal_xla(case, dtype):
+    batch, height, width, inputs, outputs, window, strides, padding = case
+    image = normal((batch, height, width, inputs), dtype)
+    kernel = normal((*window, inputs, outputs), dtype, seed=1)
+
+    def run(convolution):
+        def of(image, kernel):
+            return convolution(image, kernel, strides=strides, padding=padding)
+
+        output, backward = jax.vjp(of, image, kernel)
+        return output, *backward(normal(output.shape, dtype, seed=2))
+
+    for got, want in zip(jax.jit(run, static_argnums=0)(conv2d), run(reference), strict=True):
+        assert_close(got, want, TOLERANCE[dtype])
+
+
+def test_works_under_checkpoint_scan_and_vmap():
+    images, kernel = normal((3, 4, 18, 16, 16)), normal((3, 3, 16, 4), seed=1)
+
+    def loss(kernel, image, convolution=conv2d):
+        return (convolution(image, kernel) ** 2).sum()
+
+    want = jnp.stack([jax.grad(loss)(kernel, image, reference) for image in images])
+    gradient = jax.grad(jax.checkpoint(loss))
+    scanned = lax.scan(lambda _, image: (None, gradient(kernel, image)), None, images)[1]
+    assert_close(scanned, want, 1e-5)
+    assert_close(jax.vmap(gradient, (None, 0))(kernel, images), want, 1e-5)
+
+
+def test_a_sharded_batch_is_not_gathered():
+    devices = jax.devices()
+    mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    by_batch = jax.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    image, kernel = normal((3 * len(devices), 32, 32, 16)), normal((3, 3, 16, 4), seed=1)
+    gradient = jax.jit(jax.grad(lambda kernel, image: (conv2d(image, kernel) ** 2).sum()))
+    want = gradient(kernel, image)
+    image = jax.device_put(image, by_batch)
+    program = gradient.lower(kernel, image).compile()
+    assert_close(program(kernel, image), want, 1e-5)
+    assert "all-gather" not in program.as_text()
+    assert "while" in program.as_text()
+
+
+def test_other_platforms_keep_xlas_gradient():
+    gradient = jax.jit(jax.grad(lambda kernel, image: conv2d(image, kernel).sum()))
+    arguments = normal((3, 3, 16, 8)), normal((64, 32, 32, 16))
+    text = {
+        platform: export.export(gradient, platforms=[platform])(*arguments).mlir_module()
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    assert "while" in text["cpu"]
+    assert "while" not in text["cuda"]
+    assert "while" not in text["tpu"]
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_layer_equals_flax(dtype, use_bias):
+    image, key = normal((2, 9, 8, 3)), jax.random.key(3)
+    options = dict(features=6, strides=(2, 1), padding="VALID", use_bias=use_bias, dtype=dtype)
+    ours, flax = Conv(**options), nn.Conv(kernel_size=(3, 3), **options)
+    variables = ours.init(key, image)
+    jax.tree.map(np.testing.assert_array_equal, variables, flax.init(key, image))
+    got, want = ours.apply(variables, image), flax.apply(variables, image)
+    assert_close(got, want, TOLERANCE[dtype or "float32"])
