@@ -1,0 +1,297 @@
+"""Checkpoints of a run: saved in the background, checked by checksums when they are read back.
+
+A checkpoint is the folder DIRECTORY/STEP, written by Orbax, whose metadata also holds a CRC-32 of
+each array: Orbax itself restores flipped bytes silently. Reading never changes the directory, so a
+run can be evaluated while it trains; damaged checkpoints are moved aside, to `damaged-STEP-N`, by
+the first save after they were found. When steps are kept or deleted is decided here and not by
+Orbax's `Checkpointer`, which fails to open a directory with one damaged checkpoint in it.
+"""
+
+import logging
+import math
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+import jax
+
+from crnn_jax import checksums
+from crnn_jax.checksums import DamagedError, named_leaves
+from crnn_jax.disk import cannot_write, explain_save_error, first_line
+from crnn_jax.errors import UserError
+
+T = TypeVar("T")
+Tree = Any
+_SCORE = "validation/accuracy"
+_TEMPORARY = ".orbax-checkpoint-tmp"  # what a save leaves behind when it is killed
+_DOOMED = ".deleted"
+
+
+class Checkpoints:
+    """The checkpoints in one directory; a context manager that waits for the last save.
+
+    Arrays that live on several processes must be global; all processes then call every method at
+    the same steps and share the directory.
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike[str], *, keep_latest: int, keep_best: bool
+    ) -> None:
+        self.directory = pathlib.Path(directory).absolute()
+        self._keep_latest = keep_latest
+        self._keep_best = keep_best
+        self._pending: tuple[int, int, Any] | None = None  # step, bytes, Orbax's response
+        self._damaged: set[int] = set()
+        self._scores: dict[int, float | None] = {}
+        self._tidied = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.close()
+        except UserError as error:
+            if kind is None:
+                raise
+            _report(str(error))  # must not hide what ended the block
+
+    def steps(self) -> list[int]:
+        """Returns the steps of the finished checkpoints not known to be damaged, ascending."""
+        self.wait()
+        return self._steps()
+
+    def best_step(self) -> int | None:
+        """Returns the step of the highest validation accuracy (of equals the earliest), or None."""
+        return self._best(self.steps())
+
+    def save(
+        self, step: int, state: Tree, metrics: dict[str, float] | None = None, force: bool = False
+    ) -> bool:
+        """Returns True once a save of `state` has begun, False if `step` has a checkpoint already.
+
+        It waits for the save before this one and copies the arrays to the host; the rest is done
+        in the background, and the arrays may be donated at once. An error in the background is
+        raised by the next save, `wait` or `close`.
+
+        Args:
+          step: names the checkpoint.
+          state: pytree of arrays of at least one element each.
+          metrics: "validation/accuracy", when given, decides which checkpoint is the best.
+          force: replace an existing checkpoint of this step. The old one is deleted first.
+
+        Raises:
+          UserError: the directory cannot be written, or is full.
+        """
+        self.wait()
+        self._tidy()
+        folder = self._folder(step)
+        if folder.exists():
+            if not force:
+                return False
+            _on_first_process(lambda: _delete(folder))
+        from orbax.checkpoint import v1 as ocp
+
+        leaves = named_leaves(state)
+        num_bytes = sum(leaf.nbytes for leaf in leaves.values())
+        metrics = {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
+        try:
+            response = ocp.save_async(
+                os.fspath(folder), leaves, custom_metadata=checksums.seal(leaves, metrics)
+            )
+        except Exception as error:
+            raise self._save_error(step, num_bytes, error) from error
+        if response is None:
+            raise RuntimeError(f"Orbax skipped the checkpoint of step {step}")
+        self._pending = (step, num_bytes, response)
+        self._scores[step] = metrics.get(_SCORE)
+        return True
+
+    def wait(self) -> None:
+        """Waits for the save under way, then deletes the superfluous ones; raises as `save`."""
+        if self._pending is None:
+            return
+        (step, num_bytes, response), self._pending = self._pending, None
+        try:
+            response.result()
+        except Exception as error:
+            raise self._save_error(step, num_bytes, error) from error
+        steps = self._steps()
+        kept: set[int | None] = {step, *steps[-self._keep_latest :]}
+        if self._keep_best:
+            kept.add(self._best(steps))
+        for old in set(steps) - kept:
+            _on_first_process(lambda old=old: _delete(self._folder(old)))
+
+    def close(self) -> None:
+        """Waits for the save under way; raises as `wait`."""
+        self.wait()
+
+    def restore(self, abstract_state: Tree) -> tuple[int, Tree] | None:
+        """Returns (step, state) of the newest good checkpoint, or None if there never was one.
+
+        A damaged checkpoint is reported in one line on stderr and the one before it is tried.
+
+        Args:
+          abstract_state: pytree of `jax.ShapeDtypeStruct` or arrays, each with its sharding, which
+            may differ from the sharding that was saved.
+
+        Raises:
+          UserError: all are damaged, or their arrays are not those of `abstract_state`.
+        """
+        for step in reversed(self.steps()):
+            try:
+                return step, self._load(step, abstract_state)
+            except DamagedError as error:
+                if self._folder(step).exists():  # else a running training has just deleted it
+                    self._damaged.add(step)
+                    _report(f"checkpoint {step} in {self.directory} is damaged ({error})")
+        if self._damaged:
+            found = ", ".join(map(str, sorted(self._damaged)))
+            raise UserError(
+                f"expected a good checkpoint in {self.directory}, found only damaged ones "
+                f"(steps {found}): bring back a copy, or start anew with another --workdir"
+            )
+        return None
+
+    def restore_step(self, step: int, abstract_state: Tree) -> Tree:
+        """Returns the state of the checkpoint of `step`.
+
+        Raises:
+          UserError: no such checkpoint, damaged, or other arrays than those of `abstract_state`.
+        """
+        steps = self.steps()
+        if step not in steps:
+            found = ", ".join(map(str, steps)) or "none"
+            raise UserError(f"no checkpoint of step {step} in {self.directory}, found: {found}")
+        try:
+            return self._load(step, abstract_state)
+        except DamagedError as error:
+            raise UserError(
+                f"checkpoint {step} in {self.directory} is damaged ({error}); "
+                f"others: {', '.join(str(s) for s in steps if s != step) or 'none'}"
+            ) from error
+
+    def _folder(self, step: int) -> pathlib.Path:
+        return self.directory / str(step)
+
+    def _steps(self) -> list[int]:
+        # Orbax writes elsewhere and renames: what is named by a number is complete.
+        names = [path.name for path in self.directory.glob("*")]
+        return sorted({int(name) for name in names if name.isdecimal()} - self._damaged)
+
+    def _best(self, steps: list[int]) -> int | None:
+        for step in set(steps) - self._scores.keys():
+            try:
+                self._scores[step] = _metadata(self._folder(step))["metrics"].get(_SCORE)
+            except DamagedError:
+                self._scores[step] = None
+        scored = [step for step in steps if self._scores[step] is not None]
+        return max(scored, key=lambda step: (self._scores[step], -step), default=None)
+
+    def _load(self, step: int, abstract_state: Tree) -> Tree:
+        from orbax.checkpoint import v1 as ocp
+
+        folder, abstract = self._folder(step), named_leaves(abstract_state)
+        target = {}
+        for name, leaf in abstract.items():
+            if getattr(leaf, "sharding", None) is None:
+                raise ValueError(f"'{name}' of the restore target has no sharding")
+            target[name] = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+        saved = _metadata(folder)["leaves"]
+        checksums.check_structure(abstract, saved, f"checkpoint {folder}")
+        leaves = _read(folder, lambda: ocp.load(os.fspath(folder), target))
+        checksums.check_arrays(leaves, saved)
+        structure = jax.tree_util.tree_structure(abstract_state)
+        return jax.tree_util.tree_unflatten(structure, [leaves[name] for name in abstract])
+
+    def _tidy(self) -> None:
+        """Makes the directory ready for saves: moves damaged checkpoints out of their way."""
+        # What a failed save has to say is in the UserError; Orbax logs three tracebacks of it.
+        logging.getLogger("absl").addFilter(_is_not_from_orbax)
+
+        def tidy() -> None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for path in self.directory.glob("*"):
+                if not self._tidied and path.name.endswith((_TEMPORARY, _DOOMED)):
+                    shutil.rmtree(path)
+            for step in self._damaged:
+                taken = len(list(self.directory.glob(f"damaged-{step}-*")))
+                self._folder(step).rename(self.directory / f"damaged-{step}-{taken + 1}")
+
+        try:
+            _on_first_process(tidy)
+        except OSError as error:
+            raise cannot_write(self.directory, error) from error
+        for step in self._damaged:
+            self._scores.pop(step, None)
+        self._damaged.clear()
+        self._tidied = True
+
+    def _save_error(self, step: int, num_bytes: int, error: Exception) -> Exception:
+        shutil.rmtree(self.directory / f"{step}{_TEMPORARY}", ignore_errors=True)
+        return explain_save_error(error, self.directory, f"checkpoint {step}", num_bytes)
+
+
+def restore_run(workdir: str | os.PathLike[str], abstract_state: Tree, step: int | None) -> Tree:
+    """Returns the state of a run's checkpoint of `step`, or of the newest good one for None.
+
+    Raises:
+      UserError: as `Checkpoints.restore` and `restore_step`, or the run has no checkpoint.
+    """
+    directory = pathlib.Path(workdir) / "checkpoints"
+    checkpoints = Checkpoints(directory, keep_latest=1, keep_best=False)  # never saves
+    if step is not None:
+        return checkpoints.restore_step(step, abstract_state)
+    restored = checkpoints.restore(abstract_state)
+    if restored is None:
+        raise UserError(f"expected a checkpoint in {directory}, found none: train first")
+    return restored[1]
+
+
+def _metadata(folder: pathlib.Path) -> dict[str, Any]:
+    from orbax.checkpoint import v1 as ocp
+
+    sealed: Any = _read(folder, lambda: ocp.metadata(os.fspath(folder)).custom_metadata)
+    return checksums.unseal(sealed)
+
+
+def _read(folder: pathlib.Path, action: Callable[[], T]) -> T:
+    try:
+        return action()
+    except (MemoryError, jax.errors.JaxRuntimeError):
+        raise  # says nothing about the files
+    except PermissionError as error:
+        raise UserError(f"checkpoint {folder} cannot be read: {error.strerror}") from error
+    except Exception as error:  # Orbax and TensorStore raise anything
+        raise DamagedError(first_line(error.__cause__ or error)) from error
+
+
+def _delete(folder: pathlib.Path) -> None:
+    # Renamed first, so that a kill in between leaves no half checkpoint under a number.
+    doomed = folder.with_name(folder.name + _DOOMED)
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _on_first_process(action: Callable[[], None]) -> None:
+    if jax.process_index() == 0:
+        action()
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("crnn_jax.checkpoint")
+
+
+def _report(text: str) -> None:
+    if jax.process_index() == 0:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _is_not_from_orbax(record: logging.LogRecord) -> bool:
+    trace = record.exc_info[2] if record.exc_info else None
+    source = trace.tb_frame.f_code.co_filename if trace else record.pathname
+    return "orbax" not in pathlib.Path(source).parts

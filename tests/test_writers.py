@@ -1,0 +1,199 @@
+import io
+import json
+import math
+import os
+import pathlib
+import subprocess
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from crnn_jax import writers
+from crnn_jax.errors import UserError
+from crnn_jax.writers import Progress, Writers, write_json_atomically
+
+
+def read_lines(workdir: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def reject(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+@pytest.mark.smoke
+def test_each_write_is_one_line_at_once(tmp_path):
+    with Writers(tmp_path, tensorboard=False) as file:
+        file.write(50, {"train/loss": jnp.float32(0.25), "train/epoch": np.float64(1.5)})
+        assert read_lines(tmp_path) == [{"step": 50, "train/loss": 0.25, "train/epoch": 1.5}]
+        file.write(100, {"train/loss": 0.125})
+    assert read_lines(tmp_path)[1] == {"step": 100, "train/loss": 0.125}
+
+
+def test_numbers_that_are_not_finite_are_valid_json(tmp_path):
+    with Writers(tmp_path, tensorboard=True) as file:
+        file.write(1, {"a": math.nan, "b": jnp.float32(jnp.inf), "c": -math.inf, "d": 1})
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(text, parse_constant=reject) == {
+        "step": 1,
+        "a": None,
+        "b": None,
+        "c": None,
+        "d": 1,
+    }
+
+
+def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path):
+    with Writers(tmp_path, tensorboard=False) as file:
+        for step in (10, 20, 30, 40):
+            file.write(step, {"x": 1})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5')  # torn by a kill
+    with Writers(tmp_path, tensorboard=False, start_step=20) as file:
+        file.write(30, {"x": 2})
+    assert [(line["step"], line["x"]) for line in read_lines(tmp_path)] == [
+        (10, 1),
+        (20, 1),
+        (30, 2),
+    ]
+
+
+def test_a_run_that_starts_again_from_nothing_drops_all(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"step": 10}\n')
+    with Writers(tmp_path, tensorboard=False):
+        pass
+    assert read_lines(tmp_path) == []
+
+
+def test_a_last_line_without_its_end_does_not_swallow_the_next(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 10}')
+    with Writers(tmp_path, tensorboard=False, start_step=10) as file:
+        file.write(20, {})
+    assert [line["step"] for line in read_lines(tmp_path)] == [10, 20]
+
+
+def test_tensorboard_has_the_scalars(tmp_path):
+    from tensorboardX.event_file_writer import EventsWriter  # noqa: F401  (it is installed)
+    from tensorboardX.proto import event_pb2
+
+    with Writers(tmp_path, tensorboard=True) as file:
+        file.write(7, {"train/loss": 0.5})
+    [path] = tmp_path.glob("events.out.tfevents.*")
+    data, offset, found = path.read_bytes(), 0, []
+    while offset < len(data):  # records: length u64, crc u32, bytes, crc u32
+        length = int.from_bytes(data[offset : offset + 8], "little")
+        event = event_pb2.Event.FromString(data[offset + 12 : offset + 12 + length])
+        found += [(event.step, v.tag, v.simple_value) for v in event.summary.value]
+        offset += length + 16
+    assert found == [(7, "train/loss", 0.5)]
+
+
+def test_no_tensorboard_files_when_off(tmp_path):
+    with Writers(tmp_path, tensorboard=False) as file:
+        file.write(1, {"x": 1})
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_json_file_is_whole_or_old(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    write_json_atomically(path, {"a": np.float32(0.5), "b": [jnp.int32(3)], "c": math.nan})
+    assert json.loads(path.read_text(), parse_constant=reject) == {"a": 0.5, "b": [3], "c": None}
+    with path.open() as old:  # a reader keeps the file that it opened
+        write_json_atomically(path, {"a": 0.5})
+        assert "b" in old.read()
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UserError, match=r"result.json' cannot be written \(No space left"):
+        write_json_atomically(path, {"a": 1})
+    assert json.loads(path.read_text())["a"] == 0.5
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def progress(stream: io.StringIO, seconds: float = 0.0) -> Progress:
+    return Progress(5000, 10.0, ConfigDict({"seconds": seconds}), stream)
+
+
+def test_a_line_says_it_all():
+    bar = progress(io.StringIO())
+    bar.step(200)
+    bar.metrics({"loss": 0.8124, "accuracy": 0.71, "num_examples": 3})
+    bar.rate(812.3)
+    # 1000 steps in 50 s leave 3800 steps, 190 s.
+    assert bar.line(1200, 50.0) == (
+        "step 1200/5000  epoch 2.4/10  loss 0.8124  accuracy 0.71  812 images/s  ETA 3:10"
+    )
+    assert bar.line(1200, 5000.0).endswith("ETA 5:16:40")
+
+
+def test_the_first_line_has_no_guesses():
+    out = io.StringIO()
+    progress(out).step(1)
+    assert out.getvalue() == "step 1/5000  epoch 0.0/10\n"
+
+
+def test_lines_are_rare_and_the_last_step_has_one(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(writers.time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    bar = progress(out, seconds=5.0)
+    for step in range(4991, 5001):
+        bar.step(step)
+        now[0] += 1.0
+    assert [line.split()[1] for line in out.getvalue().splitlines()] == [
+        "4991/5000",
+        "4996/5000",
+        "5000/5000",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar():
+    out = Terminal()
+    with progress(out) as bar:
+        bar.step(5000)
+    assert "100%|" in out.getvalue()
+    assert "step 5000/5000" in out.getvalue()
+
+
+def commit_all(folder: pathlib.Path) -> str:
+    git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *command], check=True)
+    done = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
+    package = tmp_path / "code" / "crnn_jax"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(writers, "__file__", str(package / "writers.py"))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as git sets it for hooks
+    assert writers.git_commit() is None
+    monkeypatch.delenv("GIT_DIR")
+    (package / "other.py").write_text("")
+    commit_all(tmp_path)
+    (package / "writers.py").write_text("")
+    assert writers.git_commit() is None  # a repository around it that does not hold this file
+    commit = commit_all(tmp_path / "code")
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    assert writers.git_commit() == commit
+    (package / "other.py").write_text("changed")
+    assert writers.git_commit() == f"{commit}-dirty"
+
+
+def test_versions_and_devices():
+    found = writers.versions()
+    assert found["numpy"] == np.__version__
+    assert found["python"]
+    assert found["tensorflow-datasets"]
+    assert writers.describe_devices() == "8 x cpu (cpu)"
