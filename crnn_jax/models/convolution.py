@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jax import lax
 
 Pair = tuple[int, int]
@@ -79,8 +80,9 @@ def _conv2d_backward(
         (kernel_grad_HWIO,) = jax.vjp(of_kernel, kernel_HWIO)[1](grad_BHWO)
         return kernel_grad_HWIO
 
+    rows, columns = kernel_HWIO.shape[:2]
     cpu_kernel_grad = functools.partial(
-        _chunked_kernel_grad, window=kernel_HWIO.shape[:2], strides=strides, pads=pads
+        _chunked_kernel_grad, window=(rows, columns), strides=strides, pads=pads
     )
     (image_grad_BHWC,) = jax.vjp(of_image, image_BHWC)[1](grad_BHWO)
     # Chosen when the program is lowered, so that an export for another platform has no loop.
@@ -190,7 +192,7 @@ class Conv(nn.Module):
         bias_O = None
         if self.use_bias:
             bias_O = self.param("bias", self.bias_init, (self.features,), jnp.float32)
-        image_BHWC, kernel_HWIO, bias_O = nn.dtypes.promote_dtype(
+        image_BHWC, kernel_HWIO, bias_O = promote_dtype(
             image_BHWC, kernel_HWIO, bias_O, dtype=self.dtype
         )
         output_BHWO = conv2d(image_BHWC, kernel_HWIO, strides=self.strides, padding=self.padding)

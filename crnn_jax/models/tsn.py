@@ -1,0 +1,95 @@
+"""TSN: one snippet from each segment of the image, a CNN on each, a consensus of their scores."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from crnn_jax.models.cnn import Trunk, over_frames
+from crnn_jax.models.heads import Classifier, Output
+
+Array = jax.Array
+
+
+def segment_bounds(num_offsets: int, num_segments: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (first, stop): each segment's offsets are first <= offset < stop.
+
+    The offsets 0 .. num_offsets - 1 are cut into `num_segments` intervals as equal as whole numbers
+    allow; a segment without an offset of its own takes the one at its start.
+    """
+    edges = np.arange(num_segments + 1) * num_offsets // num_segments
+    first = np.minimum(edges[:-1], num_offsets - 1)
+    return first, np.maximum(edges[1:], first + 1)
+
+
+def take_snippets(image_BHWC: Array, offset_BS: Array, height: int) -> Array:
+    """Returns video_BFHWC: of each image the `height` rows from each of its S offsets."""
+    row_BSR = offset_BS[:, :, None] + jnp.arange(height)
+    return jax.vmap(lambda image_HWC, row_SR: image_HWC[row_SR])(image_BHWC, row_BSR)
+
+
+class TSN(nn.Module):
+    """Temporal segment network on the vertical segments of a still image.
+
+    Wang et al. 2016, "Temporal Segment Networks: Towards Good Practices for Deep Action
+    Recognition": a video is cut into K segments of equal duration, one snippet is drawn from each,
+    one CNN scores each, and a segmental consensus of the class scores is classified. A still image
+    has no time: a snippet is a horizontal band, and its vertical offset takes the place of time.
+    Training draws the offset in each segment, for each image anew; evaluation takes the centre one
+    (they average 25 frames). The loss is that of the consensus.
+
+    Attributes:
+      num_segments: K, here S in shapes.
+      snippet_height: of a snippet, as a fraction of the image's height, in (0, 1].
+      consensus: of the scores: 'mean', 'max', or 'learned', their weighted average
+        sum_k w_k score_k, with one weight a segment that starts at 1 / K and is not normalised.
+    The other fields: `Trunk` and `Classifier`.
+    """
+
+    width: int
+    stage_multipliers: Sequence[float]
+    num_conv_layers: int
+    norm: bool
+    dropout: float
+    num_segments: int
+    snippet_height: float
+    consensus: str
+    num_classes: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, image_BHWC: Array, *, train: bool) -> Output:
+        """Returns `logits_BK`, the consensus; needs the rng 'snippet' to train."""
+        batch, image_height = image_BHWC.shape[:2]
+        height = max(1, round(self.snippet_height * image_height))
+        first, stop = segment_bounds(image_height - height + 1, self.num_segments)
+        shape = (batch, self.num_segments)
+        if train:
+            # One draw for the global batch: an image's offsets depend on no device count.
+            offset_BS = jax.random.randint(self.make_rng("snippet"), shape, first, stop)
+        else:
+            offset_BS = jnp.broadcast_to((first + stop - 1) // 2, shape)
+        trunk = Trunk(
+            self.width,
+            self.stage_multipliers,
+            self.num_conv_layers,
+            self.norm,
+            self.dtype,
+            name="trunk",
+        )
+        video_BFHWC = take_snippets(image_BHWC, offset_BS, height)
+        feature_BSD = over_frames(lambda image: trunk(image, train=train).pooled_BD, video_BFHWC)
+        head = Classifier(self.num_classes, self.dropout, name="head")
+        return Output(self._reduce(head(feature_BSD, train=train)))
+
+    def _reduce(self, score_BSK: Array) -> Array:
+        if self.consensus == "mean":
+            return score_BSK.mean(axis=1)
+        if self.consensus == "max":
+            return score_BSK.max(axis=1)
+        start = nn.initializers.constant(1.0 / self.num_segments)
+        weight_S = self.param("consensus_weight", start, (self.num_segments,), jnp.float32)
+        return jnp.einsum("bsk,s->bk", score_BSK, weight_S)

@@ -1,0 +1,147 @@
+"""The trunk, its pooling, and the CNN."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from crnn_jax.models.cnn import CNN, Trunk, layers_per_stage, max_pool, over_frames
+
+
+def make(norm=True, dropout=0.0, dtype=jnp.float32, multipliers=(1, 2)):
+    return CNN(4, multipliers, len(multipliers) + 1, norm, dropout, 10, dtype)
+
+
+def images(*shape):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 2)])
+def test_max_pool_equals_the_windowed_maximum(size):
+    image_BHWC = images(2, *size, 3)
+
+    @jax.jit
+    def run(image_BHWC):
+        def windowed(image_BHWC):
+            return nn.max_pool(image_BHWC, (2, 2), (2, 2), padding="SAME")
+
+        pair = (max_pool, windowed)
+        gradients = [jax.grad(lambda x, f=f: (f(x) ** 2).sum())(image_BHWC) for f in pair]
+        return [f(image_BHWC) for f in pair], gradients
+
+    values, gradients = run(image_BHWC)
+    np.testing.assert_array_equal(*values)
+    np.testing.assert_allclose(*gradients, rtol=1e-6)
+
+
+def test_max_pool_keeps_a_map_of_one():
+    np.testing.assert_array_equal(max_pool(images(2, 1, 1, 3)), images(2, 1, 1, 3))
+
+
+@pytest.mark.parametrize(
+    ("layers", "stages", "expected"),
+    [(6, 3, [2, 2, 2]), (7, 3, [3, 2, 2]), (8, 3, [3, 3, 2]), (3, 3, [1, 1, 1]), (5, 1, [5])],
+)
+def test_layers_are_spread_evenly(layers, stages, expected):
+    assert layers_per_stage(layers, stages) == expected
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 5), (3, 3), (1, 1)])
+def test_each_stage_halves_the_map_rounded_up(size):
+    trunk = Trunk(4, (1, 2, 2.5), 4, True, jnp.float32)
+    features, _ = jax.eval_shape(
+        lambda x: trunk.init_with_output(jax.random.key(0), x, train=False), images(2, *size, 1)
+    )
+    height, width = (-(-side // 8) for side in size)
+    assert features.map_BHWC.shape == (2, height, width, 10)
+    assert features.pooled_BD.shape == (2, 10)
+
+
+def test_one_layer_by_hand():
+    """A kernel that doubles the centre pixel: the map is relu(2 * the block's maximum + bias)."""
+    trunk = Trunk(1, (1,), 1, False, jnp.float32)
+    kernel = np.zeros((3, 3, 1, 1), np.float32)
+    kernel[1, 1] = 2.0
+    conv = {"kernel": jnp.array(kernel), "bias": jnp.array([-3.0])}
+    image_BHWC = jnp.arange(4.0).reshape(1, 2, 2, 1) * jnp.array([1.0, -1.0])[:, None, None, None]
+    features = trunk.apply({"params": {"conv_0_0": conv}}, image_BHWC, train=False)
+    np.testing.assert_allclose(features.map_BHWC.ravel(), [2 * 3 - 3, 0])
+    wide = trunk.apply({"params": {"conv_0_0": conv}}, 1 + jnp.arange(16.0).reshape(1, 4, 4, 1),
+                       train=False)  # fmt: skip
+    np.testing.assert_allclose(wide.map_BHWC.ravel(), [9, 13, 25, 29])
+    np.testing.assert_allclose(wide.pooled_BD, [[19]])
+
+
+def test_norm_replaces_the_biases_and_uses_batch_statistics_in_training_alone(draw):
+    image_BHWC, model = images(8, 8, 8, 3), make()
+    variables = draw(model, image_BHWC, train=False)
+    assert set(variables["params"]["trunk"]["conv_0_0"]) == {"kernel"}
+    assert set(draw(make(norm=False), image_BHWC, train=False)) == {"params"}
+
+    @jax.jit
+    def run(image_BHWC):
+        trained, updates = model.apply(variables, image_BHWC, train=True, mutable=["batch_stats"])
+        evaluated = model.apply(variables, image_BHWC, train=False)
+        alone = model.apply(variables, image_BHWC[:1], train=False)
+        return trained.logits_BK, updates["batch_stats"], evaluated.logits_BK, alone.logits_BK
+
+    trained_BK, updates, evaluated_BK, alone_BK = run(image_BHWC)
+    assert np.abs(trained_BK - evaluated_BK).max() > 1e-3
+    np.testing.assert_allclose(alone_BK, evaluated_BK[:1], rtol=1e-5, atol=1e-5)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), variables["batch_stats"], updates)
+    assert min(jax.tree.leaves(moved)) > 0
+
+
+def test_dropout_acts_in_training_alone(draw):
+    image_BHWC, model = images(4, 8, 8, 1), make(norm=False, dropout=0.5)
+    variables = draw(model, image_BHWC, train=False)
+
+    @jax.jit
+    def run(image_BHWC):
+        keys = jax.random.split(jax.random.key(0))
+        first, second = (
+            model.apply(variables, image_BHWC, train=True, rngs={"dropout": key}) for key in keys
+        )
+        plain = make(norm=False).apply(variables, image_BHWC, train=True)
+        return first, second, plain, model.apply(variables, image_BHWC, train=False)
+
+    first, second, plain, evaluated = (output.logits_BK for output in run(image_BHWC))
+    assert np.abs(first - second).max() > 0
+    np.testing.assert_allclose(evaluated, plain, rtol=1e-6, atol=1e-6)
+
+
+def test_bfloat16_keeps_float32_parameters_statistics_and_logits(draw):
+    image_BHWC = images(8, 8, 8, 3)
+    variables = draw(make(dtype=jnp.bfloat16), image_BHWC, train=False)
+
+    @jax.jit
+    def run(image_BHWC):
+        return [
+            make(dtype=dtype).apply(variables, image_BHWC, train=True, mutable=["batch_stats"])
+            for dtype in (jnp.float32, jnp.bfloat16)
+        ]
+
+    (exact, _), rough = run(image_BHWC)
+    assert {leaf.dtype for leaf in jax.tree.leaves((variables, rough))} == {jnp.dtype(jnp.float32)}
+    worst = np.abs(rough[0].logits_BK - exact.logits_BK).max()
+    assert 0 < worst < 5e-2 * np.abs(exact.logits_BK).max()
+
+
+def test_frames_are_folded_and_unfolded_in_order():
+    video_BFHWC = images(2, 3, 4, 5, 6)
+    found = over_frames(lambda image: image[:, 1, 2], video_BFHWC)
+    np.testing.assert_array_equal(found, np.asarray(video_BFHWC)[:, :, 1, 2])
+
+
+def test_he_initialisation_keeps_the_scale_through_relu():
+    trunk = Trunk(64, (1,), 2, False, jnp.float32)
+
+    @jax.jit
+    def initialise(key):
+        # Only this kernel is returned, so that nothing else is compiled.
+        variables = trunk.init(key, jnp.zeros((1, 4, 4, 3)), train=False)
+        return variables["params"]["conv_0_1"]["kernel"]
+
+    kernel = initialise(jax.random.key(0))
+    assert abs(np.std(kernel) / np.sqrt(2 / (9 * 64)) - 1) < 0.02
