@@ -5,16 +5,10 @@ again resumes, or says that the run is finished.
 """
 
 import argparse
-import difflib
-import importlib.util
-import pathlib
 import sys
 
-from ml_collections import ConfigDict
-
-from crnn_jax.config import override
-from crnn_jax.errors import OneLineParser, UserError, one_line_errors
-from crnn_jax.validation import validate
+from crnn_jax.errors import OneLineParser, one_line_errors
+from crnn_jax.flags import parse_overrides, resolve_config
 
 _EPILOG = """examples:
   python -m crnn_jax.main --config=configs/digits.py:crnn --workdir=runs/digits
@@ -22,63 +16,6 @@ _EPILOG = """examples:
       --config.optim.learning_rate=0.002 --config.data.validation=0.1
 models: cnn, rnn, lrcn, tsn, crnn; every key and its default: crnn_jax/config.py
 """
-
-
-def load_config_file(name: str) -> ConfigDict:
-    """Returns get_config(ARGUMENT) of the config file named as FILE[:ARGUMENT].
-
-    Raises:
-      UserError: no such file, or not a config file.
-    """
-    path_text, _, argument = name.partition(":")
-    path = pathlib.Path(path_text)
-    if not path.is_file():
-        known = [str(p) for p in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(path_text, known, n=1)
-        hint = f" (did you mean '{close[0]}'?)" if close else ""
-        raise UserError(f"--config expects FILE:MODEL with a config file, found no '{path}'{hint}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--config expects a Python file, found '{path}'")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(
-            f"--config expects a file with get_config(argument), found none in '{path}'"
-        )
-    return module.get_config(argument) if argument else module.get_config()
-
-
-def parse_overrides(arguments: list[str]) -> dict[str, str]:
-    """Returns {"optim.learning_rate": "0.002"} of ["--config.optim.learning_rate=0.002"].
-
-    Raises:
-      UserError: an argument that is no --config.KEY=VALUE.
-    """
-    pairs: dict[str, str] = {}
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        name, equals, value = argument.partition("=")
-        if not name.startswith("--config."):
-            raise UserError(
-                f"expected --config, --workdir or --config.KEY=VALUE, found '{argument}'"
-            )
-        if not equals:
-            if not rest or rest[0].startswith("--"):
-                raise UserError(f"expected a value: {name}=VALUE")
-            value = rest.pop(0)
-        pairs[name.removeprefix("--config.")] = value
-    return pairs
-
-
-def resolve_config(name: str, overrides: dict[str, str]) -> ConfigDict:
-    """Returns the validated config of FILE[:ARGUMENT] with the dotted overrides applied."""
-    config = load_config_file(name)
-    for key, text in overrides.items():
-        override(config, key, text)
-    validate(config)
-    return config
 
 
 def main(argv: list[str]) -> None:

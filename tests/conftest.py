@@ -37,7 +37,7 @@ def tiny():
     Override keys are dotted config keys with "__" for the dot.
     """
     from crnn_jax import config as cfg
-    from crnn_jax.main import resolve_config
+    from crnn_jax.flags import resolve_config
 
     def make(model="crnn", **overrides):
         small = {"model.width": 4, "model.hidden_units": 8, "model.num_conv_layers": 2}

@@ -1,12 +1,9 @@
-"""Flags and overrides; what a mistake prints and how the process ends."""
+"""What the command prints, and how the process ends."""
 
 import subprocess
 import sys
 
 import pytest
-
-from crnn_jax import main as cli
-from crnn_jax.errors import UserError
 
 DIGITS = "configs/digits.py:crnn"
 
@@ -24,43 +21,6 @@ def test_help_needs_no_jax():
     # It answers within 2 s because nothing heavy is imported: that is what can be tested.
     code = "import sys, crnn_jax.main; sys.exit(any(m in sys.modules for m in ('jax', 'flax')))"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
-
-
-@pytest.mark.smoke
-def test_overrides_apply():
-    overrides = cli.parse_overrides(["--config.seed=3", "--config.optim.learning_rate", "0.5"])
-    config = cli.resolve_config(DIGITS, overrides)
-    assert config.seed == 3
-    assert config.optim.learning_rate == 0.5
-
-
-def test_argument_overrides_apply():
-    assert cli.resolve_config(DIGITS + ",model.hidden_units=7", {}).model.hidden_units == 7
-
-
-@pytest.mark.parametrize("model", ["cnn", "rnn", "lrcn", "tsn", "crnn", "crnn_small"])
-@pytest.mark.parametrize("file", ["configs/digits.py", "configs/cifar10.py"])
-def test_shipped_configs_are_valid(file, model):
-    cli.resolve_config(f"{file}:{model}", {})
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("configs/digit.py:crnn", "did you mean 'configs/digits.py'"),
-        ("configs/digits.py:crn", "did you mean 'crnn'"),
-        ("crnn_jax/metrics.py:crnn", "get_config"),
-    ],
-)
-def test_config_file_mistakes(name, message):
-    with pytest.raises(UserError, match=message):
-        cli.resolve_config(name, {})
-
-
-@pytest.mark.parametrize("argument", ["--seed=1", "--config.seed", "config.seed=1"])
-def test_wrong_flags(argument):
-    with pytest.raises(UserError, match="expected"):
-        cli.parse_overrides([argument])
 
 
 @pytest.mark.parametrize(

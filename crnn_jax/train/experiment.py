@@ -1,0 +1,103 @@
+"""From a config and the facts about its data to the objects of a run, for all commands."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from crnn_jax import flops, models, optim
+from crnn_jax.config import steps
+from crnn_jax.mesh import make_mesh, replicated
+from crnn_jax.tasks import Classification, make_task
+from crnn_jax.train.state import TrainState, init_state
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a run computes with; holds no arrays and no data."""
+
+    config: ConfigDict
+    mesh: Mesh
+    model: nn.Module
+    task: Classification
+    schedule: optax.Schedule
+    optimizer: optax.GradientTransformation
+    image_shape: tuple[int, int, int]
+    num_train: int
+    total_steps: int
+
+    def steps(self, key: str, duration: str) -> int:
+        """Returns the duration of the config's `key` in steps."""
+        return steps(duration, self.num_train, self.config.batch_size, key)
+
+    def init_state(self, norm: dict[str, Any]) -> TrainState:
+        """Returns the state at step 0."""
+        ema = self.config.optim.ema_decay > 0
+        return init_state(
+            self.model,
+            self.optimizer,
+            self.image_shape,
+            self.config.seed,
+            norm,
+            ema=ema,
+            mesh=self.mesh,
+        )
+
+    def abstract_state(self) -> TrainState:
+        """Returns the state's shapes, dtypes and shardings, for a restore."""
+        channels = jnp.zeros(self.image_shape[-1])
+        norm = {"mean_C": channels, "std_C": channels}
+        state = jax.eval_shape(functools.partial(self.init_state, norm))
+        sharding = replicated(self.mesh)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state
+        )
+
+    def describe(self) -> dict[str, int]:
+        """Returns the number of parameters and the forward FLOPs per image."""
+        state = self.abstract_state()
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        forward = flops.forward_flops_per_image(self.model, variables, self.image_shape)
+        return {
+            "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+            "flops_per_image": forward,
+        }
+
+
+def build(
+    config: ConfigDict, image_shape: Sequence[int], num_classes: int, num_train: int
+) -> Experiment:
+    """Returns the `Experiment` of a validated config.
+
+    Args:
+      config: see crnn_jax/config.py.
+      image_shape: (H, W, C) of the images as stored.
+      num_classes: K.
+      num_train: examples of the training split, without the validation part.
+
+    Raises:
+      UserError: `mesh.data` does not fit the devices.
+    """
+    mesh = make_mesh(config.mesh.data)
+    total_steps = steps(config.duration, num_train, config.batch_size)
+    warmup_steps = steps(config.optim.warmup, num_train, config.batch_size, "optim.warmup")
+    schedule = optim.make_schedule(config.optim, total_steps, min(warmup_steps, total_steps))
+    height, width, channels = image_shape
+    return Experiment(
+        config=config,
+        mesh=mesh,
+        model=models.build_model(config.model, num_classes, jnp.dtype(config.precision)),
+        task=make_task(config),
+        schedule=schedule,
+        optimizer=optim.make_optimizer(config.optim, schedule),
+        image_shape=(height, width, channels),
+        num_train=num_train,
+        total_steps=total_steps,
+    )

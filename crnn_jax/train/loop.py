@@ -1,0 +1,222 @@
+"""The only training loop."""
+
+import math
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.data.cache import cache_dir
+from crnn_jax.data.dataset import Dataset, load_dataset
+from crnn_jax.errors import UserError
+from crnn_jax.evaluate import Evaluator, make_evaluator, result_line
+from crnn_jax.mesh import check_batch, replicated
+from crnn_jax.metrics import Classification as Metrics
+from crnn_jax.train.clock import Clock
+from crnn_jax.train.experiment import Experiment, build
+from crnn_jax.train.state import TrainState
+from crnn_jax.train.step import make_train_step
+from crnn_jax.train.stop import StopSignal
+from crnn_jax.validation import validate
+from crnn_jax.workdir import describe_run, last_seconds, open_workdir, read_result
+from crnn_jax.writers import Progress, Writers, write_json_atomically
+
+
+def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Returns the content of result.json of the run in `workdir`, which it starts or resumes.
+
+    Raises:
+      UserError: a mistake in the config, the data or the workdir, or a loss that is not finite.
+      SystemExit: stopped by a signal, after a checkpoint; the code is 128 + the signal's number.
+    """
+    validate(config)
+    folder = open_workdir(workdir, config)
+    if (result := read_result(folder)) is not None:
+        print(f"already finished: results in {folder}\n{result_line('test', result['test'])}")
+        return result
+    if config.compile_cache:
+        _enable_compile_cache(cache_dir(config.data) / "xla")
+    clock = Clock()
+    with clock.phase("setup"):
+        dataset = load_dataset(config)
+        source = dataset.source
+        experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+        check_batch(config.batch_size, experiment.mesh)
+        facts = {
+            "image_shape": source.image_shape,
+            "class_names": source.class_names,
+            "num_train": dataset.num_train,
+        }
+        write_json_atomically(folder / "dataset.json", facts)
+        norm = dataset.norm()
+    checkpoints = Checkpoints(
+        folder / "checkpoints",
+        keep_latest=config.checkpoint.keep_latest,
+        keep_best=config.checkpoint.keep_best,
+    )
+    with checkpoints:
+        with clock.phase("setup"):
+            restored = checkpoints.restore(experiment.abstract_state())
+        start_step, state = restored or (0, experiment.init_state(norm))
+        if start_step:
+            clock.add(last_seconds(folder, start_step))
+            print(f"resuming at step {start_step}/{experiment.total_steps}", flush=True)
+        tensorboard = config.log.tensorboard
+        with Writers(folder, tensorboard=tensorboard, start_step=start_step) as writers:
+            state = _run_steps(experiment, dataset, state, start_step, checkpoints, writers, clock)
+            with clock.phase("evaluation"):
+                test = _make_evaluator(experiment, dataset, "test")(state)
+            result = _make_result(experiment, test, clock)
+            write_json_atomically(folder / "result.json", result)
+            writers.write(
+                experiment.total_steps,
+                {"test/accuracy": test["accuracy"], "test/loss": test["loss"]},
+            )
+    print(f"results in {folder}\n{result_line('test', test)}", flush=True)
+    return result
+
+
+def _make_result(experiment: Experiment, test: dict[str, Any], clock: Clock) -> dict[str, Any]:
+    """Returns the content of result.json."""
+    config = experiment.config
+    num_images = experiment.total_steps * config.batch_size
+    return {
+        "test": test,
+        "weights": config.eval.weights,
+        "steps": experiment.total_steps,
+        "epochs": num_images / experiment.num_train,
+        "images_per_second": num_images / max(clock.read("train"), 1e-9),
+        "seconds": clock.seconds,
+        **experiment.describe(),
+        **describe_run(config),
+    }
+
+
+def _run_steps(
+    experiment: Experiment,
+    dataset: Dataset,
+    state: TrainState,
+    start_step: int,
+    checkpoints: Checkpoints,
+    writers: Writers,
+    clock: Clock,
+) -> TrainState:
+    """Returns the state after the last step."""
+    config, total_steps = experiment.config, experiment.total_steps
+    if start_step >= total_steps:
+        return state
+    log_every = max(1, experiment.steps("log.every", config.log.every))
+    save_every = max(1, experiment.steps("checkpoint.every", config.checkpoint.every))
+    eval_every = experiment.steps("eval.every", config.eval.every) or total_steps
+    with clock.phase("setup"):
+        pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
+        iterator = pipeline.train_inputs(start_step)
+        inputs = next(iterator)
+        evaluator = None
+        if "validation" in dataset.splits:
+            evaluator = _make_evaluator(experiment, dataset, "validation")
+    with clock.phase("compile"):
+        empty = jax.jit(Metrics.empty, out_shardings=replicated(experiment.mesh))()
+        step_fn = make_train_step(
+            experiment.model,
+            experiment.task,
+            experiment.optimizer,
+            pipeline.assemble,
+            ema_decay=config.optim.ema_decay,
+        )
+        train_step = jax.jit(step_fn, donate_argnums=0).lower(state, empty, inputs).compile()
+    progress = Progress(
+        total_steps, total_steps * config.batch_size / dataset.num_train, config.log
+    )
+    totals, previous = empty, empty
+    to_log: tuple[int, Metrics] | None = None
+    first_second = clock.read("train")
+    with StopSignal() as stop, clock.phase("train"):
+        for step in range(start_step + 1, total_steps + 1):
+            state, totals = train_step(state, totals, inputs)
+            # The host is one step ahead of the device: it waits for the step before this one, so
+            # that rates are true and a signal is answered, and the device never waits for it.
+            jax.block_until_ready(previous)
+            previous = totals
+            if to_log is not None:
+                _log(*to_log, experiment, writers, progress, clock)
+                to_log = None
+            # Of the steps known to be done: the one just dispatched is not.
+            if (steps_done := step - 1 - start_step) > 0:
+                seconds = clock.read("train") - first_second
+                progress.rate(steps_done * config.batch_size / seconds)
+            progress.step(step)
+            last = step == total_steps or stop.requested is not None
+            # A checkpoint's step is logged too: a resumed run reads the seconds spent from there.
+            if step % log_every == 0 or step % save_every == 0 or last:
+                to_log, totals = (step, totals), empty
+            validated = None
+            if evaluator is not None and (step % eval_every == 0 or step == total_steps):
+                jax.block_until_ready(state)
+                with clock.phase("evaluation"):
+                    validated = evaluator(state)
+                _write_validation(step, validated, writers)
+            if step % save_every == 0 or last:
+                jax.block_until_ready(state)
+                if to_log is not None:
+                    _log(*to_log, experiment, writers, progress, clock)
+                    to_log = None
+                with clock.phase("checkpoint"):
+                    score = validated and {"validation/accuracy": validated["accuracy"]}
+                    checkpoints.save(step, state, score)
+            if last:
+                break
+            inputs = next(iterator)
+        jax.block_until_ready(state)
+    with clock.phase("checkpoint"):
+        checkpoints.wait()
+    progress.close()
+    if stop.requested is not None and step < total_steps:
+        print(f"stopped by a signal, saved at step {step}; the same command resumes", flush=True)
+        raise SystemExit(128 + stop.requested)
+    return state
+
+
+def _log(
+    step: int,
+    totals: Metrics,
+    experiment: Experiment,
+    writers: Writers,
+    progress: Progress,
+    clock: Clock,
+) -> None:
+    """Writes one line of metrics; a loss that is not finite ends the run here."""
+    metrics = totals.compute()
+    if not math.isfinite(metrics["loss"]):
+        raise UserError(
+            f"expected a finite training loss, found {metrics['loss']} before step {step}: lower "
+            "'optim.learning_rate' or set 'optim.clip_norm'; earlier checkpoints are kept"
+        )
+    progress.metrics(metrics)
+    values = {f"train/{name}": value for name, value in metrics.items()}
+    values["train/images_per_second"] = progress.images_per_second
+    values["train/learning_rate"] = float(np.asarray(experiment.schedule(step - 1)))
+    values["train/epoch"] = step * experiment.config.batch_size / experiment.num_train
+    clock.read("train")
+    values |= {f"seconds/{name}": value for name, value in clock.seconds.items()}
+    writers.write(step, values)
+
+
+def _write_validation(step: int, metrics: dict[str, Any], writers: Writers) -> None:
+    values = {"validation/accuracy": metrics["accuracy"], "validation/loss": metrics["loss"]}
+    writers.write(step, values)
+
+
+def _make_evaluator(experiment: Experiment, dataset: Dataset, split: str) -> Evaluator:
+    batch_size = experiment.config.eval.batch_size
+    return make_evaluator(experiment, dataset.pipeline(split, batch_size, experiment.mesh))
+
+
+def _enable_compile_cache(folder: pathlib.Path) -> None:
+    """Keeps compiled programs in `folder`, those that took long enough to be worth a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -1,0 +1,91 @@
+"""TrainState: everything that a training step changes, and nothing else."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+Tree = Any
+
+
+@struct.dataclass
+class TrainState:
+    """The state of a run. A checkpoint is this and no more: the data position is the step."""
+
+    step: jax.Array  # int32: optimizer steps done
+    seed: jax.Array  # uint32
+    norm: Tree  # {"mean_C", "std_C"} of the training split: a checkpoint can predict by itself
+    params: Tree  # float32
+    batch_stats: Tree  # float32; empty for a model without BatchNorm
+    opt_state: Tree
+    ema: Tree  # {"params", "batch_stats"}: sums from 0, see `variables`; None without an average
+
+
+def init_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    seed: int,
+    norm: dict[str, Any],
+    *,
+    ema: bool,
+    mesh: Mesh,
+) -> TrainState:
+    """Returns the state at step 0, replicated over the mesh, computed by one jitted program."""
+
+    def init(seed: jax.Array, norm: Tree) -> TrainState:
+        image_BHWC = jnp.zeros((1, *image_shape), jnp.float32)
+        key = jax.random.key(seed)
+        rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(("params", *RANDOM))}
+        variables = model.init(rngs, image_BHWC, train=False)
+        params, batch_stats = variables["params"], variables.get("batch_stats", {})
+        average = {"params": params, "batch_stats": batch_stats}
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            seed=seed,
+            norm=norm,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=optimizer.init(params),
+            ema=jax.tree.map(jnp.zeros_like, average) if ema else None,
+        )
+
+    replicated = NamedSharding(mesh, PartitionSpec())
+    norm = {name: jnp.asarray(value, jnp.float32) for name, value in norm.items()}
+    return jax.jit(init, out_shardings=replicated)(jnp.uint32(seed), norm)
+
+
+# The streams of random numbers that a model may draw from in training.
+RANDOM = ("dropout", "snippet")
+
+
+def step_rngs(state: TrainState) -> dict[str, jax.Array]:
+    """Returns {"dropout": key, ...} for this step: a function of (seed, step) alone."""
+    key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+    return {name: jax.random.fold_in(key, i) for i, name in enumerate(RANDOM)}
+
+
+def update_ema(state: TrainState, decay: float) -> TrainState:
+    """Returns the state with its averages moved by 1 - decay towards the present weights."""
+    if state.ema is None:
+        return state
+    now = {"params": state.params, "batch_stats": state.batch_stats}
+    ema = jax.tree.map(lambda mean, x: decay * mean + (1 - decay) * x, state.ema, now)
+    return dataclasses.replace(state, ema=ema)
+
+
+def variables(state: TrainState, weights: str, ema_decay: float) -> dict[str, Tree]:
+    """Returns the model's {"params", "batch_stats"}, the last ones or their average.
+
+    The average starts at 0 and is divided by 1 - decay^step, so that it has no bias towards the
+    initialisation, as Adam's moments (Kingma and Ba 2015, section 3).
+    """
+    if weights == "last":
+        return {"params": state.params, "batch_stats": state.batch_stats}
+    debias = 1 - jnp.float32(ema_decay) ** state.step.astype(jnp.float32)
+    return jax.tree.map(lambda mean: mean / debias, state.ema)

@@ -1,0 +1,127 @@
+"""The files of a workdir that say what a run is: config.json, dataset.json, result.json."""
+
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from crnn_jax.config import PLACEMENT_KEYS, config_hash, default_config, flatten
+from crnn_jax.errors import UserError
+from crnn_jax.validation import validate
+from crnn_jax.writers import describe_devices, git_commit, versions, write_json_atomically
+
+
+def open_workdir(path: str, config: ConfigDict) -> pathlib.Path:
+    """Returns the folder, made if needed, whose config.json equals `config` but for placement keys.
+
+    Raises:
+      UserError: the folder cannot be written, or belongs to a run of another config.
+    """
+    folder = pathlib.Path(path).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"workdir '{folder}' cannot be written ({os.strerror(error.errno or 0)}): "
+            "choose another with --workdir"
+        ) from error
+    if (folder / "config.json").exists():
+        _check_same_run(flatten(load_config(folder)), flatten(config), folder)
+    elif (folder / "checkpoints").exists():
+        raise UserError(
+            f"workdir '{folder}' has checkpoints but no config.json to say of which run: "
+            "choose another with --workdir"
+        )
+    # Placement keys may have changed; the file says how the run goes on.
+    write_json_atomically(folder / "config.json", config.to_dict())
+    return folder
+
+
+def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: pathlib.Path) -> None:
+    different = [
+        f"{key} is {old.get(key)!r} there and {new.get(key)!r} here"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not key.startswith(PLACEMENT_KEYS)
+    ]
+    if different:
+        raise UserError(
+            f"workdir '{folder}' belongs to a run of another config: {'; '.join(different)}. "
+            "Choose another --workdir, or the same config to resume"
+        )
+
+
+def load_config(workdir: str | pathlib.Path) -> ConfigDict:
+    """Returns the config of the run in `workdir`.
+
+    Raises:
+      UserError: no run there, or a config.json that cannot be read or is not valid.
+    """
+    content = _read_json(pathlib.Path(workdir).expanduser() / "config.json")
+    if not isinstance(content.get("model"), dict):
+        raise UserError(
+            f"'{workdir}/config.json' has no section 'model': not a config of this project"
+        )
+    config = default_config(content["model"].get("name", ""))
+    for key, value in content.items():
+        if isinstance(value, dict) and key in config:
+            config[key] = ConfigDict(
+                {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+            )
+        else:
+            config[key] = value
+    validate(config)
+    return config
+
+
+def read_dataset(workdir: pathlib.Path) -> dict[str, Any]:
+    """Returns dataset.json: image_shape, class_names, num_train (after the validation part)."""
+    return _read_json(workdir / "dataset.json")
+
+
+def read_result(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns result.json of a finished run, or None."""
+    return _read_json(workdir / "result.json") if (workdir / "result.json").exists() else None
+
+
+def last_seconds(workdir: pathlib.Path, step: int) -> dict[str, float]:
+    """Returns the seconds per phase that metrics.jsonl has at the last line up to `step`."""
+    path = workdir / "metrics.jsonl"
+    seconds: dict[str, float] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            values = json.loads(line)
+        except ValueError:  # torn by a kill
+            continue
+        if values["step"] <= step:
+            prefix = "seconds/"
+            found = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+            seconds = found or seconds
+    return seconds
+
+
+def describe_run(config: ConfigDict) -> dict[str, Any]:
+    """Returns what a number needs to be trusted: config, commit, versions, devices and seed."""
+    return {
+        "config_hash": config_hash(config),
+        "seed": config.seed,
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "devices": describe_devices(),
+        "mfu": None,  # not known: no peak has been measured for these devices
+    }
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"expected a run with '{path}', found no such file: check --workdir"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read as JSON ({error})") from error

@@ -1,0 +1,167 @@
+"""The loop: files of a workdir, resume equal to no interruption, stops and mistakes."""
+
+import json
+import math
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.data.dataset import load_dataset
+from crnn_jax.errors import UserError
+from crnn_jax.train import loop
+from crnn_jax.train.experiment import build
+from crnn_jax.train.loop import train
+
+
+def final_state(config, workdir):
+    dataset = load_dataset(config)
+    source = dataset.source
+    experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep_latest=1, keep_best=False)
+    return checkpoints.restore(experiment.abstract_state())
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def assert_equal_to_the_bit(first, second):
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b), first, second)
+
+
+class StopAfter:
+    """A stop signal that comes after a number of steps (the loop asks twice a step at most)."""
+
+    steps = 0
+
+    def __init__(self):
+        self.asked = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @property
+    def requested(self):
+        self.asked += 1
+        return signal.SIGTERM if self.asked >= self.steps else None
+
+
+def train_in_two_parts(config, workdir, monkeypatch, steps):
+    with monkeypatch.context() as patch:
+        patch.setattr(StopAfter, "steps", steps)
+        patch.setattr(loop, "StopSignal", StopAfter)
+        with pytest.raises(SystemExit) as stop:
+            train(config, str(workdir))
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert not (workdir / "result.json").exists()
+    return train(config, str(workdir))
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "streaming"])
+def test_resumed_equals_uninterrupted(tiny, tmp_path, monkeypatch, capsys, pipeline):
+    config = tiny(
+        "crnn",
+        data__pipeline=pipeline,
+        optim__ema_decay=0.9,
+        model__dropout=0.2,
+        optim__clip_norm=1,
+    )
+    whole = train(config, str(tmp_path / "whole"))
+    parts = train_in_two_parts(config, tmp_path / "parts", monkeypatch, steps=5)
+    assert "resuming at step 5/12" in capsys.readouterr().out
+    step, state = final_state(config, tmp_path / "whole")
+    assert step == 12
+    assert_equal_to_the_bit((step, state), final_state(config, tmp_path / "parts"))
+    assert parts["test"] == whole["test"]
+    logged = read_lines(tmp_path / "parts" / "metrics.jsonl")
+    steps = [line["step"] for line in logged if "train/loss" in line]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 12
+
+
+def test_resident_and_streaming_train_alike(tiny, tmp_path):
+    losses = []
+    for pipeline in ("resident", "streaming"):
+        train(tiny("crnn", data__pipeline=pipeline), str(tmp_path / pipeline))
+        lines = read_lines(tmp_path / pipeline / "metrics.jsonl")
+        losses.append([line["train/loss"] for line in lines if "train/loss" in line])
+    assert len(losses[0]) >= 4
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+
+
+@pytest.mark.smoke
+def test_files_of_a_workdir(tiny, tmp_path, capsys):
+    config = tiny("crnn", data__validation=0.1, log__tensorboard=True, checkpoint__every="6 steps")
+    result = train(config, str(tmp_path))
+    out = capsys.readouterr().out
+    test = result["test"]
+    counts = f"({test['num_correct']}/360)"
+    assert out.rstrip().splitlines()[-1] == f"test accuracy {test['accuracy']:.4f} {counts}"
+    assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))
+    assert json.loads((tmp_path / "config.json").read_text())["model"]["name"] == "crnn"
+    assert json.loads((tmp_path / "dataset.json").read_text())["num_train"] == 1293
+    assert list(tmp_path.glob("**/events.out.tfevents*"))
+    lines = read_lines(tmp_path / "metrics.jsonl")
+    assert {line["step"] for line in lines if "validation/accuracy" in line} == {6, 12}
+    assert "test/accuracy" in lines[-1]
+    assert all(0 <= line["train/accuracy"] <= 1 for line in lines if "train/loss" in line)
+    for key in "config_hash seed git_commit versions devices parameters flops_per_image".split():
+        assert key in result
+    assert {"train", "compile", "evaluation"} <= result["seconds"].keys()
+    assert result["mfu"] is None
+    # The same command again says so and changes nothing.
+    before = (tmp_path / "result.json").read_bytes()
+    assert train(config, str(tmp_path)) == json.loads(before)
+    assert "already finished" in capsys.readouterr().out
+    assert (tmp_path / "result.json").read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_checkpoints(tiny, tmp_path):
+    config = tiny("crnn", optim__name="sgd", optim__learning_rate=1e30, model__norm=False)
+    with pytest.raises(UserError, match=r"finite training loss.*optim\.learning_rate"):
+        train(config, str(tmp_path))
+    assert not (tmp_path / "result.json").exists()
+    for folder in (tmp_path / "checkpoints").glob("[0-9]*"):
+        step, state = final_state(config, tmp_path)
+        assert folder.name <= str(step)
+        assert all(math.isfinite(np.sum(leaf)) for leaf in jax.tree.leaves(state.params))
+
+
+def test_another_config_is_refused(tiny, tmp_path):
+    train(tiny("cnn"), str(tmp_path))
+    before = {p: p.read_bytes() for p in tmp_path.glob("*.json")}
+    other = tiny("cnn", optim__learning_rate=0.5)
+    with pytest.raises(UserError, match=r"optim\.learning_rate is 0\.004 there and 0\.5 here"):
+        train(other, str(tmp_path))
+    assert {p: p.read_bytes() for p in tmp_path.glob("*.json")} == before
+
+
+def test_placement_may_change_on_resume(tiny, tmp_path, monkeypatch):
+    config = tiny("cnn", mesh__data=8, optim__name="sgd", optim__learning_rate=0.01)
+    monkeypatch.setattr(StopAfter, "steps", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "StopSignal", StopAfter)
+        with pytest.raises(SystemExit):
+            train(config, str(tmp_path / "moved"))
+    moved = tiny("cnn", mesh__data=1, optim__name="sgd", optim__learning_rate=0.01)
+    train(moved, str(tmp_path / "moved"))
+    train(config, str(tmp_path / "whole"))
+    (_, a), (_, b) = (final_state(moved, tmp_path / name) for name in ("moved", "whole"))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), a.params, b.params)
+
+
+def test_a_batch_that_the_devices_do_not_divide(tiny, tmp_path):
+    with pytest.raises(UserError, match="'batch_size' expects a multiple of the 8 devices"):
+        train(tiny("cnn", batch_size=60), str(tmp_path))
+
+
+def test_an_unwritable_workdir(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written.*--workdir"):
+        train(tiny("cnn"), str(tmp_path / "file" / "w"))
