@@ -86,7 +86,7 @@ def measure(shape: tuple[int, int, int], batch: int, dtype: str, repeats: int) -
 
 def main() -> None:
     """Measures every shape, prints the table and appends it where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
@@ -100,7 +100,9 @@ def main() -> None:
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} CPUs")
     print("matmul 2048, GFLOP/s (min/median/max):", "/".join(f"{rate:.0f}" for rate in peak))
     for shape in flags.shapes:
-        shape = tuple(map(int, shape.split(","))) if isinstance(shape, str) else shape
+        if isinstance(shape, str):
+            size, inputs, outputs = map(int, shape.split(","))
+            shape = size, inputs, outputs
         found = measure(shape, flags.batch, flags.dtype, flags.repeats)
         ratio = found["kernel_grad_ours"][1] / found["kernel_grad_xla"][1]
         cells = (f"{name} " + "/".join(f"{r:.0f}" for r in v) for name, v in found.items())

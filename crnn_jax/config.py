@@ -53,6 +53,61 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "crnn": {**_TRUNK, **_RECURRENT, **_HEAD, "sequence": "rows"},  # rows | columns | raster
 }
 
+# Every default that all models share.
+_DEFAULTS: dict[str, Any] = dict(
+    seed=0,  # initialisation, order, augmentation, dropout and held-out splits
+    task="classification",
+    batch_size=128,  # global, over all devices and processes
+    duration="10 epochs",  # "N epochs" | "N steps" | "N examples"
+    precision="float32",  # of the compute: float32 | bfloat16; parameters stay float32
+    compile_cache=True,  # keep compiled programs on disk, under data.cache_dir
+    data=dict(
+        source="digits",  # digits | tfds:NAME | folder:PATH
+        dir="",  # of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder
+        cache_dir="",  # decoded images, programs; empty: $XDG_CACHE_HOME or ~/.cache/crnn_jax
+        pipeline="resident",  # resident (in device memory) | streaming (Grain)
+        validation=0.0,  # fraction of the training split held out for choices
+        test_fraction=0.2,  # held out where the source has no test split of its own
+        image_size=0,  # pixels; 0: as stored (all images must then have one size)
+        crop_padding=0,  # pixels of reflected padding for random translation; 0: none
+        flip=False,  # random horizontal mirror
+        skip_corrupt=False,  # keep the place of an unreadable image, with weight 0
+        num_workers=0,  # decoding processes of the streaming pipeline
+    ),
+    optim=dict(
+        name="adamw",  # adam | adamw | sgd
+        learning_rate=1e-3,  # the peak
+        schedule="cosine",  # constant | cosine | linear, after the warm-up
+        warmup="0 steps",  # a duration, linear from 0
+        weight_decay=0.0,  # decoupled for adamw, L2 for sgd; never on norms and biases
+        momentum=0.9,  # sgd
+        nesterov=True,  # sgd
+        b1=0.9,  # adam, adamw
+        b2=0.999,  # adam, adamw
+        clip_norm=0.0,  # largest global gradient norm; 0: no clipping
+        label_smoothing=0.0,
+        ema_decay=0.0,  # of parameters and batch statistics, per step; 0: no average
+    ),
+    eval=dict(
+        every="1 epochs",  # on the validation part; "0 steps": only at the end
+        batch_size=500,
+        weights="last",  # last | ema: which weights are evaluated and reported
+    ),
+    checkpoint=dict(
+        every="1 epochs",
+        keep_latest=2,
+        keep_best=True,  # also keep the best on the validation part
+    ),
+    log=dict(
+        every="50 steps",  # metrics.jsonl and TensorBoard
+        seconds=5.0,  # between progress lines where stdout is no terminal
+        tensorboard=True,
+    ),
+    mesh=dict(
+        data=-1,  # devices on the data axis; -1: all
+    ),
+)
+
 
 def default_config(model: str) -> ConfigDict:
     """Returns the complete config of `model` with every default; training files change a few keys.
@@ -65,64 +120,7 @@ def default_config(model: str) -> ConfigDict:
         raise UserError(
             f"model '{model}' is unknown; one of: {valid}{closest(model, MODEL_DEFAULTS)}"
         )
-    config = ConfigDict()
-    config.seed = 0  # initialisation, order, augmentation, dropout and held-out splits
-    config.task = "classification"
-    config.batch_size = 128  # global, over all devices and processes
-    config.duration = "10 epochs"  # "N epochs" | "N steps" | "N examples"
-    config.precision = "float32"  # of the compute: float32 | bfloat16; parameters stay float32
-
-    config.data = ConfigDict()
-    config.data.source = "digits"  # digits | tfds:NAME | folder:PATH
-    config.data.dir = ""  # of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder
-    config.data.cache_dir = (
-        ""  # decoded images; empty: $XDG_CACHE_HOME/crnn_jax, else ~/.cache/crnn_jax
-    )
-    config.data.pipeline = "resident"  # resident (in device memory) | streaming (Grain)
-    config.data.validation = 0.0  # fraction of the training split held out for choices
-    config.data.test_fraction = 0.2  # held out where the source has no test split of its own
-    config.data.image_size = 0  # pixels; 0: as stored (all images must then have one size)
-    config.data.crop_padding = 0  # pixels of reflected padding for random translation; 0: none
-    config.data.flip = False  # random horizontal mirror
-    config.data.skip_corrupt = False  # keep the place of an unreadable image, with weight 0
-    config.data.num_workers = 0  # decoding processes of the streaming pipeline
-
-    config.model = ConfigDict({"name": model, **MODEL_DEFAULTS[model]})
-
-    config.optim = ConfigDict()
-    config.optim.name = "adamw"  # adam | adamw | sgd
-    config.optim.learning_rate = 1e-3  # the peak
-    config.optim.schedule = "cosine"  # constant | cosine | linear, after the warm-up
-    config.optim.warmup = "0 steps"  # a duration, linear from 0
-    config.optim.weight_decay = 0.0  # decoupled for adamw, L2 for sgd; never on norms and biases
-    config.optim.momentum = 0.9  # sgd
-    config.optim.nesterov = True  # sgd
-    config.optim.b1 = 0.9  # adam, adamw
-    config.optim.b2 = 0.999  # adam, adamw
-    config.optim.clip_norm = 0.0  # largest global gradient norm; 0: no clipping
-    config.optim.label_smoothing = 0.0
-    config.optim.ema_decay = 0.0  # of parameters and batch statistics, per step; 0: no average
-
-    config.eval = ConfigDict()
-    config.eval.every = "1 epochs"  # on the validation part; "0 steps": only at the end
-    config.eval.batch_size = 500
-    config.eval.weights = "last"  # last | ema: which weights are evaluated and reported
-
-    config.checkpoint = ConfigDict()
-    config.checkpoint.every = "1 epochs"
-    config.checkpoint.keep_latest = 2
-    config.checkpoint.keep_best = True  # also keep the best on the validation part
-
-    config.log = ConfigDict()
-    config.log.every = "50 steps"  # metrics.jsonl and TensorBoard
-    config.log.seconds = 5.0  # between progress lines where stdout is no terminal
-    config.log.tensorboard = True
-
-    config.mesh = ConfigDict()
-    config.mesh.data = -1  # devices on the data axis; -1: all
-
-    config.compile_cache = True  # keep compiled programs on disk, under data.cache_dir
-    return config
+    return ConfigDict({**_DEFAULTS, "model": {"name": model, **MODEL_DEFAULTS[model]}})
 
 
 # Keys that only place or report a run: they may change when a run is resumed.

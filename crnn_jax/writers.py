@@ -254,6 +254,18 @@ def versions() -> dict[str, str | None]:
 
 
 def describe_devices() -> str:
-    """Returns "8 x NVIDIA H200 (gpu)", of all processes together."""
+    """Returns "8 x NVIDIA H200 (gpu)", of all processes together, or "CPU: AMD EPYC, 2 cores"."""
     first = jax.devices()[0]
-    return f"{jax.device_count()} x {first.device_kind} ({first.platform})"
+    if first.platform != "cpu":
+        return f"{jax.device_count()} x {first.device_kind} ({first.platform})"
+    virtual = f", {jax.device_count()} virtual devices" if jax.device_count() > 1 else ""
+    return f"CPU: {_processor_name()}, {os.cpu_count()} cores{virtual}"
+
+
+def _processor_name() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -25,6 +25,15 @@ _TRANSPOSE = {  # EXIF orientation -> what makes it upright
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
+# Names that folders are searched for; what a file named otherwise holds is not looked at.
+EXTENSIONS = tuple(".jpg .jpeg .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm".split())
+
+
+def is_image_name(name: str) -> bool:
+    """Returns whether a file of this name is taken for an image: by its extension, not hidden."""
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
 def decode_image(data: bytes | str | os.PathLike, name: str | None = None) -> np.ndarray:
     """Returns image_HWC, uint8 RGB (C = 3), of an encoded image or of an image file.
 

@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.data.decode import DECODING, decode_image, match_source
+from crnn_jax.data.decode import (
+    DECODING,
+    EXTENSIONS,
+    decode_image,
+    is_image_name,
+    match_source,
+)
 from crnn_jax.data.sources import Source, Split, fingerprint
 from crnn_jax.errors import CorruptImageError, UserError, closest
-
-EXTENSIONS = tuple(".jpg .jpeg .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm".split())
 
 _File = tuple[str, int, int]  # path below the root with /, bytes, time of last change in ns
 
@@ -132,7 +136,7 @@ def _image_files(folder: pathlib.Path, root: pathlib.Path) -> list[_File]:
     files = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            is_image = entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".")
+            is_image = is_image_name(entry.name)
             if is_image and not entry.is_dir():
                 status = entry.stat()
                 files.append((f"{prefix}/{entry.name}", status.st_size, status.st_mtime_ns))

@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from crnn_jax import mesh as mesh_lib
-from crnn_jax.errors import UserError, closest
+from crnn_jax.errors import UserError
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Split
@@ -100,15 +100,9 @@ def make_pipeline(
       fingerprint: of the split's source; names the decoded images in the cache.
 
     Raises:
-      UserError: unknown kind, or an empty split.
+      UserError: an empty split.
       CorruptImageError: the resident pipeline met an unreadable image, without `skip_corrupt`.
     """
-    kinds = ("resident", "streaming")
-    if kind not in kinds:
-        raise UserError(
-            f"config key 'data.pipeline' expects one of {', '.join(kinds)}; found '{kind}'"
-            f"{closest(kind, kinds)}"
-        )
     if split.num_examples == 0:
         raise UserError(
             f"split '{split.name}' expects at least one example, found none; check 'data.source' "

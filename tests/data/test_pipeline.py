@@ -63,11 +63,6 @@ def test_both_pipelines_give_the_same_batches(make_split, tmp_path):
     assert num_read == split.num_examples - (make_split is png_folder)
 
 
-def test_unknown_kind(memory_split, tmp_path):
-    with pytest.raises(UserError, match=r"'data.pipeline'.*'streamin' \(did you mean 'streaming'"):
-        make("streamin", memory_split(3), tmp_path)
-
-
 @pytest.mark.parametrize("kind", ["resident", "streaming"])
 def test_an_empty_split(memory_split, tmp_path, kind):
     with pytest.raises(UserError, match="split 'train' expects at least one example"):

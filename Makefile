@@ -1,0 +1,65 @@
+# One command from a clone to a result: make train
+
+CONFIG ?= configs/digits.py:crnn
+comma := ,
+# configs/cifar10.py:crnn,seed=1 trains in runs/cifar10_crnn_seed_1.
+NAME := $(patsubst configs_%,%,$(subst /,_,$(subst =,_,$(subst $(comma),_,$(subst :,_,$(subst .py:,_,$(CONFIG)))))))
+WORKDIR ?= runs/$(NAME)
+VENV ?= .venv
+# Which Python makes the environment; empty: the best one found.
+PYTHON ?=
+ARGS ?=
+
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+SETTINGS := pyproject.toml constraints.txt
+
+.PHONY: help train test smoke lint doctor clean
+.NOTPARALLEL:
+
+help:  ## Show this list.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@echo 'Settings: CONFIG=$(CONFIG) WORKDIR=$(WORKDIR) ARGS= PYTHON= VENV=$(VENV)'
+
+train: $(VENV)/.installed  ## Train CONFIG in WORKDIR; ARGS="--config.KEY=VALUE ..." changes keys.
+	$(RUN) -m crnn_jax.main '--config=$(CONFIG)' '--workdir=$(WORKDIR)' $(ARGS)
+
+test: $(VENV)/.installed-test  ## Run the tests; ARGS="-m slow" runs the slow ones.
+	$(RUN) -m pytest -n 2 -m 'not slow and not gpu' $(ARGS)
+
+smoke: $(VENV)/.installed-test  ## Run the few tests that every supported Python must pass.
+	$(RUN) -m pytest -n 2 -m smoke $(ARGS)
+
+lint: $(VENV)/.installed-dev  ## Check format, style and types.
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/pyright --pythonpath $(RUN)
+
+doctor: $(VENV)/.installed  ## Say whether this installation can train.
+	$(RUN) -m crnn_jax.doctor
+
+clean:  ## Delete the environments and caches, not the runs.
+	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# An interrupted installation has no stamp and is done again; a half-made environment is remade.
+$(VENV)/bin/pip:
+	@python='$(PYTHON)'; [ -n "$$python" ] || python=$$(sh .ci/find_python) || exit 1; \
+	echo "making $(VENV) with $$python"; \
+	"$$python" -m venv --clear $(VENV) || \
+	{ rm -rf $(VENV); echo "$$python cannot make a virtual environment: name another with PYTHON=" >&2; exit 1; }
+
+$(VENV)/.installed: $(SETTINGS) | $(VENV)/bin/pip
+	@echo 'installing into $(VENV), once: a minute or two'
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(SETTINGS) | $(VENV)/bin/pip
+	@echo 'installing into $(VENV) what the tests need, once: a minute or two'
+	@$(PIP) --editable '.[test]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-dev: $(SETTINGS) | $(VENV)/bin/pip
+	@echo 'installing into $(VENV) what the checks need, once: a minute or two'
+	@$(PIP) --editable '.[test,dev]'
+	@touch $(VENV)/.installed $(VENV)/.installed-test $@
