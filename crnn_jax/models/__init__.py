@@ -29,10 +29,5 @@ def build_model(model_config: ConfigDict, num_classes: int, dtype: Any) -> nn.Mo
       dtype: of the compute, float32 or bfloat16; parameters, recurrent carry, statistics and logits
         are float32.
     """
-    fields = {
-        # A config read back from JSON has lists; a module is hashed by jit, and a list is not.
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in model_config.items()
-        if key != "name"
-    }
+    fields = {key: value for key, value in model_config.items() if key != "name"}
     return MODELS[model_config.name](**fields, num_classes=num_classes, dtype=dtype)

@@ -39,7 +39,7 @@ def test_lists_of_a_config_read_from_json_become_tuples():
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 1), (3, 33, 31, 3), (1, 1, 1, 3)])
 @pytest.mark.parametrize("name", MODELS)
-def test_shapes_of_any_image_size(name, shape):
+def test_shapes_for_any_image_size(name, shape):
     model = tiny(name)
     output, _ = jax.eval_shape(
         lambda x: model.init_with_output(jax.random.key(0), x, train=False), images(*shape)

@@ -194,6 +194,17 @@ def test_bfloat16_is_near_and_keeps_a_float32_state(cell, how, draw):
         assert 0 < np.abs(found - expected).max() < 2e-2 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("how", BOTH)
+def test_every_matmul_forward_and_backward_is_in_bfloat16(how, draw):
+    feature_BTD, model = features(), make(how=how, dtype=jnp.bfloat16)
+    variables = draw(model, feature_BTD)
+    program = jax.make_jaxpr(jax.grad(lambda v, x: model.apply(v, x)[0].sum(), (0, 1)))
+    lines = str(program(variables, feature_BTD)).splitlines()
+    results = [line.split("=")[0] for line in lines if "= dot_general[" in line]
+    assert len(results) >= 6  # x and h: forward, to their inputs and to their kernels
+    assert all(":bf16[" in result for result in results), results
+
+
 def test_initialisation():
     variables = jax.jit(make("lstm", 8).init)(jax.random.key(0), features(size=200))
     layer = variables["params"]["layer_0"]
