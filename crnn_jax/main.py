@@ -9,6 +9,7 @@ import sys
 
 from crnn_jax.errors import OneLineParser, one_line_errors
 from crnn_jax.flags import parse_overrides, resolve_config
+from crnn_jax.huge_pages import restart_with_huge_pages
 
 _EPILOG = """examples:
   python -m crnn_jax.main --config=configs/digits.py:crnn --workdir=runs/digits
@@ -37,4 +38,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     main(sys.argv[1:])
