@@ -4,23 +4,18 @@
         [--dtype float32] [--write]
 
 Prints GFLOP/s as min/median/max over interleaved repeats, after a matmul's as the device's peak,
-and XLA's weight gradient time over ours. --write appends the rates as JSON, one line a shape, to
-results/benchmarks/conv_gradient.jsonl.
+and the rate of our weight gradient over that of XLA's. --write appends the rates, one JSON line a
+shape, to results/benchmarks/conv_gradient.jsonl.
 """
 
 import argparse
-import json
-import os
-import pathlib
-import platform
-import statistics
-import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from timing import append, interleave, spread
 
 from crnn_jax.models.convolution import conv2d
 
@@ -30,24 +25,16 @@ SHAPES = [
     (16, 128, 128), (8, 128, 256), (8, 128, 128), (8, 256, 256), (4, 256, 256),
     (8, 1, 32), (4, 32, 64), (8, 32, 32),
 ]  # fmt: skip
-RESULTS = pathlib.Path(__file__).parent.parent / "results/benchmarks/conv_gradient.jsonl"
 
 
-def rates(
-    programs: dict[str, tuple[Callable, tuple]], flops: float, repeats: int
-) -> dict[str, list[float]]:
-    """Returns each program's GFLOP/s as [min, median, max], one run of each in turn."""
-    seconds = {name: [] for name in programs}
-    for repeat in range(-1, repeats):  # the first compiles
-        for name, (program, arguments) in programs.items():
-            start = time.perf_counter()
-            jax.block_until_ready(program(*arguments))
-            if repeat >= 0:
-                seconds[name].append(time.perf_counter() - start)
-    return {
-        name: [flops / 1e9 / of(times) for of in (max, statistics.median, min)]
-        for name, times in seconds.items()
+def rates(programs: dict[str, Callable], flops: float, repeats: int) -> dict[str, list[float]]:
+    """Returns each program's GFLOP/s as [min, median, max]."""
+    ready = {
+        name: lambda program=program: jax.block_until_ready(program())
+        for name, program in programs.items()
     }
+    seconds = interleave(ready, repeats)
+    return {name: spread([flops / 1e9 / t for t in times]) for name, times in seconds.items()}
 
 
 def xla_conv2d(image: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -57,7 +44,9 @@ def xla_conv2d(image: jax.Array, kernel: jax.Array) -> jax.Array:
     )
 
 
-def measure(shape: tuple[int, int, int], batch: int, dtype: str, repeats: int) -> dict:
+def measure(
+    shape: tuple[int, int, int], batch: int, dtype: str, repeats: int
+) -> dict[str, list[float]]:
     """Returns the rates of the four programs at one shape."""
     size, inputs, outputs = shape
     random = np.random.default_rng(0)
@@ -71,14 +60,16 @@ def measure(shape: tuple[int, int, int], batch: int, dtype: str, repeats: int) -
 
         return jax.jit(run)
 
+    @jax.jit
     def image_grad(image: jax.Array, kernel: jax.Array, grad: jax.Array) -> jax.Array:
         return jax.vjp(lambda image: xla_conv2d(image, kernel), image)[1](grad)[0]
 
+    forward, xla, ours = jax.jit(xla_conv2d), kernel_grad(xla_conv2d), kernel_grad(conv2d)
     programs = {
-        "forward": (jax.jit(xla_conv2d), (image, kernel)),
-        "image_grad": (jax.jit(image_grad), (image, kernel, grad)),
-        "kernel_grad_xla": (kernel_grad(xla_conv2d), (image, kernel, grad)),
-        "kernel_grad_ours": (kernel_grad(conv2d), (image, kernel, grad)),
+        "forward": lambda: forward(image, kernel),
+        "image_grad": lambda: image_grad(image, kernel, grad),
+        "kernel_grad_xla": lambda: xla(image, kernel, grad),
+        "kernel_grad_ours": lambda: ours(image, kernel, grad),
     }
     flops = 2 * 9 * batch * size * size * inputs * outputs
     return rates(programs, flops, repeats)
@@ -91,13 +82,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--shapes", nargs="*", help="height,in,out", default=SHAPES)
-    parser.add_argument("--write", action="store_true", help=f"append to {RESULTS.name}")
+    parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
     flags = parser.parse_args()
 
     square = jnp.ones((2048, 2048), flags.dtype)
-    matmul = {"matmul": (jax.jit(jnp.dot), (square, square))}
-    peak = rates(matmul, 2 * 2048**3, flags.repeats)["matmul"]
-    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} CPUs")
+    matmul = jax.jit(jnp.dot)
+    peak = rates({"matmul": lambda: matmul(square, square)}, 2 * 2048**3, flags.repeats)["matmul"]
     print("matmul 2048, GFLOP/s (min/median/max):", "/".join(f"{rate:.0f}" for rate in peak))
     for shape in flags.shapes:
         if isinstance(shape, str):
@@ -108,15 +98,9 @@ def main() -> None:
         cells = (f"{name} " + "/".join(f"{r:.0f}" for r in v) for name, v in found.items())
         print(f"{shape!s:15}", *(f"{cell:28}" for cell in cells), f"x{ratio:.1f}", flush=True)
         if flags.write:
-            record = dict(
-                time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), jax=jax.__version__,
-                machine=platform.processor() or platform.machine(), cpus=os.cpu_count(),
-                device=jax.devices()[0].device_kind, batch=flags.batch, dtype=flags.dtype,
-                shape=shape, matmul=peak, unit="GFLOP/s min, median, max", **found,
-            )  # fmt: skip
-            RESULTS.parent.mkdir(parents=True, exist_ok=True)
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            setting = {"batch": flags.batch, "dtype": flags.dtype, "repeats": flags.repeats}
+            record = {"shape": shape, **setting, "unit": "GFLOP/s [min, median, max]"}
+            append("conv_gradient", {**record, "matmul": peak, **found, "ratio": ratio})
 
 
 if __name__ == "__main__":
