@@ -9,10 +9,12 @@ VENV ?= .venv
 # Which Python makes the environment; empty: the best one found.
 PYTHON ?=
 ARGS ?=
+# Which versions are installed; constraints-lowest.txt holds the oldest that are supported.
+CONSTRAINTS ?= constraints.txt
 
 RUN := $(VENV)/bin/python
-PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-SETTINGS := pyproject.toml constraints.txt
+PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
+SETTINGS := pyproject.toml $(CONSTRAINTS)
 
 .PHONY: help train test smoke lint doctor clean
 .NOTPARALLEL:
