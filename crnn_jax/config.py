@@ -24,7 +24,7 @@ _TRUNK = dict(
     norm=True,  # BatchNorm after each convolution
 )
 _RECURRENT = dict(
-    cell="gru",  # elman (Eq. 1) | gru | lstm
+    cell="gru",  # elman (Eq. 1) | gru | gru_cho (reset gate before the matmul) | lstm
     hidden_units=256,
     num_recurrent_layers=1,
     bidirectional=False,
@@ -92,6 +92,7 @@ _DEFAULTS: dict[str, Any] = dict(
         every="1 epochs",  # on the validation part; "0 steps": only at the end
         batch_size=500,
         weights="last",  # last | ema: which weights are evaluated and reported
+        report="test",  # test | validation: evaluated at the end; choices must use validation
     ),
     checkpoint=dict(
         every="1 epochs",

@@ -70,7 +70,7 @@ def check_devices() -> Finding:
 
     from crnn_jax.writers import describe_devices
 
-    text = f"{describe_devices()}, {os.cpu_count()} CPU cores"
+    text = describe_devices()
     platform = os.environ.get("JAX_PLATFORMS", "")
     if jax.default_backend() == "cpu" and pathlib.Path("/dev/nvidiactl").exists():
         if platform:

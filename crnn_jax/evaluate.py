@@ -15,7 +15,7 @@ from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.errors import OneLineParser, one_line_errors
 from crnn_jax.mesh import replicated
 from crnn_jax.metrics import Classification as Metrics
-from crnn_jax.train.experiment import Experiment, build
+from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.step import make_eval_step
 
@@ -78,6 +78,8 @@ def main(argv: list[str]) -> None:
         from crnn_jax.workdir import load_config
 
         config = load_config(flags.workdir)
+        config.mesh.data = -1  # this machine may have other devices than the training's
+        enable_compile_cache(config)
         dataset = load_dataset(config)
         experiment = build(
             config, dataset.source.image_shape, dataset.source.num_classes, dataset.num_train

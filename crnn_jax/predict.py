@@ -16,7 +16,7 @@ import numpy as np
 
 from crnn_jax.data import decode
 from crnn_jax.errors import CorruptImageError, OneLineParser, UserError, one_line_errors
-from crnn_jax.train.experiment import Experiment, build
+from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.state import TrainState, variables
 
 _BATCH = 64
@@ -99,9 +99,11 @@ def main(argv: list[str]) -> None:
         from crnn_jax.workdir import load_config, read_dataset
 
         files = find_images(flags.paths)
+        config = load_config(flags.workdir)
         facts = read_dataset(pathlib.Path(flags.workdir))
         names = facts["class_names"]
-        config = load_config(flags.workdir)
+        config.mesh.data = 1  # whatever devices the training had
+        enable_compile_cache(config)
         experiment = build(config, facts["image_shape"], len(names), facts["num_train"])
         state = restore_run(flags.workdir, experiment.abstract_state(), flags.step)
         failed: list[CorruptImageError] = []

@@ -12,7 +12,7 @@ _CHOICES = {
     "task": ("classification",),
     "precision": ("float32", "bfloat16"),
     "data.pipeline": ("resident", "streaming"),
-    "model.cell": ("elman", "gru", "lstm"),
+    "model.cell": ("elman", "gru", "gru_cho", "lstm"),
     "model.implementation": ("scan", "hoisted"),
     "model.tokens": ("rows", "patches"),
     "model.sequence": ("rows", "columns", "raster"),
@@ -20,6 +20,7 @@ _CHOICES = {
     "optim.name": ("adam", "adamw", "sgd"),
     "optim.schedule": ("constant", "cosine", "linear"),
     "eval.weights": ("last", "ema"),
+    "eval.report": ("test", "validation"),
 }
 _POSITIVE = (
     "batch_size eval.batch_size optim.learning_rate checkpoint.keep_latest model.width "
@@ -69,6 +70,10 @@ def validate(config: ConfigDict) -> None:
     if steps(flat["duration"], 10**9, 1) == 0:
         raise UserError(f"config key 'duration' expects more than 0, found '{flat['duration']}'")
     _check_model(flat)
+    if flat["eval.report"] == "validation" and flat["data.validation"] == 0:
+        raise UserError(
+            "config key 'eval.report' is 'validation': set 'data.validation' above 0, found 0.0"
+        )
     if flat["optim.name"] == "adam" and flat["optim.weight_decay"] > 0:
         raise UserError(
             "config key 'optim.name' is 'adam', which has no weight decay: choose 'adamw', or set "

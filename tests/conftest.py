@@ -1,11 +1,16 @@
-"""Eight virtual CPU devices, a private cache, and the folder of real data where there is one."""
+"""Eight virtual CPU devices, quick compiles, a private cache, and the real data if there is any."""
 
 import os
 import pathlib
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+# Most of a test's time is compilation; without the optimizer's passes it is half of that.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        "--xla_backend_optimization_level=0",
+    ]
 )
 
 import pytest
@@ -59,3 +64,27 @@ def tiny():
         return config
 
     return make
+
+
+@pytest.fixture
+def start_run():
+    """Returns start(config) -> (experiment, dataset, training pipeline, train step, state)."""
+    from crnn_jax.data.dataset import load_dataset
+    from crnn_jax.train.experiment import build
+    from crnn_jax.train.step import make_train_step
+
+    def start(config):
+        dataset = load_dataset(config)
+        source = dataset.source
+        experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+        pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
+        step = make_train_step(
+            experiment.model,
+            experiment.task,
+            experiment.optimizer,
+            pipeline.assemble,
+            ema_decay=config.optim.ema_decay,
+        )
+        return experiment, dataset, pipeline, step, experiment.init_state(dataset.norm())
+
+    return start

@@ -31,6 +31,7 @@ def test_shipped_configs_are_valid(file, model):
     [
         ("configs/digit.py:crnn", "did you mean 'configs/digits.py'"),
         ("configs/digits.py:crn", "did you mean 'crnn'"),
+        ("configs/cifar10.py:crnn,recipe=papr", "recipe expects one of best, paper"),
         ("crnn_jax/metrics.py:crnn", "get_config"),
     ],
 )
@@ -43,3 +44,11 @@ def test_config_file_mistakes(name, message):
 def test_wrong_flags(argument):
     with pytest.raises(UserError, match="expected"):
         cli.parse_overrides([argument])
+
+
+def test_the_papers_recipe():
+    config = cli.resolve_config("configs/cifar10.py:crnn,recipe=paper,optim.learning_rate=0.5", {})
+    assert config.model.cell == "gru_cho"
+    assert config.optim.name == "adam"
+    assert config.optim.learning_rate == 0.5  # what is written after it wins
+    assert cli.resolve_config("configs/cifar10.py:cnn,recipe=paper", {}).optim.name == "adam"

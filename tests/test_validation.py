@@ -29,6 +29,7 @@ def test_defaults_are_valid(model):
         ("model.num_conv_layers", 2, "at least one a stage"),
         ("model.stage_multipliers", (1, 0), "numbers above 0"),
         ("eval.weights", "ema", "optim.ema_decay"),
+        ("eval.report", "validation", "data.validation"),
         ("data.pipeline", "streamin", "did you mean 'streaming'"),
         ("model.cell", "grru", "did you mean 'gru'"),
         ("optim.learning_rate", None, "expects float"),

@@ -3,7 +3,7 @@
 import abc
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -51,8 +51,8 @@ class Pipeline(abc.ABC):
         return math.ceil(self.num_examples / self.eval_batch_size)
 
     @abc.abstractmethod
-    def train_inputs(self, start_step: int) -> Iterator[Inputs]:
-        """Returns the endless iterator of what `assemble` needs, from `start_step` on.
+    def train_inputs(self, start_step: int) -> Generator[Inputs]:
+        """Returns the endless iterator of what `assemble` needs, from `start_step` on; close it.
 
         Raises:
           UserError: the devices do not divide `batch_size`.

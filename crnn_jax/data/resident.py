@@ -3,7 +3,7 @@
 import itertools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -52,10 +52,10 @@ class ResidentPipeline(Pipeline):
         }
         self._inputs: dict[str, jax.Array] = mesh_lib.place(arrays, mesh_lib.replicated(mesh))
 
-    def train_inputs(self, start_step: int) -> Iterator[Inputs]:
+    def train_inputs(self, start_step: int) -> Generator[Inputs]:
         """Returns an endless iterator of the same device arrays."""
         mesh_lib.check_batch(self.batch_size, self.mesh)
-        return itertools.repeat(self._inputs)
+        return (inputs for inputs in itertools.repeat(self._inputs))
 
     def assemble(self, inputs: Inputs, step: jax.Array) -> Batch:
         """Returns the batch at positions step * B + (0..B-1) of the training order."""

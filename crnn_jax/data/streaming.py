@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 import jax
@@ -86,7 +86,7 @@ class StreamingPipeline(Pipeline):
         self._num_workers = num_workers
         self._image_shape = reading.image_shape(split, skip_corrupt)
 
-    def train_inputs(self, start_step: int) -> Iterator[Inputs]:
+    def train_inputs(self, start_step: int) -> Generator[Inputs]:
         """Returns an iterator of batches from `start_step` on, placed on the devices in advance."""
         mesh_lib.check_batch(self.batch_size, self.mesh)
         reader = _TrainReader(
@@ -124,7 +124,7 @@ class StreamingPipeline(Pipeline):
 
     def _stream(
         self, reader: Callable[[int], dict[str, np.ndarray]], start: int, stop: int
-    ) -> Iterator[Inputs]:
+    ) -> Generator[Inputs]:
         """Yields reader(start), ..., reader(stop - 1) as global arrays."""
         import grain
 

@@ -106,6 +106,18 @@ class Trunk(nn.Module):
         return Features(map_BHWC, jnp.mean(map_BHWC, axis=(1, 2), dtype=jnp.float32))
 
 
+def trunk_of(model: Any) -> Trunk:
+    """Returns the trunk, named "trunk", of a model that has the trunk's fields."""
+    return Trunk(
+        model.width,
+        model.stage_multipliers,
+        model.num_conv_layers,
+        model.norm,
+        model.dtype,
+        name="trunk",
+    )
+
+
 def over_frames(features: Callable[[Array], Array], video_BFHWC: Array) -> Array:
     """Returns `features` of every frame, (B, F, D): frames are folded into the batch and back."""
     batch, num_frames = video_BFHWC.shape[:2]
@@ -132,14 +144,7 @@ class CNN(nn.Module):
     @nn.compact
     def __call__(self, image_BHWC: Array, *, train: bool) -> Output:
         """Returns `logits_BK` of normalised float images."""
-        trunk = Trunk(
-            self.width,
-            self.stage_multipliers,
-            self.num_conv_layers,
-            self.norm,
-            self.dtype,
-            name="trunk",
-        )
+        trunk = trunk_of(self)
         pooled_BD = trunk(image_BHWC, train=train).pooled_BD
         head = Classifier(self.num_classes, self.dropout, name="head")
         return Output(head(pooled_BD, train=train))

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from crnn_jax.models.cnn import Trunk
+from crnn_jax.models.cnn import trunk_of
 from crnn_jax.models.heads import Classifier, Output
-from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.recurrent import recurrent_of
 
 Array = jax.Array
 
@@ -61,23 +61,8 @@ class CRNN(nn.Module):
     @nn.compact
     def __call__(self, image_BHWC: Array, *, train: bool) -> Output:
         """Returns `logits_BK` of normalised float images."""
-        trunk = Trunk(
-            self.width,
-            self.stage_multipliers,
-            self.num_conv_layers,
-            self.norm,
-            self.dtype,
-            name="trunk",
-        )
+        trunk = trunk_of(self)
         feature_BTD = read_map(trunk(image_BHWC, train=train).map_BHWC, self.sequence)
-        _, last_BN = Recurrent(
-            self.cell,
-            self.hidden_units,
-            self.num_recurrent_layers,
-            self.bidirectional,
-            self.implementation,
-            self.dtype,
-            name="recurrent",
-        )(feature_BTD)
+        _, last_BN = recurrent_of(self)(feature_BTD)
         head = Classifier(self.num_classes, self.dropout, name="head")
         return Output(head(last_BN, train=train))

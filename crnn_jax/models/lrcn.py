@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from crnn_jax.models.cnn import Trunk, over_frames
+from crnn_jax.models.cnn import over_frames, trunk_of
 from crnn_jax.models.heads import Classifier, Output
-from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.recurrent import recurrent_of
 
 Array = jax.Array
 
@@ -68,25 +68,10 @@ class LRCN(nn.Module):
     @nn.compact
     def __call__(self, image_BHWC: Array, *, train: bool) -> Output:
         """Returns `step_logits_BTK` of each band and `logits_BK`, the log of their mean."""
-        trunk = Trunk(
-            self.width,
-            self.stage_multipliers,
-            self.num_conv_layers,
-            self.norm,
-            self.dtype,
-            name="trunk",
-        )
+        trunk = trunk_of(self)
         video_BFHWC = cut_bands(image_BHWC, self.num_frames, self.frame_height)
         feature_BTD = over_frames(lambda image: trunk(image, train=train).pooled_BD, video_BFHWC)
-        state_BTN, _ = Recurrent(
-            self.cell,
-            self.hidden_units,
-            self.num_recurrent_layers,
-            self.bidirectional,
-            self.implementation,
-            self.dtype,
-            name="recurrent",
-        )(feature_BTD)
+        state_BTN, _ = recurrent_of(self)(feature_BTD)
         head = Classifier(self.num_classes, self.dropout, name="head")
         step_logits_BTK = head(state_BTN, train=train)
         return Output(mean_probability(step_logits_BTK), step_logits_BTK)

@@ -15,15 +15,16 @@ from flax import linen as nn
 
 Array = jax.Array
 Carry = tuple[Array, ...]  # the hidden state (B, N) first; the LSTM's cell state after it
+# (value_BN, first, last) -> value times kernel_h's gates first..last-1, (B, (last - first) * N).
+Product = Callable[[Array, int, int], Array]
 
 
-def elman(carry: Carry, gate_x_BG: Array, gate_h_BG: Array) -> Carry:
+def elman(carry: Carry, gate_x_BG: Array, product: Product) -> Carry:
     """Returns the next carry (h,) of Eq. 1: h_t = tanh(W_xh x_t + W_hh h_{t-1} + b_h); G = N."""
-    del carry  # it is in gate_h already
-    return (jnp.tanh(gate_x_BG + gate_h_BG),)
+    return (jnp.tanh(gate_x_BG + product(carry[0], 0, 1)),)
 
 
-def gru(carry: Carry, gate_x_BG: Array, gate_h_BG: Array) -> Carry:
+def gru(carry: Carry, gate_x_BG: Array, product: Product) -> Carry:
     """Returns the next carry (h,) of a gated recurrent unit; G = 3N, in the order r, z, n.
 
     Cho et al. 2014 ("Learning Phrase Representations using RNN Encoder-Decoder"), with one
@@ -33,21 +34,37 @@ def gru(carry: Carry, gate_x_BG: Array, gate_h_BG: Array) -> Carry:
     """
     (hidden_BN,) = carry
     reset_x, update_x, new_x = jnp.split(gate_x_BG, 3, axis=-1)
-    reset_h, update_h, new_h = jnp.split(gate_h_BG, 3, axis=-1)
+    reset_h, update_h, new_h = jnp.split(product(hidden_BN, 0, 3), 3, axis=-1)
     reset_BN = nn.sigmoid(reset_x + reset_h)
     update_BN = nn.sigmoid(update_x + update_h)
     new_BN = jnp.tanh(new_x + reset_BN * new_h)
     return ((1.0 - update_BN) * new_BN + update_BN * hidden_BN,)
 
 
-def lstm(carry: Carry, gate_x_BG: Array, gate_h_BG: Array) -> Carry:
+def gru_cho(carry: Carry, gate_x_BG: Array, product: Product) -> Carry:
+    """Returns the next carry (h,) of the gated recurrent unit as Cho et al. 2014 wrote it.
+
+    As `gru`, but the reset gate comes before the recurrent matmul: n = tanh(W_xn x + W_hn (r * h)).
+    That is a second matmul a step, which has to wait for the first.
+    """
+    (hidden_BN,) = carry
+    reset_x, update_x, new_x = jnp.split(gate_x_BG, 3, axis=-1)
+    reset_h, update_h = jnp.split(product(hidden_BN, 0, 2), 2, axis=-1)
+    reset_BN = nn.sigmoid(reset_x + reset_h)
+    update_BN = nn.sigmoid(update_x + update_h)
+    new_BN = jnp.tanh(new_x + product(reset_BN * hidden_BN, 2, 3))
+    return ((1.0 - update_BN) * new_BN + update_BN * hidden_BN,)
+
+
+def lstm(carry: Carry, gate_x_BG: Array, product: Product) -> Carry:
     """Returns the next carry (h, c) of a long short-term memory; G = 4N, in the order i, f, g, o.
 
     Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000, no peepholes:
     c_t = f c_{t-1} + i g, h_t = o tanh(c_t).
     """
-    _, cell_BN = carry
-    in_BN, forget_BN, new_BN, out_BN = jnp.split(gate_x_BG + gate_h_BG, 4, axis=-1)
+    hidden_BN, cell_BN = carry
+    gate_BG = gate_x_BG + product(hidden_BN, 0, 4)
+    in_BN, forget_BN, new_BN, out_BN = jnp.split(gate_BG, 4, axis=-1)
     cell_BN = nn.sigmoid(forget_BN) * cell_BN + nn.sigmoid(in_BN) * jnp.tanh(new_BN)
     return nn.sigmoid(out_BN) * jnp.tanh(cell_BN), cell_BN
 
@@ -55,7 +72,7 @@ def lstm(carry: Carry, gate_x_BG: Array, gate_h_BG: Array) -> Carry:
 class Cell(NamedTuple):
     """What a layer has to know of a cell."""
 
-    step: Callable[[Carry, Array, Array], Carry]
+    step: Callable[[Carry, Array, Product], Carry]
     num_gates: int
     num_carries: int
     forget_gate: int | None  # its place among the gates; its bias starts at 1
@@ -65,6 +82,7 @@ class Cell(NamedTuple):
 CELLS = {
     "elman": Cell(elman, 1, 1, None, False),
     "gru": Cell(gru, 3, 1, None, True),
+    "gru_cho": Cell(gru_cho, 3, 1, None, False),
     "lstm": Cell(lstm, 4, 2, 1, False),
 }
 
@@ -119,10 +137,14 @@ class RecurrentLayer(nn.Module):
         )
         kernel_h = self.param("kernel_h", gate_orthogonal, (size, width), jnp.float32)
         bias = self.param("bias", self._init_bias, (width,), jnp.float32)
-        bias_h = jnp.zeros((), jnp.float32)
+        bias_h = jnp.zeros((width,), jnp.float32)
         if cell.candidate_bias:
             bias_h = self.param("bias_h", nn.initializers.zeros, (size,), jnp.float32)
             bias_h = jnp.pad(bias_h, (width - size, 0))  # the candidate is the last gate
+
+        def product(value_BN: Array, first: int, last: int) -> Array:
+            gates = slice(first * size, last * size)
+            return _matmul(value_BN, kernel_h[:, gates], self.dtype) + bias_h[gates]
 
         def project(value: Array) -> Array:
             return _matmul(value, kernel_x, self.dtype) + bias
@@ -132,8 +154,7 @@ class RecurrentLayer(nn.Module):
 
         def body(_: nn.Module, carry: Carry, x_BX: Array) -> tuple[Carry, Array]:
             gate_x_BG = x_BX if hoisted else project(x_BX)
-            gate_h_BG = _matmul(carry[0], kernel_h, self.dtype) + bias_h
-            carry = cell.step(carry, gate_x_BG, gate_h_BG)
+            carry = cell.step(carry, gate_x_BG, product)
             return carry, carry[0]
 
         scan = nn.scan(
@@ -163,7 +184,7 @@ class Recurrent(nn.Module):
     """Stacked recurrent layers, read in one direction or both.
 
     Attributes:
-      cell: 'elman', 'gru' or 'lstm'.
+      cell: 'elman', 'gru', 'gru_cho' or 'lstm'.
       hidden_units: N, of each direction.
       num_layers: each layer reads all states of the one below.
       bidirectional: a second layer reads from the last step to the first; states are concatenated

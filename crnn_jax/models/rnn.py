@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from crnn_jax.models.heads import Classifier, Output
-from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.recurrent import recurrent_of
 
 Array = jax.Array
 
@@ -61,14 +61,6 @@ class RNN(nn.Module):
             feature_BTD = read_rows(image_BHWC)
         else:
             feature_BTD = read_patches(image_BHWC, self.patch_size)
-        _, last_BN = Recurrent(
-            self.cell,
-            self.hidden_units,
-            self.num_recurrent_layers,
-            self.bidirectional,
-            self.implementation,
-            self.dtype,
-            name="recurrent",
-        )(feature_BTD)
+        _, last_BN = recurrent_of(self)(feature_BTD)
         head = Classifier(self.num_classes, self.dropout, name="head")
         return Output(head(last_BN, train=train))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from crnn_jax.models.cnn import Trunk, over_frames
+from crnn_jax.models.cnn import over_frames, trunk_of
 from crnn_jax.models.heads import Classifier, Output
 
 Array = jax.Array
@@ -72,14 +72,7 @@ class TSN(nn.Module):
             offset_BS = jax.random.randint(self.make_rng("snippet"), shape, first, stop)
         else:
             offset_BS = jnp.broadcast_to((first + stop - 1) // 2, shape)
-        trunk = Trunk(
-            self.width,
-            self.stage_multipliers,
-            self.num_conv_layers,
-            self.norm,
-            self.dtype,
-            name="trunk",
-        )
+        trunk = trunk_of(self)
         video_BFHWC = take_snippets(image_BHWC, offset_BS, height)
         feature_BSD = over_frames(lambda image: trunk(image, train=train).pooled_BD, video_BFHWC)
         head = Classifier(self.num_classes, self.dropout, name="head")

@@ -14,6 +14,7 @@ import numpy as np
 from crnn_jax.config import flatten, override
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import parse_overrides, resolve_config
+from crnn_jax.huge_pages import restart_with_huge_pages
 
 
 def interval95(values: list[float]) -> float | None:
@@ -92,4 +93,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     main(sys.argv[1:])

@@ -1,8 +1,7 @@
 """From a config and the facts about its data to the objects of a run, for all commands."""
 
 import dataclasses
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,9 +13,10 @@ from ml_collections import ConfigDict
 
 from crnn_jax import flops, models, optim
 from crnn_jax.config import steps
+from crnn_jax.data.cache import cache_dir
 from crnn_jax.mesh import make_mesh, replicated
 from crnn_jax.tasks import Classification, make_task
-from crnn_jax.train.state import TrainState, init_state
+from crnn_jax.train.state import TrainState, init_state, make_init
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,24 +37,19 @@ class Experiment:
         """Returns the duration of the config's `key` in steps."""
         return steps(duration, self.num_train, self.config.batch_size, key)
 
-    def init_state(self, norm: dict[str, Any]) -> TrainState:
-        """Returns the state at step 0."""
+    def _init(self) -> Callable[[jax.Array, Any], TrainState]:
         ema = self.config.optim.ema_decay > 0
-        return init_state(
-            self.model,
-            self.optimizer,
-            self.image_shape,
-            self.config.seed,
-            norm,
-            ema=ema,
-            mesh=self.mesh,
-        )
+        return make_init(self.model, self.optimizer, self.image_shape, ema=ema)
+
+    def init_state(self, norm: dict[str, Any]) -> TrainState:
+        """Returns the state at step 0; `norm` is {"mean_C", "std_C"} of the training split."""
+        return init_state(self._init(), self.config.seed, norm, self.mesh)
 
     def abstract_state(self) -> TrainState:
         """Returns the state's shapes, dtypes and shardings, for a restore."""
-        channels = jnp.zeros(self.image_shape[-1])
-        norm = {"mean_C": channels, "std_C": channels}
-        state = jax.eval_shape(functools.partial(self.init_state, norm))
+        channels = jax.ShapeDtypeStruct((self.image_shape[-1],), jnp.float32)
+        seed = jax.ShapeDtypeStruct((), jnp.uint32)
+        state = jax.eval_shape(self._init(), seed, {"mean_C": channels, "std_C": channels})
         sharding = replicated(self.mesh)
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state
@@ -69,6 +64,16 @@ class Experiment:
             "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
             "flops_per_image": forward,
         }
+
+
+def enable_compile_cache(config: ConfigDict) -> None:
+    """Keeps compiled programs on disk, if the config says so; those that took a moment to make."""
+    if not config.compile_cache:
+        return
+    folder = cache_dir(config.data) / "xla"
+    folder.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def build(

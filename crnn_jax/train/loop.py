@@ -1,7 +1,7 @@
 """The only training loop."""
 
+import contextlib
 import math
-import pathlib
 from typing import Any
 
 import jax
@@ -9,14 +9,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.checkpoint import Checkpoints
-from crnn_jax.data.cache import cache_dir
 from crnn_jax.data.dataset import Dataset, load_dataset
 from crnn_jax.errors import UserError
 from crnn_jax.evaluate import Evaluator, make_evaluator, result_line
 from crnn_jax.mesh import check_batch, replicated
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.train.clock import Clock
-from crnn_jax.train.experiment import Experiment, build
+from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.step import make_train_step
 from crnn_jax.train.stop import StopSignal
@@ -34,11 +33,11 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """
     validate(config)
     folder = open_workdir(workdir, config)
+    split = config.eval.report
     if (result := read_result(folder)) is not None:
-        print(f"already finished: results in {folder}\n{result_line('test', result['test'])}")
+        print(f"already finished: results in {folder}\n{result_line(split, result[split])}")
         return result
-    if config.compile_cache:
-        _enable_compile_cache(cache_dir(config.data) / "xla")
+    enable_compile_cache(config)
     clock = Clock()
     with clock.phase("setup"):
         dataset = load_dataset(config)
@@ -68,23 +67,19 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         with Writers(folder, tensorboard=tensorboard, start_step=start_step) as writers:
             state = _run_steps(experiment, dataset, state, start_step, checkpoints, writers, clock)
             with clock.phase("evaluation"):
-                test = _make_evaluator(experiment, dataset, "test")(state)
-            result = _make_result(experiment, test, clock)
+                metrics = _make_evaluator(experiment, dataset, split)(state)
+            result = {split: metrics, **_describe(experiment, clock)}
             write_json_atomically(folder / "result.json", result)
-            writers.write(
-                experiment.total_steps,
-                {"test/accuracy": test["accuracy"], "test/loss": test["loss"]},
-            )
-    print(f"results in {folder}\n{result_line('test', test)}", flush=True)
+            _write_evaluation(split, experiment.total_steps, metrics, writers)
+    print(f"results in {folder}\n{result_line(split, metrics)}", flush=True)
     return result
 
 
-def _make_result(experiment: Experiment, test: dict[str, Any], clock: Clock) -> dict[str, Any]:
-    """Returns the content of result.json."""
+def _describe(experiment: Experiment, clock: Clock) -> dict[str, Any]:
+    """Returns the content of result.json but for the accuracy."""
     config = experiment.config
     num_images = experiment.total_steps * config.batch_size
     return {
-        "test": test,
         "weights": config.eval.weights,
         "steps": experiment.total_steps,
         "epochs": num_images / experiment.num_train,
@@ -128,13 +123,16 @@ def _run_steps(
             ema_decay=config.optim.ema_decay,
         )
         train_step = jax.jit(step_fn, donate_argnums=0).lower(state, empty, inputs).compile()
-    progress = Progress(
-        total_steps, total_steps * config.batch_size / dataset.num_train, config.log
-    )
+    num_epochs = total_steps * config.batch_size / dataset.num_train
     totals, previous = empty, empty
     to_log: tuple[int, Metrics] | None = None
     first_second = clock.read("train")
-    with StopSignal() as stop, clock.phase("train"):
+    with (
+        StopSignal() as stop,
+        contextlib.closing(iterator),
+        Progress(total_steps, num_epochs, config.log) as progress,
+        clock.phase("train"),
+    ):
         for step in range(start_step + 1, total_steps + 1):
             state, totals = train_step(state, totals, inputs)
             # The host is one step ahead of the device: it waits for the step before this one, so
@@ -158,7 +156,7 @@ def _run_steps(
                 jax.block_until_ready(state)
                 with clock.phase("evaluation"):
                     validated = evaluator(state)
-                _write_validation(step, validated, writers)
+                _write_evaluation("validation", step, validated, writers)
             if step % save_every == 0 or last:
                 jax.block_until_ready(state)
                 if to_log is not None:
@@ -173,7 +171,6 @@ def _run_steps(
         jax.block_until_ready(state)
     with clock.phase("checkpoint"):
         checkpoints.wait()
-    progress.close()
     if stop.requested is not None and step < total_steps:
         print(f"stopped by a signal, saved at step {step}; the same command resumes", flush=True)
         raise SystemExit(128 + stop.requested)
@@ -205,18 +202,11 @@ def _log(
     writers.write(step, values)
 
 
-def _write_validation(step: int, metrics: dict[str, Any], writers: Writers) -> None:
-    values = {"validation/accuracy": metrics["accuracy"], "validation/loss": metrics["loss"]}
+def _write_evaluation(split: str, step: int, metrics: dict[str, Any], writers: Writers) -> None:
+    values = {f"{split}/accuracy": metrics["accuracy"], f"{split}/loss": metrics["loss"]}
     writers.write(step, values)
 
 
 def _make_evaluator(experiment: Experiment, dataset: Dataset, split: str) -> Evaluator:
     batch_size = experiment.config.eval.batch_size
     return make_evaluator(experiment, dataset.pipeline(split, batch_size, experiment.mesh))
-
-
-def _enable_compile_cache(folder: pathlib.Path) -> None:
-    """Keeps compiled programs in `folder`, those that took long enough to be worth a file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

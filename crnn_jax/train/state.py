@@ -1,6 +1,7 @@
 """TrainState: everything that a training step changes, and nothing else."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,17 +27,14 @@ class TrainState:
     ema: Tree  # {"params", "batch_stats"}: sums from 0, see `variables`; None without an average
 
 
-def init_state(
+def make_init(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     image_shape: tuple[int, int, int],
-    seed: int,
-    norm: dict[str, Any],
     *,
     ema: bool,
-    mesh: Mesh,
-) -> TrainState:
-    """Returns the state at step 0, replicated over the mesh, computed by one jitted program."""
+) -> Callable[[jax.Array, Tree], TrainState]:
+    """Returns init(seed, norm) -> the state at step 0; pure."""
 
     def init(seed: jax.Array, norm: Tree) -> TrainState:
         image_BHWC = jnp.zeros((1, *image_shape), jnp.float32)
@@ -55,9 +53,20 @@ def init_state(
             ema=jax.tree.map(jnp.zeros_like, average) if ema else None,
         )
 
+    return init
+
+
+def init_state(
+    init: Callable[[jax.Array, Tree], TrainState], seed: int, norm: dict[str, Any], mesh: Mesh
+) -> TrainState:
+    """Returns the state at step 0, replicated over the mesh, computed by one jitted program."""
+    # On a CPU the compiler's passes take three times as long as what they are to speed up, once.
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    options = {"xla_backend_optimization_level": 1} if on_cpu else None
     replicated = NamedSharding(mesh, PartitionSpec())
-    norm = {name: jnp.asarray(value, jnp.float32) for name, value in norm.items()}
-    return jax.jit(init, out_shardings=replicated)(jnp.uint32(seed), norm)
+    program = jax.jit(init, out_shardings=replicated, compiler_options=options)
+    arrays = {name: jnp.asarray(value, jnp.float32) for name, value in norm.items()}
+    return program(jnp.uint32(seed), arrays)
 
 
 # The streams of random numbers that a model may draw from in training.

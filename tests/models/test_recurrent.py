@@ -47,7 +47,7 @@ def to_flax(cell, layer):
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", FLAX_CELLS)
 def test_equals_flax_with_the_same_weights(cell, draw):
     feature_BTD = features(steps=9)  # 9 steps are a loop, 5 and 1 are unrolled
     variables = draw(make(cell), feature_BTD)
@@ -90,6 +90,22 @@ def test_gru_by_hand():
     np.testing.assert_allclose(last, [[hidden]], rtol=1e-6)
 
 
+def test_gru_cho_by_hand():
+    """The reset gate multiplies the state, not its product: two units, so that the two differ."""
+    kernel_x = np.array([[0.5, 0.1, -0.3, 0.4, 0.7, -0.2]])
+    kernel_h = np.random.default_rng(1).normal(size=(2, 6))
+    bias = np.array([0.1, -0.2, 0.2, 0.3, 0.3, -0.1])
+    layer = {"kernel_x": kernel_x, "kernel_h": kernel_h, "bias": bias}
+    last = run_by_hand("gru_cho", layer, units=2)
+    hidden = np.zeros(2)
+    for x in (1.0, -2.0):
+        gate_x = x * kernel_x[0] + bias
+        reset, update = np.split(1 / (1 + np.exp(-gate_x[:4] - hidden @ kernel_h[:, :4])), 2)
+        new = np.tanh(gate_x[4:] + (reset * hidden) @ kernel_h[:, 4:])
+        hidden = (1 - update) * new + update * hidden
+    np.testing.assert_allclose(last, [hidden], rtol=1e-5)
+
+
 def test_lstm_by_hand():
     layer = {
         "kernel_x": [[0.5, -0.3, 0.7, 0.2]],
@@ -112,11 +128,11 @@ def sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
 
-def run_by_hand(cell, layer):
-    """The last state of one unit that has read 1 and -2."""
-    params = {"layer_0": {name: jnp.array(value) for name, value in layer.items()}}
+def run_by_hand(cell, layer, units=1):
+    """The last state of a layer that has read 1 and -2."""
+    params = {"layer_0": {n: jnp.array(value, jnp.float32) for n, value in layer.items()}}
     feature_BTD = jnp.array([[[1.0], [-2.0]]])
-    return jax.jit(make(cell, 1).apply)({"params": params}, feature_BTD)[1]
+    return jax.jit(make(cell, units).apply)({"params": params}, feature_BTD)[1]
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -1,0 +1,109 @@
+"""Chooses settings on a validation part: python -m crnn_jax.studies.tune --config=FILE:MODEL
+
+    python -m crnn_jax.studies.tune --config=configs/digits.py:crnn --seeds=3 \\
+        --trial=optim.learning_rate=0.002 --trial=optim.learning_rate=0.008,optim.weight_decay=0
+
+Each --trial is a set of changed keys; the config as it is comes first. Every run holds out
+--validation of the training split and reports that: the test split is not read. Runs lie in
+WORKDIR/TRIAL/seed_N, resumable. Writes results/tuning/NAME.json, the best trial marked.
+"""
+
+import datetime
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+
+from crnn_jax.config import override
+from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.flags import parse_overrides, resolve_config
+from crnn_jax.huge_pages import restart_with_huge_pages
+
+
+def parse_trial(text: str) -> dict[str, str]:
+    """Returns {"seed": "3", "batch_size": "64"} of "seed=3,batch_size=64", and {} of ""."""
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise UserError(f"--trial expects KEY=VALUE[,KEY=VALUE...], found '{key}'")
+    return {key: value for key, _, value in pairs}
+
+
+def run_trial(
+    config_name: str, changes: dict[str, str], seeds: int, validation: float, workdir: pathlib.Path
+) -> dict[str, Any]:
+    """Returns the validation accuracies, 0..1, of a config with `changes`, one a seed."""
+    from crnn_jax.train.loop import train
+
+    accuracies, seconds = [], []
+    for seed in range(seeds):
+        config = resolve_config(config_name, changes)
+        for key, value in {
+            "seed": seed,
+            "data.validation": validation,
+            "eval.report": "validation",
+            "eval.every": "0 steps",  # the last weights alone decide, as they do in the end
+        }.items():
+            override(config, key, str(value))
+        result = train(config, str(workdir / f"seed_{seed}"))
+        accuracies.append(result["validation"]["accuracy"])
+        seconds.append(result["seconds"].get("train", 0.0))
+    return {
+        "changes": changes,
+        "validation_accuracy_mean": float(np.mean(accuracies)),
+        "validation_accuracies": accuracies,
+        "train_seconds": seconds,
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Runs the trials and writes the results file."""
+    parser = OneLineParser(prog="python -m crnn_jax.studies.tune", description=__doc__)
+    parser.add_argument("--config", required=True, metavar="FILE:MODEL")
+    parser.add_argument("--trial", action="append", default=[], metavar="KEY=VALUE[,...]")
+    parser.add_argument("--seeds", type=int, default=1, help="runs a trial: seeds 0, 1, ...")
+    parser.add_argument("--validation", type=float, default=0.1, help="fraction held out")
+    parser.add_argument("--workdir", default="", help="default: runs/tune_NAME")
+    parser.add_argument("--results", default="results/tuning", help="folder of the results file")
+    flags, rest = parser.parse_known_args(argv)
+    with one_line_errors():
+        common = parse_overrides(rest)
+        if flags.seeds < 1:
+            raise UserError(f"--seeds expects 1 or more, found {flags.seeds}")
+        trials = [{**common, **parse_trial(text)} for text in ["", *flags.trial]]
+        for changes in trials:
+            resolve_config(flags.config, changes)  # all mistakes before the first run
+        file, _, argument = flags.config.partition(":")
+        name = f"{pathlib.Path(file).stem}_{argument or 'default'}"
+        workdir = pathlib.Path(flags.workdir or f"runs/tune_{name}")
+        rows = []
+        for changes in trials:
+            folder = ",".join(f"{k}={v}" for k, v in changes.items()) or "as_is"
+            path = workdir / folder.replace("/", "_")
+            rows.append(run_trial(flags.config, changes, flags.seeds, flags.validation, path))
+        from crnn_jax.writers import describe_devices, git_commit, write_json_atomically
+
+        best = max(rows, key=lambda row: row["validation_accuracy_mean"])  # the first of equals
+        content = {
+            "command": " ".join(["python -m crnn_jax.studies.tune", *argv]),
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "git_commit": git_commit(),
+            "devices": describe_devices(),
+            "validation_fraction": flags.validation,
+            "best": best["changes"],
+            "trials": rows,
+        }
+        path = pathlib.Path(flags.results) / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json_atomically(path, content)
+        for row in rows:
+            mark = "*" if row is best else " "
+            changes = ", ".join(f"{k}={v}" for k, v in row["changes"].items()) or "as it is"
+            print(f"{mark} {row['validation_accuracy_mean']:.4f}  {changes}")
+        print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    main(sys.argv[1:])

@@ -1,0 +1,70 @@
+"""What the model sees and what it is judged by."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crnn_jax.models.heads import Output
+from crnn_jax.tasks import Classification
+
+NORM = {"mean_C": jnp.array([10.0]), "std_C": jnp.array([2.0])}
+
+
+def make_task(**changes):
+    fields = {"label_smoothing": 0.0, "crop_padding": 0, "flip": False, "dtype": jnp.float32}
+    return Classification(**{**fields, **changes})
+
+
+def make_batch(size=8):
+    image_BHWC = np.random.default_rng(0).integers(0, 256, (size, 6, 6, 1), np.uint8)
+    return {
+        "image_BHWC": jnp.asarray(image_BHWC),
+        "label_B": jnp.arange(size, dtype=jnp.int32) % 3,
+        "weight_B": jnp.ones(size),
+        "epoch_B": jnp.zeros(size, jnp.int32),
+        "example_B": jnp.arange(size, dtype=jnp.int32),
+    }
+
+
+def test_images_are_normalised_and_augmented_in_training_alone():
+    task, batch, seed = make_task(crop_padding=2), make_batch(), jnp.uint32(0)
+    plain = task.image(batch, NORM, seed, train=False)
+    np.testing.assert_allclose(plain, (batch["image_BHWC"].astype(jnp.float32) - 10) / 2)
+    augmented = task.image(batch, NORM, seed, train=True)
+    assert not np.array_equal(augmented, plain)
+    np.testing.assert_array_equal(task.image(batch, NORM, seed, train=True), augmented)
+
+
+@pytest.mark.parametrize("key", ["epoch_B", "seed"])
+def test_augmentation_differs_by_epoch_and_seed(key):
+    task, batch = make_task(crop_padding=2), make_batch()
+    first = task.image(batch, NORM, jnp.uint32(0), train=True)
+    if key == "seed":
+        other = task.image(batch, NORM, jnp.uint32(1), train=True)
+    else:
+        other = task.image({**batch, key: batch[key] + 1}, NORM, jnp.uint32(0), train=True)
+    assert not np.array_equal(first, other)
+
+
+def test_smoothing_is_for_training():
+    task, batch = make_task(label_smoothing=0.3), make_batch()
+    output = Output(jnp.eye(3)[batch["label_B"]] * 5)
+    plain, _ = make_task().loss(output, batch, train=True)
+    smoothed, _ = task.loss(output, batch, train=True)
+    evaluated, metrics = task.loss(output, batch, train=False)
+    assert smoothed > plain + 0.1
+    np.testing.assert_allclose(evaluated, plain)
+    assert metrics.compute()["accuracy"] == 1.0
+
+
+def test_steps_are_trained_one_by_one_and_judged_by_the_consensus():
+    """LRCN by hand: two steps give the true class 1/2 and 1/8 in training, 5/16 on average."""
+    batch = {"label_B": jnp.array([0]), "weight_B": jnp.array([1.0])}
+    probability_BTK = jnp.array([[[0.5, 0.5], [0.125, 0.875]]])
+    logits_BK = jnp.log(probability_BTK.mean(axis=1))
+    output = Output(logits_BK, jnp.log(probability_BTK))
+    trained, _ = make_task().loss(output, batch, train=True)
+    np.testing.assert_allclose(trained, (np.log(2) + np.log(8)) / 2, rtol=1e-6)
+    evaluated, metrics = make_task().loss(output, batch, train=False)
+    np.testing.assert_allclose(evaluated, np.log(16 / 5), rtol=1e-6)
+    assert int(metrics.num_correct) == 0  # the mean says class 1

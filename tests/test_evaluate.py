@@ -1,0 +1,33 @@
+"""An evaluation counts every example once, or says so."""
+
+import pytest
+
+from crnn_jax.evaluate import make_evaluator, result_line
+
+
+def test_result_line():
+    metrics = {"accuracy": 0.93125, "num_correct": 149, "num_examples": 160, "loss": 0.2}
+    assert result_line("test", metrics) == "test accuracy 0.9313 (149/160)"
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "streaming"])
+@pytest.mark.parametrize("eval_batch", [1000, 100, 7])
+def test_evaluation_counts_each_example_once(tiny, start_run, pipeline, eval_batch):
+    config = tiny("cnn", data__pipeline=pipeline, eval__batch_size=eval_batch)
+    experiment, dataset, _, _, state = start_run(config)
+    results = make_evaluator(experiment, dataset.pipeline("test", eval_batch, experiment.mesh))(
+        state
+    )
+    assert results["num_examples"] == 360
+    assert results["accuracy"] == results["num_correct"] / 360
+
+
+def test_evaluation_refuses_another_count(tiny, start_run):
+    config = tiny("cnn")
+    experiment, dataset, _, _, state = start_run(config)
+    pipeline = dataset.pipeline("test", 100, experiment.mesh)
+    evaluate = make_evaluator(experiment, pipeline)
+    assert evaluate(state)["num_examples"] == 360
+    pipeline.num_examples += 1  # the compiled program goes on to count 360
+    with pytest.raises(AssertionError, match="evaluated 360 examples of a split of 361"):
+        evaluate(state)

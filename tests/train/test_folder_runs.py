@@ -1,0 +1,52 @@
+"""Runs on a user's own folder of images: sizes that differ, an image that is broken."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crnn_jax.errors import CorruptImageError
+from crnn_jax.train.loop import train
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes, dark and bright, of 20 images of several sizes and modes; one is truncated."""
+    random = np.random.default_rng(0)
+    for part, count in (("train", 20), ("test", 6)):
+        for label, brightness in (("bright", 200), ("dark", 40)):
+            for index in range(count):
+                size = (12 + index % 5, 14, 3)
+                image = random.integers(brightness - 30, brightness + 30, size, np.uint8)
+                path = tmp_path / "images" / part / label / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).convert(("RGB", "L", "RGBA")[index % 3]).save(path)
+    broken = tmp_path / "images" / "train" / "dark" / "7.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    return tmp_path / "images"
+
+
+def make_config(tiny, folder, **changes):
+    common = {"data__source": f"folder:{folder}", "data__image_size": 12, "batch_size": 8}
+    return tiny("cnn", duration="40 steps", optim__learning_rate=0.01, **{**common, **changes})
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "streaming"])
+def test_a_broken_image_is_named(tiny, folder, tmp_path, pipeline):
+    config = make_config(tiny, folder, data__pipeline=pipeline)
+    with pytest.raises(CorruptImageError, match=r"dark/7\.png.*skip_corrupt"):
+        train(config, str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "streaming"])
+def test_a_broken_image_is_skipped_and_counted_if_the_config_says_so(
+    tiny, folder, tmp_path, capsys, pipeline
+):
+    config = make_config(tiny, folder, data__pipeline=pipeline, data__skip_corrupt=True)
+    result = train(config, str(tmp_path / "run"))
+    assert result["test"] == {**result["test"], "num_examples": 12, "accuracy": 1.0}
+    assert "skipped 1 unreadable of 40 images" in capsys.readouterr().err
+    facts = json.loads((tmp_path / "run" / "dataset.json").read_text())
+    assert facts["class_names"] == ["bright", "dark"]
+    assert facts["image_shape"] == [12, 12, 3]
