@@ -32,10 +32,11 @@ test: $(VENV)/.installed-test  ## Run the tests; ARGS="-m slow" runs the slow on
 smoke: $(VENV)/.installed-test  ## Run the few tests that every supported Python must pass.
 	$(RUN) -m pytest -n 2 -m smoke $(ARGS)
 
-lint: $(VENV)/.installed-dev  ## Check format, style and types.
+lint: $(VENV)/.installed-dev  ## Check format, style, types, and that the tables are those of results/.
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pyright --pythonpath $(RUN)
+	$(RUN) -m crnn_jax.report.tables --check README.md docs/performance.md
 
 doctor: $(VENV)/.installed  ## Say whether this installation can train.
 	$(RUN) -m crnn_jax.doctor

@@ -1,18 +1,20 @@
-"""Writes the results table of a Markdown file: python -m crnn_jax.report.tables README.md
+"""Writes the tables of Markdown files: python -m crnn_jax.report.tables README.md docs/*.md
 
-Reads the JSON files under results/ alone and replaces what lies between the two marker lines.
+Reads the files under results/ alone, and replaces what lies between `<!-- table: NAME -->` and
+`<!-- /table -->`; the names are in `TABLES`.
 """
 
 import json
 import pathlib
+import re
 import statistics
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 
-BEGIN = "<!-- results: python -m crnn_jax.report.tables README.md -->"
-END = "<!-- /results -->"
+_MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 _HEADER = (
     "| run | test accuracy | n | epochs | parameters | MFLOP/image | images/s | training | on "
     "| date, commit |",
@@ -48,12 +50,8 @@ def format_row(name: str, content: dict[str, Any], row: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def make_table(results: pathlib.Path) -> str:
-    """Returns the Markdown table of all files in `results` that have rows.
-
-    Raises:
-      UserError: no such file there.
-    """
+def runs_table(results: pathlib.Path) -> str:
+    """Returns the Markdown table of all JSON files in `results` that have rows."""
     lines = list(_HEADER)
     for path in sorted(results.glob("*.json")):
         content = json.loads(path.read_text())
@@ -63,36 +61,111 @@ def make_table(results: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def replace_table(text: str, table: str) -> str:
-    """Returns `text` with `table` between the markers.
+def _records(results: pathlib.Path, name: str, key: str) -> list[dict[str, Any]]:
+    """Returns the newest line of results/benchmarks/NAME.jsonl for each value of `key`."""
+    path = results / "benchmarks" / f"{name}.jsonl"
+    if not path.exists():
+        raise UserError(f"expected '{path}', found none: run benchmarks/{name}.py --write")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return list({str(line[key]): line for line in lines}.values())
+
+
+def _where(record: dict[str, Any]) -> str:
+    commit = (record["git_commit"] or "unknown")[:7]
+    dirty = "*" if "dirty" in (record["git_commit"] or "") else ""
+    jax = record["versions"]["jax"]
+    return f"{record['devices']}, jax {jax}, commit {commit}{dirty}, {record['time'][:10]}"
+
+
+def conv_gradient_table(results: pathlib.Path) -> str:
+    """Returns the median GFLOP/s of each shape."""
+    records = _records(results, "conv_gradient", "shape")
+    names = ("forward", "image_grad", "kernel_grad_xla", "kernel_grad_ours")
+    lines = [
+        "| H=W, in, out | forward | input gradient | weight gradient, XLA | ours | ours / XLA |",
+        "|---|---|---|---|---|---|",
+    ]
+    for record in records:
+        shape = ", ".join(map(str, record["shape"]))
+        rates = " | ".join(f"{record[name][1]:.0f}" for name in names)
+        lines.append(f"| {shape} | {rates} | {record['ratio']:.1f} |")
+    last = records[-1]
+    peak = f"matmul of 2048: {last['matmul'][1]:.0f} GFLOP/s"
+    return "\n".join(
+        [*lines, "", f"Median GFLOP/s, batch {last['batch']}; {peak}. {_where(last)}."]
+    )
+
+
+def huge_pages_table(results: pathlib.Path) -> str:
+    """Returns the seconds and page faults of a step with and without huge pages."""
+    lines = ["| config | | s/step | page faults a step |", "|---|---|---|---|"]
+    for record in _records(results, "huge_pages", "config"):
+        for name in ("plain", "huge"):
+            low, median, high = record[name]["seconds"]
+            faults = record[name]["page_faults"][1]
+            seconds = f"{median:.3f} ({low:.3f} to {high:.3f})"
+            lines.append(f"| {record['config']} | {name} | {seconds} | {faults:,.0f} |")
+        lines += [
+            "",
+            f"{record['ratio']:.2f} times as fast; n={record['repeats']}. {_where(record)}.",
+        ]
+    return "\n".join(lines)
+
+
+def step_table(results: pathlib.Path) -> str:
+    """Returns the images/s of a step, ours and PyTorch's."""
+    lines = [
+        "| config, batch | ours, images/s | PyTorch, eager | torch.compile | ours / best | on |",
+        "|---|---|---|---|---|---|",
+    ]
+    for record in _records(results, "step", "config"):
+        rates = " | ".join(
+            f"{record['batch'] / record[name][1]:,.0f}"
+            for name in ("ours", "torch_eager", "torch_compile")
+        )
+        where = f"PyTorch {record['torch']}, {_where(record)}"
+        setting = f"{record['config']}, {record['batch']}"
+        lines.append(f"| {setting} | {rates} | {record['ratio']:.2f} | {where} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[pathlib.Path], str]] = {
+    "runs": runs_table,
+    "conv_gradient": conv_gradient_table,
+    "huge_pages": huge_pages_table,
+    "step": step_table,
+}
+
+
+def replace_tables(text: str, results: pathlib.Path) -> str:
+    """Returns `text` with its marked tables made anew.
 
     Raises:
-      UserError: a marker is missing.
+      UserError: no mark, a mark with an unknown name, or a table without results.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"expected the lines '{BEGIN}' and '{END}', found not both")
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+    for name in (match[2] for match in _MARKED.finditer(text)):
+        if name not in TABLES:
+            raise UserError(f"expected a table of {', '.join(TABLES)}, found '{name}'")
+    if not _MARKED.search(text):
+        raise UserError("expected lines '<!-- table: NAME -->' and '<!-- /table -->', found none")
+    return _MARKED.sub(lambda match: f"{match[1]}\n{TABLES[match[2]](results)}\n\n{match[3]}", text)
 
 
 def main(argv: list[str]) -> None:
-    """Rewrites the table of the file named; with --check only says whether it is up to date."""
+    """Rewrites the tables of the files named; with --check says whether they are up to date."""
     parser = OneLineParser(prog="python -m crnn_jax.report.tables", description=__doc__)
-    parser.add_argument("file", metavar="README.md")
-    parser.add_argument("--results", default="results", help="folder of the JSON files")
-    parser.add_argument("--check", action="store_true", help="exit 2 if the table is out of date")
+    parser.add_argument("files", nargs="+", metavar="README.md")
+    parser.add_argument("--results", default="results", help="folder of the result files")
+    parser.add_argument("--check", action="store_true", help="exit 2 if a table is out of date")
     flags = parser.parse_args(argv)
     with one_line_errors():
-        path = pathlib.Path(flags.file)
-        old = path.read_text()
-        new = replace_table(old, make_table(pathlib.Path(flags.results)))
-        if flags.check and new != old:
-            raise UserError(
-                f"the results table of '{path}' is out of date: run this without --check"
-            )
-        if new != old:
-            path.write_text(new)
+        for path in map(pathlib.Path, flags.files):
+            old = path.read_text()
+            new = replace_tables(old, pathlib.Path(flags.results))
+            if flags.check and new != old:
+                raise UserError(f"a table of '{path}' is out of date: run this without --check")
+            if new != old:
+                path.write_text(new)
 
 
 if __name__ == "__main__":

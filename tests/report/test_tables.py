@@ -26,10 +26,14 @@ def write(folder, name, rows):
     (folder / f"{name}.json").write_text(json.dumps({"date": "2026-01-02", "rows": rows}))
 
 
+def mark(name):
+    return f"<!-- table: {name} -->\n<!-- /table -->"
+
+
 def test_table_by_hand(tmp_path):
     write(tmp_path, "b", [ROW])
     write(tmp_path, "a", [{**ROW, "ci95": 0.002, "n": 5}])
-    lines = tables.make_table(tmp_path).splitlines()
+    lines = tables.runs_table(tmp_path).splitlines()
     assert len(lines) == 4
     assert "93.12% ± 0.20 | 5 |" in lines[2]
     assert lines[3] == (
@@ -38,24 +42,61 @@ def test_table_by_hand(tmp_path):
     )
 
 
-def test_replace_keeps_the_rest_and_is_stable():
-    text = f"# Title\n{tables.BEGIN}\nold\n{tables.END}\nend\n"
-    new = tables.replace_table(text, "| t |")
-    assert new == f"# Title\n{tables.BEGIN}\n\n| t |\n\n{tables.END}\nend\n"
-    assert tables.replace_table(new, "| t |") == new
+def append(folder, name, **record):
+    path = folder / "benchmarks" / f"{name}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    where = {"time": "2026-01-02T03:04:05Z", "git_commit": "0123456789", "devices": "2 cores"}
+    with path.open("a") as file:
+        file.write(json.dumps({**where, "versions": {"jax": "9.9"}, **record}) + "\n")
 
 
-def test_mistakes(tmp_path):
-    with pytest.raises(UserError, match="found none"):
-        tables.make_table(tmp_path)
-    with pytest.raises(UserError, match="not both"):
-        tables.replace_table("no markers", "")
+def test_the_newest_line_of_a_benchmark_counts(tmp_path):
+    common = {"torch": "2.0", "batch": 100, "torch_eager": [1, 4, 5], "torch_compile": [1, 2, 3]}
+    for config, ours in (("a", 1.0), ("b", 1.0), ("a", 0.5)):
+        append(tmp_path, "step", config=config, ours=[0, ours, 9], ratio=2 / ours, **common)
+    lines = tables.step_table(tmp_path).splitlines()
+    assert lines[2].startswith("| a, 100 | 200 | 25 | 50 | 4.00 | PyTorch 2.0, 2 cores, jax 9.9")
+    assert len(lines) == 4
 
 
-def test_check_sees_an_old_table(tmp_path, capsys):
+def test_rates_and_faults_are_medians(tmp_path):
+    rates = {name: [1, 20, 300] for name in ("forward", "image_grad", "kernel_grad_xla")}
+    shape = {"shape": [8, 1, 32], "batch": 128, "matmul": [1, 150, 160], "ratio": 2.5}
+    append(tmp_path, "conv_gradient", kernel_grad_ours=[1, 50, 60], **shape, **rates)
+    table = tables.conv_gradient_table(tmp_path)
+    assert "| 8, 1, 32 | 20 | 20 | 20 | 50 | 2.5 |" in table
+    assert "150 GFLOP/s" in table
+    pages = {n: {"seconds": [1, 2, 3], "page_faults": [1, 1000, 2000]} for n in ("plain", "huge")}
+    append(tmp_path, "huge_pages", config="c", repeats=3, ratio=1.0, **pages)
+    assert "| c | huge | 2.000 (1.000 to 3.000) | 1,000 |" in tables.huge_pages_table(tmp_path)
+
+
+def test_replace_keeps_the_rest_and_is_stable(tmp_path):
+    write(tmp_path, "a", [ROW])
+    new = tables.replace_tables(f"# Title\n{mark('runs')}\nend\n", tmp_path)
+    assert new.startswith("# Title\n<!-- table: runs -->\n\n| run |")
+    assert new.endswith("|\n\n<!-- /table -->\nend\n")
+    assert tables.replace_tables(new, tmp_path) == new
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no mark", "found none"),
+        (mark("rnus"), "found 'rnus'"),
+        (mark("runs"), "with rows"),
+        (mark("step"), r"benchmarks/step\.py --write"),
+    ],
+)
+def test_mistakes(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        tables.replace_tables(text, tmp_path)
+
+
+def test_check_sees_an_old_table(tmp_path):
     write(tmp_path, "a", [ROW])
     readme = tmp_path / "README.md"
-    readme.write_text(f"{tables.BEGIN}\n{tables.END}\n")
+    readme.write_text(mark("runs"))
     arguments = [str(readme), f"--results={tmp_path}"]
     with pytest.raises(SystemExit) as stop:
         tables.main([*arguments, "--check"])

@@ -1,0 +1,50 @@
+"""The parts of a run's data: disjoint, complete, and with statistics of the training part alone."""
+
+import numpy as np
+import pytest
+
+from crnn_jax.data.dataset import load_dataset
+from crnn_jax.errors import UserError
+from crnn_jax.mesh import make_mesh
+
+
+def images(split):
+    return {split.read(index)[0].tobytes() for index in range(len(split))}
+
+
+def test_parts_of_the_digits(tiny):
+    dataset = load_dataset(tiny("cnn", data__validation=0.2))
+    sizes = {name: len(split) for name, split in dataset.splits.items()}
+    assert sizes == {"train": 1150, "validation": 287, "test": 360}
+    assert dataset.num_train == 1150
+    parts = [images(dataset.splits[name]) for name in ("train", "validation", "test")]
+    whole = load_dataset(tiny("cnn"))
+    assert parts[0] | parts[1] == images(whole.splits["train"])
+    assert parts[2] == images(whole.splits["test"])  # what is held out of training changes no test
+    assert not parts[0] & parts[1]
+    assert not (parts[0] | parts[1]) & parts[2]
+
+
+def test_the_seed_chooses_the_parts(tiny):
+    parts = [load_dataset(tiny("cnn", data__validation=0.2, seed=s)).splits for s in (0, 0, 1)]
+    for name in ("validation", "test"):
+        assert images(parts[0][name]) == images(parts[1][name])
+        assert images(parts[0][name]) != images(parts[2][name])
+
+
+def test_statistics_are_of_the_training_part_alone(tiny):
+    dataset = load_dataset(tiny("cnn", data__validation=0.2))
+    train = dataset.splits["train"]
+    pixels = np.stack([train.read(index)[0] for index in range(len(train))]).astype(np.float64)
+    norm = dataset.norm()
+    np.testing.assert_allclose(norm["mean_C"], [pixels.mean()], rtol=1e-6)
+    np.testing.assert_allclose(norm["std_C"], [pixels.std()], rtol=1e-6)
+    assert dataset.norm()["mean_C"] != load_dataset(tiny("cnn")).norm()["mean_C"]
+
+
+@pytest.mark.parametrize(
+    ("split", "hint"), [("validation", r"data\.validation"), ("tset", "train")]
+)
+def test_no_such_split(tiny, split, hint):
+    with pytest.raises(UserError, match=hint):
+        load_dataset(tiny("cnn")).pipeline(split, 8, make_mesh())
