@@ -10,9 +10,9 @@ def restart_with_huge_pages() -> None:
     """Starts this command again with glibc told to ask for huge pages, if it was not yet.
 
     XLA takes its buffers from malloc anew at each step, and Linux fills fresh memory page by page:
-    72,000 page faults a step of configs/cifar10.py:crnn_small on 2 cores. With transparent huge
-    pages it is 1,300 and a step takes 0.66 s in place of 0.78 s. glibc reads the setting only when
-    a process starts. Without glibc, or with huge pages switched off, it changes nothing.
+    tens of thousands of page faults a step, a tenth and more of its time, that huge pages avoid
+    (benchmarks/huge_pages.py). glibc reads the setting only when a process starts. Without glibc,
+    or with huge pages switched off, it changes nothing.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if sys.platform != "linux" or "glibc.malloc.hugetlb" in tunables:

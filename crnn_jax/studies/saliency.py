@@ -80,7 +80,9 @@ def draw(
     rows = -(-len(titles) // _COLUMNS)
     columns = min(_COLUMNS, len(titles))
     size = (1.7 * columns, 3.75 * rows)
-    figure, axes = pyplot.subplots(2 * rows, columns, figsize=size, squeeze=False)
+    figure, axes = pyplot.subplots(
+        2 * rows, columns, figsize=size, squeeze=False, layout="constrained"
+    )
     for axis in axes.flat:
         axis.set_axis_off()
     for index, (text, right) in enumerate(titles):
@@ -90,7 +92,6 @@ def draw(
         above.set_title(text, fontsize=8, color="black" if right else "firebrick")
         # A few pixels have by far the largest gradients; the 99th percentile shows the others too.
         below.imshow(map_BHW[index], cmap="inferno", vmin=0, vmax=np.percentile(map_BHW[index], 99))
-    figure.tight_layout(pad=0.4)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=160)
     pyplot.close(figure)
