@@ -23,7 +23,8 @@ def test_argument_overrides_apply():
 @pytest.mark.parametrize("model", ["cnn", "rnn", "lrcn", "tsn", "crnn", "crnn_small"])
 @pytest.mark.parametrize("file", ["configs/digits.py", "configs/cifar10.py"])
 def test_shipped_configs_are_valid(file, model):
-    cli.resolve_config(f"{file}:{model}", {})
+    config = cli.resolve_config(f"{file}:{model}", {})
+    assert config.model.name == model.removesuffix("_small")
 
 
 @pytest.mark.parametrize(

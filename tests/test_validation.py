@@ -10,7 +10,9 @@ from crnn_jax.validation import validate
 @pytest.mark.smoke
 @pytest.mark.parametrize("model", cfg.MODEL_DEFAULTS)
 def test_defaults_are_valid(model):
-    validate(cfg.default_config(model))
+    config = cfg.default_config(model)
+    validate(config)
+    assert config.model.name == model
 
 
 @pytest.mark.parametrize(
