@@ -11,6 +11,10 @@ from crnn_jax.writers import describe_devices, git_commit, versions
 
 RESULTS = pathlib.Path(__file__).parent.parent / "results" / "benchmarks"
 
+# Between two programs: the threads of OpenMP (PyTorch's) spin for some 0.2 s after their work, on
+# the cores that the next program is measured on.
+PAUSE_SECONDS = 0.4
+
 
 def interleave(programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
     """Returns each program's seconds, one run of each in turn, so that all see the same machine.
@@ -21,6 +25,7 @@ def interleave(programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for repeat in range(-1, repeats):
         for name, program in programs.items():
+            time.sleep(PAUSE_SECONDS)
             start = time.perf_counter()
             elapsed = program()
             if not isinstance(elapsed, float):
