@@ -23,7 +23,7 @@ RECIPES: dict[str, dict[str, str]] = {
         "model.norm": "False",
         "model.dropout": "0.5",
         "data.crop_padding": "0",
-        "data.flip": "False",
+        "data.flip": "none",
         "optim.name": "adam",
         "optim.learning_rate": "0.001",
         "optim.schedule": "constant",
@@ -40,7 +40,7 @@ def get_config(argument: str = "crnn") -> ConfigDict:
     config = defaults.default_config(model)
     config.data.source = "tfds:cifar10"
     config.data.crop_padding = 2
-    config.data.flip = True
+    config.data.flip = "random"
     config.batch_size = 256
     config.duration = "11 epochs" if small else "60 epochs"
     config.precision = "float32" if small else "bfloat16"

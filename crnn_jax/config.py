@@ -70,7 +70,8 @@ _DEFAULTS: dict[str, Any] = dict(
         test_fraction=0.2,  # held out where the source has no test split of its own
         image_size=0,  # pixels; 0: as stored (all images must then have one size)
         crop_padding=0,  # pixels of reflected padding for random translation; 0: none
-        flip=False,  # random horizontal mirror
+        flip="none",  # horizontal mirror: none | random | alternating, from one epoch to the next
+        cutout=0,  # side in pixels of a square set to the mean; 0: none
         skip_corrupt=False,  # keep the place of an unreadable image, with weight 0
         num_workers=0,  # decoding processes of the streaming pipeline
     ),

@@ -12,6 +12,7 @@ _CHOICES = {
     "task": ("classification",),
     "precision": ("float32", "bfloat16"),
     "data.pipeline": ("resident", "streaming"),
+    "data.flip": ("none", "random", "alternating"),
     "model.cell": ("elman", "gru", "gru_cho", "lstm"),
     "model.implementation": ("scan", "hoisted"),
     "model.tokens": ("rows", "patches"),
@@ -32,7 +33,8 @@ _FRACTION = (  # 0 <= value < 1
     "optim.momentum optim.b1 optim.b2"
 ).split()
 _NOT_NEGATIVE = (
-    "seed data.image_size data.crop_padding data.num_workers optim.weight_decay optim.clip_norm"
+    "seed data.image_size data.crop_padding data.cutout data.num_workers optim.weight_decay "
+    "optim.clip_norm"
 ).split()
 _DURATIONS = ("duration", "optim.warmup", "eval.every", "checkpoint.every", "log.every")
 

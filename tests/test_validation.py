@@ -32,6 +32,8 @@ def test_defaults_are_valid(model):
         ("model.stage_multipliers", (1, 0), "numbers above 0"),
         ("eval.weights", "ema", "optim.ema_decay"),
         ("eval.report", "validation", "data.validation"),
+        ("data.flip", "randon", "did you mean 'random'"),
+        ("data.cutout", -1, "0 or more"),
         ("data.pipeline", "streamin", "did you mean 'streaming'"),
         ("model.cell", "grru", "did you mean 'gru'"),
         ("optim.learning_rate", None, "expects float"),
