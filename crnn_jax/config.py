@@ -22,6 +22,11 @@ _TRUNK = dict(
     stage_multipliers=(1, 2, 4),  # channels of each stage / width; each stage halves the map
     num_conv_layers=6,  # 3x3 convolutions in all, spread evenly over the stages
     norm=True,  # BatchNorm after each convolution
+    norm_momentum=0.9,  # what its running statistics keep each step; short runs need less
+    norm_scale=True,  # a trained scale beside its trained bias
+    activation="relu",  # relu | gelu
+    conv_init="he_normal",  # he_normal | dirac (the first channels start as the identity)
+    whiten_size=0,  # patch side of a fixed whitening layer before all others; 0: none; airbench: 2
 )
 _RECURRENT = dict(
     cell="gru",  # elman (Eq. 1) | gru | gru_cho (reset gate before the matmul) | lstm
@@ -30,7 +35,10 @@ _RECURRENT = dict(
     bidirectional=False,
     implementation="hoisted",  # scan | hoisted (input projection of all steps in one matmul)
 )
-_HEAD = dict(dropout=0.0)  # probability, before the last fully connected layer
+_HEAD = dict(
+    dropout=0.0,  # probability, before the last fully connected layer
+    logit_scale=1.0,  # by which its scores are multiplied
+)
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "cnn": {**_TRUNK, **_HEAD},

@@ -13,6 +13,8 @@ _CHOICES = {
     "precision": ("float32", "bfloat16"),
     "data.pipeline": ("resident", "streaming"),
     "data.flip": ("none", "random", "alternating"),
+    "model.activation": ("relu", "gelu"),
+    "model.conv_init": ("he_normal", "dirac"),
     "model.cell": ("elman", "gru", "gru_cho", "lstm"),
     "model.implementation": ("scan", "hoisted"),
     "model.tokens": ("rows", "patches"),
@@ -26,15 +28,16 @@ _CHOICES = {
 _POSITIVE = (
     "batch_size eval.batch_size optim.learning_rate checkpoint.keep_latest model.width "
     "model.num_conv_layers model.hidden_units model.num_recurrent_layers model.patch_size "
-    "model.num_frames model.frame_height model.num_segments model.snippet_height log.seconds"
+    "model.num_frames model.frame_height model.num_segments model.snippet_height log.seconds "
+    "model.logit_scale"
 ).split()
 _FRACTION = (  # 0 <= value < 1
     "data.validation data.test_fraction model.dropout optim.label_smoothing optim.ema_decay "
-    "optim.momentum optim.b1 optim.b2"
+    "optim.momentum optim.b1 optim.b2 model.norm_momentum"
 ).split()
 _NOT_NEGATIVE = (
     "seed data.image_size data.crop_padding data.cutout data.num_workers optim.weight_decay "
-    "optim.clip_norm"
+    "optim.clip_norm model.whiten_size"
 ).split()
 _DURATIONS = ("duration", "optim.warmup", "eval.every", "checkpoint.every", "log.every")
 
