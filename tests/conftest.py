@@ -67,6 +67,27 @@ def tiny():
 
 
 @pytest.fixture
+def recipe():
+    """Overrides for `tiny` that switch everything on that short trainings are made of."""
+    return {
+        "model__whiten_size": 2,
+        "model__conv_init": "dirac",
+        "model__activation": "gelu",
+        "model__norm_scale": False,
+        "model__norm_momentum": 0.6,
+        "model__logit_scale": 0.5,
+        "data__flip": "alternating",
+        "data__cutout": 2,
+        "optim__name": "muon",
+        "optim__weight_decay": 0.5,
+        "optim__bias_learning_rate_multiplier": 4,
+        "optim__lookahead_steps": 5,
+        "optim__ema_decay": 0.9,
+        "eval__tta": "mirror_shift",
+    }
+
+
+@pytest.fixture
 def start_run():
     """Returns start(config) -> (experiment, dataset, training pipeline, train step, state)."""
     from crnn_jax.data.dataset import load_dataset

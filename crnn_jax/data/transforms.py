@@ -105,6 +105,32 @@ def cutout(image_BHWC: jax.Array, key_B: jax.Array, size: int) -> jax.Array:
     return jnp.where(inside_BHW[..., None], jnp.zeros((), image_BHWC.dtype), image_BHWC)
 
 
+def views(image_BHWC: jax.Array, tta: str) -> list[tuple[float, jax.Array]]:
+    """Returns (weight, image_BHWC) of the views of test-time augmentation; weights add up to 1.
+
+    'mirror': the image and its mirror. 'mirror_shift': they count half, and so do, together, the
+    image and its mirror moved by one pixel up and left, and down and right, with reflected borders;
+    as airbench's `tta_level` 1 and 2 (Jordan 2024, arXiv 2404.00498, section 3.5). 'none': the
+    image alone.
+
+    Args:
+      image_BHWC: of any dtype; an image of one row or column is not moved along it.
+      tta: static.
+    """
+    if tta == "none":
+        return [(1.0, image_BHWC)]
+    pair = [image_BHWC, image_BHWC[:, :, ::-1]]
+    if tta == "mirror":
+        return [(0.5, image_BHWC) for image_BHWC in pair]
+    height, width = image_BHWC.shape[1:3]
+    found = [(0.25, image_BHWC) for image_BHWC in pair]
+    for shift in (1, -1):
+        row_H = _reflect(jnp.arange(height) + shift, height) if height > 1 else jnp.arange(1)
+        column_W = _reflect(jnp.arange(width) + shift, width) if width > 1 else jnp.arange(1)
+        found += [(0.125, image_BHWC[:, row_H][:, :, column_W]) for image_BHWC in pair]
+    return found
+
+
 def _bits(key_B: jax.Array, count: int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.bits(key, (count,), jnp.uint32))(key_B)
 

@@ -105,7 +105,7 @@ def build(
         model=models.build_model(config.model, num_classes, jnp.dtype(config.precision)),
         task=make_task(config),
         schedule=schedule,
-        optimizer=optim.make_optimizer(config.optim, schedule),
+        optimizer=optim.make_optimizer(config.optim, schedule, total_steps),
         image_shape=(height, width, channels),
         num_train=num_train,
         total_steps=total_steps,

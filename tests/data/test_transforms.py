@@ -111,6 +111,25 @@ def test_augment_refuses_padding_as_large_as_the_image():
         transforms.augment(jnp.asarray(images(1)), *which(1), crop_padding=5, flip="none")
 
 
+def test_views_by_hand():
+    image_BHWC = jnp.arange(6).reshape(1, 2, 3, 1)
+    assert [weight for weight, _ in transforms.views(image_BHWC, "mirror")] == [0.5, 0.5]
+    found = transforms.views(image_BHWC, "mirror_shift")
+    assert [weight for weight, _ in found] == [0.25, 0.25, 0.125, 0.125, 0.125, 0.125]
+    rows = [np.asarray(view_BHWC)[0, :, :, 0].tolist() for _, view_BHWC in found]
+    assert rows == [
+        [[0, 1, 2], [3, 4, 5]],
+        [[2, 1, 0], [5, 4, 3]],
+        [[4, 5, 4], [1, 2, 1]],  # moved up and left: row 2 is row 0 again, column 3 column 1
+        [[4, 3, 4], [1, 0, 1]],
+        [[4, 3, 4], [1, 0, 1]],
+        [[4, 5, 4], [1, 2, 1]],
+    ]
+    assert [v.shape for _, v in transforms.views(jnp.ones((2, 1, 1, 3)), "mirror_shift")] == [
+        (2, 1, 1, 3)
+    ] * 6
+
+
 def test_keys_differ_by_seed_epoch_and_example():
     zero_B, index_B = np.zeros(10, np.int32), np.arange(10)
     all_keys = [
