@@ -186,8 +186,8 @@ def lookahead(
         slow = jax.tree.map(jnp.copy, params)
         return LookaheadState(fast.init(params), slow, jnp.zeros((), jnp.int32))
 
-    def update(grads: Any, state: LookaheadState, params: Any = None) -> tuple[Any, LookaheadState]:
-        updates, fast_state = fast.update(grads, state.fast, params)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, LookaheadState]:
+        updates, fast_state = fast.update(updates, state.fast, params)
         step = state.step + 1
         fraction = 1 - (1 - alpha) * (step.astype(jnp.float32) / total_steps) ** ramp
         meet = (step % every == 0) | (step == total_steps)

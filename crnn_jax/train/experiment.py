@@ -48,7 +48,7 @@ class Experiment:
     def abstract_state(self) -> TrainState:
         """Returns the state's shapes, dtypes and shardings, for a restore."""
         channels, model = self.image_shape[-1], self.config.model
-        shapes = {"mean_C": (channels,), "std_C": (channels,)}
+        shapes: dict[str, tuple[int, ...]] = {"mean_C": (channels,), "std_C": (channels,)}
         if "whiten_size" in model and model.whiten_size > 0:
             size = model.whiten_size
             shapes["whitening_HWIO"] = (size, size, channels, 2 * size**2 * channels)

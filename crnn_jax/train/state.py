@@ -45,7 +45,8 @@ def make_init(
         key = jax.random.key(seed)
         rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(("params", *RANDOM))}
         variables = model.init(rngs, image_BHWC, train=False)
-        params, batch_stats = variables["params"], variables.get("batch_stats", {})
+        params: Tree = variables["params"]
+        batch_stats: Tree = variables.get("batch_stats", {})
         norm = dict(norm)
         if "whiten" in batch_stats.get("trunk", {}):
             batch_stats = _with_whitening(batch_stats, norm.pop("whitening_HWIO"))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
@@ -90,11 +91,10 @@ def make_eval_step(
         batch = assemble(inputs, first_index)
         image_BHWC = task.image(batch, state.norm, state.seed, train=False)
         tree = variables(state, weights, ema_decay)
-        parts = [
-            (weight, model.apply(tree, view_BHWC, train=False))
-            for weight, view_BHWC in views(image_BHWC, tta)
-        ]
-        output = Output(sum(weight * part.logits_BK for weight, part in parts))
-        return totals.merge(task.loss(output, batch, train=False)[1])
+        logits_BK = jnp.float32(0)
+        for weight, view_BHWC in views(image_BHWC, tta):
+            output: Any = model.apply(tree, view_BHWC, train=False)
+            logits_BK += weight * output.logits_BK
+        return totals.merge(task.loss(Output(logits_BK), batch, train=False)[1])
 
     return eval_step
