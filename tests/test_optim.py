@@ -144,6 +144,7 @@ def newton_schulz(matrix, iterations):
     return x
 
 
+@pytest.mark.smoke
 def test_muon_makes_the_momentum_of_matrices_orthogonal_and_leaves_the_rest_to_adamw():
     params, grads = network(), jax.tree.map(jnp.cos, network())
     config = optim_config(
