@@ -2,8 +2,8 @@
 
     python -m crnn_jax.main --config=configs/cifar10.py:crnn --workdir=runs/cifar10_crnn
 
-The argument is cnn, rnn, lrcn, tsn or crnn; MODEL_small is sized for a CPU. Expected accuracy and
-time are in the README's table.
+The argument is cnn, rnn, rnn_deep, lrcn, tsn or crnn; MODEL_small is sized for a CPU. Expected
+accuracy and time are in the README's table.
 
 `crnn,recipe=paper` is the paper's recipe where it states one: the GRU of Cho et al., the raster of
 cells as a reading of "flattened", Adam at a constant rate, dropout, mean and standard deviation; no
@@ -54,6 +54,12 @@ def get_config(argument: str = "crnn") -> ConfigDict:
         config.model.width = 32 if small else 64
         config.model.stage_multipliers = (1, 4, 4)
         config.model.num_conv_layers = 6
+    if model == "rnn_deep":
+        config.model.patch_sizes = (4, 2) if small else (2, 2, 2)
+        config.model.hidden_units = 128 if small else 256
+        config.model.dropout = 0.0 if small else 0.3
+        config.optim.weight_decay = 0.05  # no BatchNorm makes up for smaller weights here
+        config.optim.clip_norm = 1.0
     recipe = overrides.pop("recipe", "best")
     if recipe not in RECIPES:
         raise UserError(f"recipe expects one of {', '.join(RECIPES)}, found '{recipe}'")

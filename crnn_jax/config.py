@@ -43,6 +43,13 @@ _HEAD = dict(
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "cnn": {**_TRUNK, **_HEAD},
     "rnn": {**_RECURRENT, **_HEAD, "tokens": "rows", "patch_size": 4},  # tokens: rows | patches
+    "rnn_deep": {
+        "cell": "gru",
+        "hidden_units": 128,  # of each direction
+        "patch_sizes": (2, 2),  # side of each layer's patches; the first are of pixels
+        "implementation": "hoisted",
+        **_HEAD,
+    },
     "lrcn": {
         **_TRUNK,
         **_RECURRENT,

@@ -128,6 +128,11 @@ def _check_model(flat: dict[str, Any]) -> None:
             f"config key 'model.num_conv_layers' expects at least one a stage ({len(multipliers)}, "
             f"from 'model.stage_multipliers'), found {flat['model.num_conv_layers']}"
         )
+    patch_sizes = flat.get("model.patch_sizes", [1])
+    if not patch_sizes or any(type(size) is not int or size < 1 for size in patch_sizes):
+        raise UserError(
+            f"config key 'model.patch_sizes' expects whole numbers above 0, found {patch_sizes}"
+        )
     for key in ("model.frame_height", "model.snippet_height"):
         if flat.get(key, 1.0) > 1:
             raise UserError(

@@ -45,7 +45,12 @@ def tiny():
     from crnn_jax.flags import resolve_config
 
     def make(model="crnn", **overrides):
-        small = {"model.width": 4, "model.hidden_units": 8, "model.num_conv_layers": 2}
+        small = {
+            "model.width": 4,
+            "model.hidden_units": 8,
+            "model.num_conv_layers": 2,
+            "model.patch_sizes": (4,),  # one layer: compiling a sweep takes long
+        }
         config = resolve_config(f"configs/digits.py:{model}", {})
         for key, value in small.items():
             if key.removeprefix("model.") in config.model:

@@ -68,6 +68,14 @@ def test_adam_has_no_weight_decay():
         validate(config)
 
 
+@pytest.mark.parametrize("sizes", [(), (2, 0), (2.0,)])
+def test_patch_sizes_are_whole_numbers(sizes):
+    config = cfg.default_config("rnn_deep")
+    config.model.patch_sizes = sizes
+    with pytest.raises(UserError, match=r"'model\.patch_sizes' expects whole numbers above 0"):
+        validate(config)
+
+
 def test_keys_of_another_model_are_unknown():
     config = cfg.default_config("crnn")
     config.model.name = "cnn"
