@@ -33,6 +33,19 @@ RECIPES: dict[str, dict[str, str]] = {
     },
 }
 
+# From recipe=paper to recipe=best, one line a change, each on top of those above it: the keys that
+# take their value from "best". studies/ablation.py trains them; together they are all that differs.
+CHANGES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("BatchNorm", ("model.norm",)),
+    ("translation and mirror", ("data.crop_padding", "data.flip")),
+    ("a row of cells a step", ("model.sequence",)),
+    ("reset gate after the matmul", ("model.cell",)),
+    ("warm-up and cosine", ("optim.schedule", "optim.warmup", "optim.learning_rate")),
+    ("decoupled weight decay", ("optim.name", "optim.weight_decay")),
+    ("label smoothing", ("optim.label_smoothing",)),
+    ("less dropout", ("model.dropout",)),
+)
+
 
 def get_config(argument: str = "crnn") -> ConfigDict:
     """Returns the config of "MODEL[_small][,key=value...]" for CIFAR-10."""
