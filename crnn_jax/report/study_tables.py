@@ -73,7 +73,8 @@ def table1_table(content: dict[str, Any]) -> str:
                 f"{', '.join(row['dates'])}, {format_commits(row)}",
             ]
         )
-    notes = [content["definition"], *content["sentences"]]
+    measured = "Images/s and training time are those of these very runs, disturbed or not."
+    notes = [content["definition"], *content["sentences"], measured]
     return "\n".join([markdown(header, rows), "", *notes])
 
 

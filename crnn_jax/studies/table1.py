@@ -50,6 +50,12 @@ def make_content(
     ]  # fmt: skip
     missing = [row for row in ROWS if row not in found]
     sentences = [claims.ordering(found), claims.efficiency(rows)]
+    if plan.matched:
+        ratios = [row["ratio_to_target"] for row in rows]
+        sentences.append(
+            f"Matched: a run's {plan.matched.replace('_', ' ')} are {min(ratios):.3f} to "
+            f"{max(ratios):.3f} times the {plan.target:.4g} of the CRNN's preset."
+        )
     if missing:
         sentences.append(f"Not trained yet and left out: {', '.join(missing)}.")
     return {

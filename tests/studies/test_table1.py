@@ -70,6 +70,7 @@ def test_matched_rows_say_how_near(run, stub, monkeypatch):
     content = run("--budget=equal_params", "--rows=cnn", "--seeds=1")
     assert content["rows"][0]["ratio_to_target"] == pytest.approx(1000 / 1020)
     assert "within 5%" in content["definition"]
+    assert "parameters are 0.980 to 0.980 times the 1020 of the CRNN's" in content["sentences"][2]
 
 
 def test_a_row_of_no_paper_has_no_difference(stub, tmp_path):
