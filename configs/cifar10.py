@@ -71,6 +71,7 @@ def get_config(argument: str = "crnn") -> ConfigDict:
         config.model.patch_sizes = (4, 2) if small else (2, 2, 2)
         config.model.hidden_units = 128 if small else 256
         config.model.dropout = 0.0 if small else 0.3
+        config.duration = "16 epochs" if small else "60 epochs"
         config.optim.weight_decay = 0.05  # no BatchNorm makes up for smaller weights here
         config.optim.clip_norm = 1.0
     recipe = overrides.pop("recipe", "best")
