@@ -24,11 +24,14 @@ _TRUNK = dict(
     norm=True,  # BatchNorm after each convolution
 )
 _RECURRENT = dict(
-    cell="gru",  # elman (Eq. 1) | gru | gru_cho (reset gate before the matmul) | lstm
+    cell="gru",  # elman (Eq. 1) | gru | gru_cho (reset gate before the matmul) | lstm | mingru
     hidden_units=256,
     num_recurrent_layers=1,
     bidirectional=False,
-    implementation="hoisted",  # scan | hoisted (input projection of all steps in one matmul)
+    # auto (measured fastest; resolved before training) | scan | hoisted (input projection of all
+    # steps in one matmul) | associative (all steps at once; mingru alone)
+    implementation="auto",
+    remat=False,  # compute steps again in the backward pass: less memory for long sequences
 )
 _HEAD = dict(dropout=0.0)  # probability, before the last fully connected layer
 

@@ -12,8 +12,8 @@ _CHOICES = {
     "task": ("classification",),
     "precision": ("float32", "bfloat16"),
     "data.pipeline": ("resident", "streaming"),
-    "model.cell": ("elman", "gru", "gru_cho", "lstm"),
-    "model.implementation": ("scan", "hoisted"),
+    "model.cell": ("elman", "gru", "gru_cho", "lstm", "mingru"),
+    "model.implementation": ("auto", "scan", "hoisted", "associative"),
     "model.tokens": ("rows", "patches"),
     "model.sequence": ("rows", "columns", "raster"),
     "model.consensus": ("mean", "max", "learned"),
@@ -114,6 +114,12 @@ def _check_model(flat: dict[str, Any]) -> None:
         raise UserError(
             f"config key 'model.num_conv_layers' expects at least one a stage ({len(multipliers)}, "
             f"from 'model.stage_multipliers'), found {flat['model.num_conv_layers']}"
+        )
+    if flat.get("model.implementation") == "associative" and flat["model.cell"] != "mingru":
+        raise UserError(
+            "config key 'model.implementation' is 'associative', which needs a step that is linear "
+            f"in the state: set 'model.cell' to 'mingru', found '{flat['model.cell']}', or choose "
+            "'auto', 'scan' or 'hoisted'"
         )
     for key in ("model.frame_height", "model.snippet_height"):
         if flat.get(key, 1.0) > 1:

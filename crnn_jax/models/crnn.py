@@ -53,6 +53,7 @@ class CRNN(nn.Module):
     num_recurrent_layers: int
     bidirectional: bool
     implementation: str
+    remat: bool
     dropout: float
     sequence: str
     num_classes: int

@@ -59,6 +59,7 @@ class LRCN(nn.Module):
     num_recurrent_layers: int
     bidirectional: bool
     implementation: str
+    remat: bool
     dropout: float
     num_frames: int
     frame_height: float
