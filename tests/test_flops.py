@@ -37,7 +37,7 @@ def test_convolution(groups, strides):
 @pytest.mark.parametrize("implementation", ["scan", "hoisted"])
 @pytest.mark.parametrize("num_steps", [1, 5, 20])
 def test_gru_counts_every_step(implementation, num_steps):
-    layer = Recurrent("gru", 6, 1, False, implementation, jnp.float32)
+    layer = Recurrent("gru", 6, 1, False, implementation, False, jnp.float32)
     feature_BTD = shape(2, num_steps, 4)
     variables = jax.eval_shape(layer.init, jax.random.key(0), feature_BTD)
     expected = 2 * 2 * num_steps * (4 * 18 + 6 * 18)

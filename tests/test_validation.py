@@ -34,6 +34,7 @@ def test_defaults_are_valid(model):
         ("eval.report", "validation", "data.validation"),
         ("data.pipeline", "streamin", "did you mean 'streaming'"),
         ("model.cell", "grru", "did you mean 'gru'"),
+        ("model.implementation", "associative", "'model.cell' to 'mingru', found 'gru'"),
         ("optim.learning_rate", None, "expects float"),
     ],
 )

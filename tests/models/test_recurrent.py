@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from crnn_jax.models.recurrent import CELLS, Recurrent, unroll_steps
+from crnn_jax.models.cells import CELLS
+from crnn_jax.models.recurrent import Recurrent, unroll_steps
 
 BOTH = ("scan", "hoisted")
 FLAX_CELLS = {"elman": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
@@ -17,8 +18,9 @@ FLAX_CELLS = {"elman": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLST
 FLAX_GATES = {"elman": [""], "gru": ["r", "z", "n"], "lstm": ["i", "f", "g", "o"]}
 
 
-def make(cell="gru", units=6, layers=1, bidirectional=False, how="hoisted", dtype=jnp.float32):
-    return Recurrent(cell, units, layers, bidirectional, how, dtype)
+def make(cell="gru", units=6, layers=1, bidirectional=False, how="hoisted", dtype=jnp.float32,
+         remat=False):  # fmt: skip
+    return Recurrent(cell, units, layers, bidirectional, how, remat, dtype)
 
 
 def features(batch=3, steps=5, size=4):
