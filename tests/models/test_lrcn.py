@@ -11,8 +11,8 @@ from crnn_jax.models.lrcn import LRCN, cut_bands, mean_probability
 def make(**changes):
     fields = dict(
         width=4, stage_multipliers=(1, 2), num_conv_layers=2, norm=True, cell="lstm",
-        hidden_units=6, num_recurrent_layers=1, bidirectional=False, implementation="hoisted", remat=False,
-        dropout=0.0, num_frames=4, frame_height=0.5, num_classes=10, dtype=jnp.float32,
+        hidden_units=6, num_recurrent_layers=1, bidirectional=False, implementation="hoisted",
+        remat=False, dropout=0.0, num_frames=4, frame_height=0.5, num_classes=10, dtype=jnp.float32,
     )  # fmt: skip
     return LRCN(**(fields | changes))
 

@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from crnn_jax.models.cells import CELLS
+from crnn_jax.mesh import make_mesh
+from crnn_jax.models.cells import CELLS, parallel_mingru
 from crnn_jax.models.recurrent import Recurrent, unroll_steps
 
 BOTH = ("scan", "hoisted")
@@ -137,30 +140,6 @@ def run_by_hand(cell, layer, units=1):
     return jax.jit(make(cell, units).apply)({"params": params}, feature_BTD)[1]
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_hoisted_equals_scan_in_values_and_gradients(cell, draw):
-    feature_BTD = features(steps=9)
-    scan, hoisted = (make(cell, bidirectional=True, how=how) for how in BOTH)
-    variables = draw(scan, feature_BTD)
-    own = draw(hoisted, feature_BTD)
-    assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, variables)
-
-    @jax.jit
-    def run(variables, feature_BTD):
-        def loss(variables, feature_BTD, model):
-            state_BTN, last_BN = model.apply(variables, feature_BTD)
-            return (state_BTN**2).sum() + (last_BN**3).sum()
-
-        return [
-            jax.value_and_grad(loss, (0, 1))(variables, feature_BTD, model)
-            for model in (scan, hoisted)
-        ]
-
-    values = run(variables, feature_BTD)
-    for expected, found in zip(*map(jax.tree.leaves, values), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
-
-
 def test_bidirectional_equals_reversing_by_hand(draw):
     both, one = make(bidirectional=True), make()
     params = draw(both, features())["params"]
@@ -190,7 +169,14 @@ def test_states_know_the_past_and_not_the_future(draw):
 
 
 @pytest.mark.parametrize(
-    ("cell", "how"), [("elman", "scan"), ("gru", "scan"), ("gru", "hoisted"), ("lstm", "hoisted")]
+    ("cell", "how"),
+    [
+        ("elman", "scan"),
+        ("gru", "scan"),
+        ("gru", "hoisted"),
+        ("lstm", "hoisted"),
+        ("mingru", "associative"),
+    ],
 )
 def test_bfloat16_is_near_and_keeps_a_float32_state(cell, how, draw):
     feature_BTD = features(batch=8, steps=9, size=16)
@@ -214,13 +200,24 @@ def test_bfloat16_is_near_and_keeps_a_float32_state(cell, how, draw):
 
 @pytest.mark.parametrize("how", BOTH)
 def test_every_matmul_forward_and_backward_is_in_bfloat16(how, draw):
-    feature_BTD, model = features(), make(how=how, dtype=jnp.bfloat16)
+    feature_BTD, model = features(steps=9), make(how=how, dtype=jnp.bfloat16)
     variables = draw(model, feature_BTD)
     program = jax.make_jaxpr(jax.grad(lambda v, x: model.apply(v, x)[0].sum(), (0, 1)))
-    lines = str(program(variables, feature_BTD)).splitlines()
-    results = [line.split("=")[0] for line in lines if "= dot_general[" in line]
-    assert len(results) >= 6  # x and h: forward, to their inputs and to their kernels
-    assert all(":bf16[" in result for result in results), results
+    products = [eqn for eqn in equations(program(variables, feature_BTD).jaxpr)
+                if eqn.primitive.name == "dot_general"]  # fmt: skip
+    assert len(products) >= 6  # x and h: forward, to their inputs and to their kernels
+    assert {x.aval.dtype for eqn in products for x in eqn.invars} == {jnp.dtype(jnp.bfloat16)}
+
+
+def equations(jaxpr):
+    """All equations of a jaxpr and of those inside it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for item in value if isinstance(value, (tuple, list)) else (value,):
+                inner = getattr(item, "jaxpr", item)
+                if hasattr(inner, "eqns"):
+                    yield from equations(inner)
 
 
 def test_initialisation():
@@ -250,3 +247,131 @@ def test_stacked_layers_read_the_states_below(draw):
 
 def test_short_sequences_are_unrolled_whole():
     assert [unroll_steps(steps) for steps in (1, 4, 8, 9, 64)] == [1, 4, 8, 1, 1]
+
+
+def test_mingru_by_hand(draw):
+    """z = sigmoid(W_z x), n = W_n x, h = (1 - z) h + z n."""
+    layer = {"kernel_x": [[0.5, -0.3]], "bias": [0.1, 0.2]}
+    hidden = 0.0
+    for x in (1.0, -2.0):
+        update = sigmoid(0.5 * x + 0.1)
+        hidden = (1 - update) * hidden + update * (-0.3 * x + 0.2)
+    np.testing.assert_allclose(run_by_hand("mingru", layer), [[hidden]], rtol=1e-6)
+    shapes = jax.tree.map(jnp.shape, draw(make("mingru"), features())["params"]["layer_0"])
+    assert shapes == {"kernel_x": (4, 12), "bias": (12,)}  # no recurrent weights
+
+
+LENGTHS = jnp.array([9, 4, 1])
+WAYS = [  # cell, implementation, remat; the first of a cell is what the others must equal
+    *[(cell, how, remat) for cell in CELLS for remat in (False, True) for how in BOTH],
+    ("mingru", "associative", False),
+]
+
+
+def loss_of(model, mask_BT=None):
+    def loss(variables, feature_BTD):
+        state_BTN, last_BN = model.apply(variables, feature_BTD, mask_BT)
+        return (state_BTN**2).sum() + (last_BN**3).sum()
+
+    return loss
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_all_implementations_are_one_in_values_and_gradients(cell, masked, draw):
+    feature_BTD = features(steps=9)
+    mask_BT = jnp.arange(9) < LENGTHS[:, None] if masked else None
+    models = [make(c, bidirectional=True, how=h, remat=r) for c, h, r in WAYS if c == cell]
+    variables = draw(models[0], feature_BTD)
+    shapes = jax.tree.map(jnp.shape, variables)
+
+    @jax.jit
+    def run(variables, feature_BTD):
+        return [
+            jax.value_and_grad(loss_of(model, mask_BT), (0, 1))(variables, feature_BTD)
+            for model in models
+        ]
+
+    first, *others = run(variables, feature_BTD)
+    for model, other in zip(models[1:], others, strict=True):
+        assert jax.tree.map(jnp.shape, draw(model, feature_BTD)) == shapes
+        for expected, found in zip(*map(jax.tree.leaves, (first, other)), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("cell", "how"), [("gru", "hoisted"), ("lstm", "scan"),
+                                           ("mingru", "associative")])  # fmt: skip
+def test_masked_steps_are_as_if_they_were_not_there(cell, how, draw):
+    feature_BTD = features(steps=9)
+    model = make(cell, bidirectional=True, how=how)
+    variables = draw(model, feature_BTD)
+    mask_BT = jnp.arange(9) < LENGTHS[:, None]
+    spoilt_BTD = jnp.where(mask_BT[..., None], feature_BTD, 99.0)  # what is masked is not read
+
+    @jax.jit
+    def run(spoilt_BTD):
+        alone = [
+            model.apply(variables, feature_BTD[row : row + 1, :length])
+            for row, length in enumerate(LENGTHS.tolist())
+        ]
+        grads = jax.grad(loss_of(model, mask_BT), 1)(variables, spoilt_BTD)
+        return model.apply(variables, spoilt_BTD, mask_BT), alone, grads
+
+    (state_BTN, last_BN), alone, grad_BTD = run(spoilt_BTD)
+    for row, (expected_1TN, expected_1N) in enumerate(alone):
+        found = state_BTN[row, : expected_1TN.shape[1]]
+        np.testing.assert_allclose(found, expected_1TN[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(last_BN[row], expected_1N[0], rtol=1e-5, atol=1e-6)
+    assert not np.abs(grad_BTD[~mask_BT]).any()
+
+
+def test_remat_needs_less_memory():
+    feature_BTD = jax.ShapeDtypeStruct((4, 64, 8), jnp.float32)
+
+    def temporary_bytes(how, remat):
+        model = make(units=32, how=how, remat=remat)
+        variables = jax.eval_shape(model.init, jax.random.key(0), feature_BTD)
+        program = jax.jit(jax.grad(loss_of(model))).lower(variables, feature_BTD).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert temporary_bytes("scan", True) < 0.6 * temporary_bytes("scan", False)
+    assert temporary_bytes("hoisted", True) < temporary_bytes("hoisted", False)
+
+
+def test_the_weights_gradient_is_one_matmul_outside_the_loop(draw):
+    feature_BTD, model = features(batch=2, steps=64), make()
+    variables = draw(model, feature_BTD)
+    program = jax.make_jaxpr(jax.grad(loss_of(model)))(variables, feature_BTD)
+    loops = [
+        e.params["jaxpr"].jaxpr for e in equations(program.jaxpr) if e.primitive.name == "scan"
+    ]
+    names = [[e.primitive.name for e in equations(loop)] for loop in loops]
+    # h times kernel_h, and the gradient of that to h.
+    assert [name.count("dot_general") for name in names] == [1, 1]
+
+
+@pytest.mark.parametrize(("cell", "how"), [("gru", "hoisted"), ("lstm", "hoisted"),
+                                           ("mingru", "associative")])  # fmt: skip
+def test_eight_devices_equal_one(cell, how, draw):
+    feature_BTD = features(batch=16, steps=9)
+    model = make(cell, bidirectional=True, how=how)
+    variables = draw(model, feature_BTD)
+    mesh = make_mesh(8)
+    run = jax.jit(jax.value_and_grad(loss_of(model), (0, 1)))
+    sharded = jax.device_put(feature_BTD, NamedSharding(mesh, P("data")))
+    program = run.lower(jax.device_put(variables, NamedSharding(mesh, P())), sharded).compile()
+    assert "all-gather" not in program.as_text()  # only the weights' gradients are summed
+    values = run(variables, feature_BTD), program(variables, sharded)
+    for expected, found in zip(*map(jax.tree.leaves, values), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_associative_scan_accumulates_in_float32():
+    """Of 64 states near 1, a step adds 2**-9: bfloat16 would lose all of it."""
+    gate_x_BTG = jnp.concatenate(
+        [jnp.full((1, 64, 1), -6.0, jnp.bfloat16), jnp.full((1, 64, 1), 2.0, jnp.bfloat16)], -1
+    )
+    state_BTN = jax.jit(parallel_mingru, static_argnames="reverse")(gate_x_BTG, None, reverse=False)
+    assert state_BTN.dtype == jnp.float32
+    expected = 2.0 * (1 - (1 - 1 / (1 + np.exp(6.0))) ** np.arange(1, 65))
+    np.testing.assert_allclose(state_BTN[0, :, 0], expected, rtol=1e-5)
