@@ -8,7 +8,20 @@ import jax
 # the input is as wide as the state: results/benchmarks/gru.jsonl says the times, and
 # `python benchmarks/gru.py --table` writes these lines from it.
 MEASURED: dict[str, dict[tuple[int, int, int], str]] = {
-    "cpu": {},
+    "cpu": {
+        (8, 128, 128): "hoisted",
+        (8, 128, 1024): "scan",
+        (8, 256, 128): "hoisted",
+        (8, 256, 1024): "hoisted",
+        (8, 512, 128): "hoisted",
+        (8, 512, 1024): "hoisted",
+        (16, 128, 128): "hoisted",
+        (16, 128, 1024): "scan",
+        (16, 256, 128): "hoisted",
+        (16, 256, 1024): "scan",
+        (16, 512, 128): "hoisted",
+        (16, 512, 1024): "hoisted",
+    },
 }
 # Of the same kind as the GRU: gates from one product of the state. The others were not measured.
 _LIKE_GRU = ("elman", "gru", "lstm")

@@ -8,11 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
-from crnn_jax.mesh import make_mesh
-from crnn_jax.models.cells import CELLS, parallel_mingru
+from crnn_jax.models.cells import CELLS
 from crnn_jax.models.recurrent import Recurrent, unroll_steps
 
 BOTH = ("scan", "hoisted")
@@ -68,76 +65,6 @@ def test_equals_flax_with_the_same_weights(cell, draw):
     for (state_BTN, last_BN), expected_BTN in zip(*run(feature_BTD), strict=True):
         np.testing.assert_allclose(state_BTN, expected_BTN, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(last_BN, state_BTN[:, -1])
-
-
-def test_elman_by_hand():
-    """h_1 = tanh(0.5 * 1 + 0.1), h_2 = tanh(0.5 * -2 + 0.8 * h_1 + 0.1)."""
-    layer = {"kernel_x": [[0.5]], "kernel_h": [[0.8]], "bias": [0.1]}
-    last = run_by_hand("elman", layer)
-    expected = math.tanh(-1.0 + 0.8 * math.tanh(0.6) + 0.1)
-    np.testing.assert_allclose(last, [[expected]], rtol=1e-6)
-
-
-def test_gru_by_hand():
-    layer = {
-        "kernel_x": [[0.5, -0.3, 0.7]],
-        "kernel_h": [[0.2, 0.4, -0.6]],
-        "bias": [0.1, 0.2, 0.3],
-        "bias_h": [0.9],
-    }
-    last = run_by_hand("gru", layer)
-    hidden = 0.0
-    for x in (1.0, -2.0):
-        reset = sigmoid(0.5 * x + 0.1 + 0.2 * hidden)
-        update = sigmoid(-0.3 * x + 0.2 + 0.4 * hidden)
-        new = math.tanh(0.7 * x + 0.3 + reset * (-0.6 * hidden + 0.9))
-        hidden = (1 - update) * new + update * hidden
-    np.testing.assert_allclose(last, [[hidden]], rtol=1e-6)
-
-
-def test_gru_cho_by_hand():
-    """The reset gate multiplies the state, not its product: two units, so that the two differ."""
-    kernel_x = np.array([[0.5, 0.1, -0.3, 0.4, 0.7, -0.2]])
-    kernel_h = np.random.default_rng(1).normal(size=(2, 6))
-    bias = np.array([0.1, -0.2, 0.2, 0.3, 0.3, -0.1])
-    layer = {"kernel_x": kernel_x, "kernel_h": kernel_h, "bias": bias}
-    last = run_by_hand("gru_cho", layer, units=2)
-    hidden = np.zeros(2)
-    for x in (1.0, -2.0):
-        gate_x = x * kernel_x[0] + bias
-        reset, update = np.split(1 / (1 + np.exp(-gate_x[:4] - hidden @ kernel_h[:, :4])), 2)
-        new = np.tanh(gate_x[4:] + (reset * hidden) @ kernel_h[:, 4:])
-        hidden = (1 - update) * new + update * hidden
-    np.testing.assert_allclose(last, [hidden], rtol=1e-5)
-
-
-def test_lstm_by_hand():
-    layer = {
-        "kernel_x": [[0.5, -0.3, 0.7, 0.2]],
-        "kernel_h": [[0.2, 0.4, -0.6, 0.1]],
-        "bias": [0.1, 1.0, 0.3, -0.4],
-    }
-    last = run_by_hand("lstm", layer)
-    hidden = memory = 0.0
-    for x in (1.0, -2.0):
-        gate_in = sigmoid(0.5 * x + 0.1 + 0.2 * hidden)
-        forget = sigmoid(-0.3 * x + 1.0 + 0.4 * hidden)
-        new = math.tanh(0.7 * x + 0.3 - 0.6 * hidden)
-        out = sigmoid(0.2 * x - 0.4 + 0.1 * hidden)
-        memory = forget * memory + gate_in * new
-        hidden = out * math.tanh(memory)
-    np.testing.assert_allclose(last, [[hidden]], rtol=1e-6)
-
-
-def sigmoid(x):
-    return 1 / (1 + math.exp(-x))
-
-
-def run_by_hand(cell, layer, units=1):
-    """The last state of a layer that has read 1 and -2."""
-    params = {"layer_0": {n: jnp.array(value, jnp.float32) for n, value in layer.items()}}
-    feature_BTD = jnp.array([[[1.0], [-2.0]]])
-    return jax.jit(make(cell, units).apply)({"params": params}, feature_BTD)[1]
 
 
 def test_bidirectional_equals_reversing_by_hand(draw):
@@ -198,28 +125,6 @@ def test_bfloat16_is_near_and_keeps_a_float32_state(cell, how, draw):
         assert 0 < np.abs(found - expected).max() < 2e-2 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("how", BOTH)
-def test_every_matmul_forward_and_backward_is_in_bfloat16(how, draw):
-    feature_BTD, model = features(steps=9), make(how=how, dtype=jnp.bfloat16)
-    variables = draw(model, feature_BTD)
-    program = jax.make_jaxpr(jax.grad(lambda v, x: model.apply(v, x)[0].sum(), (0, 1)))
-    products = [eqn for eqn in equations(program(variables, feature_BTD).jaxpr)
-                if eqn.primitive.name == "dot_general"]  # fmt: skip
-    assert len(products) >= 6  # x and h: forward, to their inputs and to their kernels
-    assert {x.aval.dtype for eqn in products for x in eqn.invars} == {jnp.dtype(jnp.bfloat16)}
-
-
-def equations(jaxpr):
-    """All equations of a jaxpr and of those inside it."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for value in equation.params.values():
-            for item in value if isinstance(value, (tuple, list)) else (value,):
-                inner = getattr(item, "jaxpr", item)
-                if hasattr(inner, "eqns"):
-                    yield from equations(inner)
-
-
 def test_initialisation():
     variables = jax.jit(make("lstm", 8).init)(jax.random.key(0), features(size=200))
     layer = variables["params"]["layer_0"]
@@ -247,18 +152,6 @@ def test_stacked_layers_read_the_states_below(draw):
 
 def test_short_sequences_are_unrolled_whole():
     assert [unroll_steps(steps) for steps in (1, 4, 8, 9, 64)] == [1, 4, 8, 1, 1]
-
-
-def test_mingru_by_hand(draw):
-    """z = sigmoid(W_z x), n = W_n x, h = (1 - z) h + z n."""
-    layer = {"kernel_x": [[0.5, -0.3]], "bias": [0.1, 0.2]}
-    hidden = 0.0
-    for x in (1.0, -2.0):
-        update = sigmoid(0.5 * x + 0.1)
-        hidden = (1 - update) * hidden + update * (-0.3 * x + 0.2)
-    np.testing.assert_allclose(run_by_hand("mingru", layer), [[hidden]], rtol=1e-6)
-    shapes = jax.tree.map(jnp.shape, draw(make("mingru"), features())["params"]["layer_0"])
-    assert shapes == {"kernel_x": (4, 12), "bias": (12,)}  # no recurrent weights
 
 
 LENGTHS = jnp.array([9, 4, 1])
@@ -336,42 +229,3 @@ def test_remat_needs_less_memory():
 
     assert temporary_bytes("scan", True) < 0.6 * temporary_bytes("scan", False)
     assert temporary_bytes("hoisted", True) < temporary_bytes("hoisted", False)
-
-
-def test_the_weights_gradient_is_one_matmul_outside_the_loop(draw):
-    feature_BTD, model = features(batch=2, steps=64), make()
-    variables = draw(model, feature_BTD)
-    program = jax.make_jaxpr(jax.grad(loss_of(model)))(variables, feature_BTD)
-    loops = [
-        e.params["jaxpr"].jaxpr for e in equations(program.jaxpr) if e.primitive.name == "scan"
-    ]
-    names = [[e.primitive.name for e in equations(loop)] for loop in loops]
-    # h times kernel_h, and the gradient of that to h.
-    assert [name.count("dot_general") for name in names] == [1, 1]
-
-
-@pytest.mark.parametrize(("cell", "how"), [("gru", "hoisted"), ("lstm", "hoisted"),
-                                           ("mingru", "associative")])  # fmt: skip
-def test_eight_devices_equal_one(cell, how, draw):
-    feature_BTD = features(batch=16, steps=9)
-    model = make(cell, bidirectional=True, how=how)
-    variables = draw(model, feature_BTD)
-    mesh = make_mesh(8)
-    run = jax.jit(jax.value_and_grad(loss_of(model), (0, 1)))
-    sharded = jax.device_put(feature_BTD, NamedSharding(mesh, P("data")))
-    program = run.lower(jax.device_put(variables, NamedSharding(mesh, P())), sharded).compile()
-    assert "all-gather" not in program.as_text()  # only the weights' gradients are summed
-    values = run(variables, feature_BTD), program(variables, sharded)
-    for expected, found in zip(*map(jax.tree.leaves, values), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
-
-
-def test_associative_scan_accumulates_in_float32():
-    """Of 64 states near 1, a step adds 2**-9: bfloat16 would lose all of it."""
-    gate_x_BTG = jnp.concatenate(
-        [jnp.full((1, 64, 1), -6.0, jnp.bfloat16), jnp.full((1, 64, 1), 2.0, jnp.bfloat16)], -1
-    )
-    state_BTN = jax.jit(parallel_mingru, static_argnames="reverse")(gate_x_BTG, None, reverse=False)
-    assert state_BTN.dtype == jnp.float32
-    expected = 2.0 * (1 - (1 - 1 / (1 + np.exp(6.0))) ** np.arange(1, 65))
-    np.testing.assert_allclose(state_BTN[0, :, 0], expected, rtol=1e-5)
