@@ -29,11 +29,14 @@ _TRUNK = dict(
     whiten_size=0,  # patch side of a fixed whitening layer before all others; 0: none; airbench: 2
 )
 _RECURRENT = dict(
-    cell="gru",  # elman (Eq. 1) | gru | gru_cho (reset gate before the matmul) | lstm
+    cell="gru",  # elman (Eq. 1) | gru | gru_cho (reset gate before the matmul) | lstm | mingru
     hidden_units=256,
     num_recurrent_layers=1,
     bidirectional=False,
-    implementation="hoisted",  # scan | hoisted (input projection of all steps in one matmul)
+    # auto (measured fastest; resolved before training) | scan | hoisted (input projection of all
+    # steps in one matmul) | associative (all steps at once; mingru alone)
+    implementation="auto",
+    remat=False,  # compute steps again in the backward pass: less memory for long sequences
 )
 _HEAD = dict(
     dropout=0.0,  # probability, before the last fully connected layer
@@ -47,7 +50,7 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
         "cell": "gru",
         "hidden_units": 128,  # of each direction
         "patch_sizes": (2, 2),  # side of each layer's patches; the first are of pixels
-        "implementation": "hoisted",
+        "implementation": "auto",
         **_HEAD,
     },
     "lrcn": {

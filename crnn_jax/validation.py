@@ -16,8 +16,8 @@ _CHOICES = {
     "data.flip": ("none", "random", "alternating"),
     "model.activation": ("relu", "gelu"),
     "model.conv_init": ("he_normal", "dirac"),
-    "model.cell": ("elman", "gru", "gru_cho", "lstm"),
-    "model.implementation": ("scan", "hoisted"),
+    "model.cell": ("elman", "gru", "gru_cho", "lstm", "mingru"),
+    "model.implementation": ("auto", "scan", "hoisted", "associative"),
     "model.tokens": ("rows", "patches"),
     "model.sequence": ("rows", "columns", "raster"),
     "model.consensus": ("mean", "max", "learned"),
@@ -132,6 +132,12 @@ def _check_model(flat: dict[str, Any]) -> None:
     if not patch_sizes or any(type(size) is not int or size < 1 for size in patch_sizes):
         raise UserError(
             f"config key 'model.patch_sizes' expects whole numbers above 0, found {patch_sizes}"
+        )
+    if flat.get("model.implementation") == "associative" and flat["model.cell"] != "mingru":
+        raise UserError(
+            "config key 'model.implementation' is 'associative', which needs a step that is linear "
+            f"in the state: set 'model.cell' to 'mingru', found '{flat['model.cell']}', or choose "
+            "'auto', 'scan' or 'hoisted'"
         )
     for key in ("model.frame_height", "model.snippet_height"):
         if flat.get(key, 1.0) > 1:

@@ -46,6 +46,7 @@ def test_defaults_are_valid(model):
         ("data.cutout", -1, "0 or more"),
         ("data.pipeline", "streamin", "did you mean 'streaming'"),
         ("model.cell", "grru", "did you mean 'gru'"),
+        ("model.implementation", "associative", "'model.cell' to 'mingru', found 'gru'"),
         ("optim.learning_rate", None, "expects float"),
     ],
 )

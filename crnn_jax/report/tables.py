@@ -63,13 +63,13 @@ def runs_table(results: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def _records(results: pathlib.Path, name: str, key: str) -> list[dict[str, Any]]:
-    """Returns the newest line of results/benchmarks/NAME.jsonl for each value of `key`."""
+def _records(results: pathlib.Path, name: str, *keys: str) -> list[dict[str, Any]]:
+    """Returns the newest line of results/benchmarks/NAME.jsonl for each value of `keys`."""
     path = results / "benchmarks" / f"{name}.jsonl"
     if not path.exists():
         raise UserError(f"expected '{path}', found none: run benchmarks/{name}.py --write")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return list({str(line[key]): line for line in lines}.values())
+    return list({str([line[key] for key in keys]): line for line in lines}.values())
 
 
 def _where(record: dict[str, Any]) -> str:
@@ -131,11 +131,35 @@ def step_table(results: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
+def gru_table(results: pathlib.Path) -> str:
+    """Returns the milliseconds of a GRU layer, forward and backward, ours and the peers'."""
+    lines = [
+        "| T | N | B | ours, ms | implementation | flax, ms | PyTorch, ms | best peer / ours |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    shape = ("steps", "units", "batch")
+    found = _records(results, "gru", *shape, "cell", "dtype", "backend")
+    records = [record for record in found if record["cell"] == "gru"]
+    for record in sorted(records, key=lambda record: [record[name] for name in shape]):
+        times = {name: 1e3 * seconds[1] for name, seconds in record["both"].items()}
+        peers = [times.pop("flax"), times.pop("torch")]
+        best = min(times, key=times.__getitem__)
+        cells = [*(str(record[name]) for name in shape), f"{times[best]:.1f}", best]
+        cells += [*(f"{time:.1f}" for time in peers), f"{record['ratio']['both']:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    ratios = [record["ratio"]["both"] for record in records]
+    last = records[-1]
+    spread = f"{min(ratios):.2f}/{statistics.median(ratios):.2f}/{max(ratios):.2f}"
+    note = f"Medians, {last['dtype']}; best peer / ours {spread} (min/median/max)."
+    return "\n".join([*lines, "", f"{note} PyTorch {last['torch']}, {_where(last)}."])
+
+
 TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "runs": runs_table,
     "conv_gradient": conv_gradient_table,
     "huge_pages": huge_pages_table,
     "step": step_table,
+    "gru": gru_table,
 }
 
 

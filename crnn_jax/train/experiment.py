@@ -15,6 +15,8 @@ from crnn_jax import flops, models, optim
 from crnn_jax.config import steps
 from crnn_jax.data.cache import cache_dir
 from crnn_jax.mesh import make_mesh, replicated
+from crnn_jax.models.fastest import fastest
+from crnn_jax.models.recurrent import Recurrent
 from crnn_jax.tasks import Classification, make_task
 from crnn_jax.train.state import TrainState, init_state, make_init
 
@@ -80,13 +82,43 @@ def enable_compile_cache(config: ConfigDict) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def resolve_implementation(
+    config: ConfigDict, image_shape: Sequence[int], num_devices: int
+) -> ConfigDict:
+    """Returns the config, its `model.implementation` 'auto' replaced by the one for its shapes.
+
+    So the choice is made once: config.json holds it, and a run that is resumed on another machine,
+    or after the measurements have changed, goes on with the same program.
+    """
+    if "implementation" not in config.model or config.model.implementation != "auto":
+        return config
+    model = models.build_model(config.model, 2, jnp.dtype(config.precision))
+    batch = max(1, config.batch_size // num_devices)
+    shapes: list[tuple[int, ...]] = []
+
+    def note_shape(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if isinstance(context.module, Recurrent) and context.method_name == "__call__":
+            shapes.append(args[0].shape)
+        return call(*args, **kwargs)
+
+    image_BHWC = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
+    with nn.intercept_methods(note_shape):
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image_BHWC)
+    rows, num_steps, _ = shapes[0]  # rnn_deep's layers read many lines of an image
+    config = config.copy_and_resolve_references()
+    config.model.implementation = fastest(
+        config.model.cell, num_steps, config.model.hidden_units, rows
+    )
+    return config
+
+
 def build(
     config: ConfigDict, image_shape: Sequence[int], num_classes: int, num_train: int
 ) -> Experiment:
     """Returns the `Experiment` of a validated config.
 
     Args:
-      config: see crnn_jax/config.py.
+      config: see crnn_jax/config.py; the experiment's has 'auto' resolved.
       image_shape: (H, W, C) of the images as stored.
       num_classes: K.
       num_train: examples of the training split, without the validation part.
@@ -95,6 +127,7 @@ def build(
       UserError: `mesh.data` does not fit the devices.
     """
     mesh = make_mesh(config.mesh.data)
+    config = resolve_implementation(config, image_shape, mesh.size)
     total_steps = steps(config.duration, num_train, config.batch_size)
     warmup_steps = steps(config.optim.warmup, num_train, config.batch_size, "optim.warmup")
     schedule = optim.make_schedule(config.optim, total_steps, min(warmup_steps, total_steps))

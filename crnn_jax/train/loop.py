@@ -20,7 +20,7 @@ from crnn_jax.train.state import TrainState
 from crnn_jax.train.step import make_train_step
 from crnn_jax.train.stop import StopSignal
 from crnn_jax.validation import validate
-from crnn_jax.workdir import describe_run, last_seconds, open_workdir, read_result
+from crnn_jax.workdir import describe_run, last_seconds, open_workdir, read_result, write_config
 from crnn_jax.writers import Progress, Writers, write_json_atomically
 
 
@@ -32,7 +32,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
       SystemExit: stopped by a signal, after a checkpoint; the code is 128 + the signal's number.
     """
     validate(config)
-    folder = open_workdir(workdir, config)
+    folder, config = open_workdir(workdir, config)
     split = config.eval.report
     if (result := read_result(folder)) is not None:
         print(f"already finished: results in {folder}\n{result_line(split, result[split])}")
@@ -43,6 +43,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         dataset = load_dataset(config)
         source = dataset.source
         experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+        config = experiment.config  # 'auto' is resolved
+        write_config(folder, config)
         check_batch(config.batch_size, experiment.mesh)
         facts = {
             "image_shape": source.image_shape,

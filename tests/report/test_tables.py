@@ -71,6 +71,22 @@ def test_rates_and_faults_are_medians(tmp_path):
     assert "| c | huge | 2.000 (1.000 to 3.000) | 1,000 |" in tables.huge_pages_table(tmp_path)
 
 
+def test_best_implementation_against_both_peers(tmp_path):
+    shape = {"units": 4, "batch": 2, "cell": "gru", "dtype": "float32", "backend": "cpu"}
+    times = {"scan": [1, 0.002, 3], "hoisted": [1, 0.004, 3], "flax": [1, 0.006, 3],
+             "torch": [1, 0.003, 3]}  # fmt: skip
+    for steps, ratio in ((16, 1.5), (8, 1.5), (8, 0.5)):
+        ratios = {"forward": 9.0, "both": ratio}
+        append(tmp_path, "gru", steps=steps, both=times, ratio=ratios, torch="2.0", **shape)
+    append(tmp_path, "gru", steps=1, both={"scan": [1, 2, 3]}, ratio={"both": None},
+           torch=None, **{**shape, "cell": "mingru"})  # fmt: skip
+    lines = tables.gru_table(tmp_path).splitlines()
+    assert lines[2] == "| 8 | 4 | 2 | 2.0 | scan | 6.0 | 3.0 | 0.50 |"  # the newest of the two
+    assert lines[3].startswith("| 16 | 4 |")
+    assert len(lines) == 6
+    assert "0.50/1.00/1.50" in lines[5]
+
+
 def test_replace_keeps_the_rest_and_is_stable(tmp_path):
     write(tmp_path, "a", [ROW])
     new = tables.replace_tables(f"# Title\n{mark('runs')}\nend\n", tmp_path)
