@@ -173,9 +173,14 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
     return flat
 
 
+# Keys that say by which program the same numbers are computed; settled when a run starts.
+PROGRAM_KEYS = ("model.implementation", "steps_per_dispatch")
+
+
 def config_hash(config: ConfigDict) -> str:
-    """Returns 12 hex digits that name what the run computes (placement keys left out)."""
-    kept = {k: v for k, v in flatten(config).items() if not k.startswith(PLACEMENT_KEYS)}
+    """Returns 12 hex digits that name what the run computes, not where or by which program."""
+    left_out = PLACEMENT_KEYS + PROGRAM_KEYS
+    kept = {k: v for k, v in flatten(config).items() if not k.startswith(left_out)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 
