@@ -15,7 +15,7 @@ LEVELS = (
     ("errors",),
     ("config", "mesh", "kernels", "disk", "huge_pages"),
     ("validation",),
-    ("flags", "checksums", "flops", "data", "models", "losses", "metrics", "optim"),
+    ("flags", "checksums", "flops", "peaks", "data", "models", "losses", "metrics", "optim"),
     ("tasks",),
     ("train", "checkpoint", "writers"),
     ("workdir", "train.experiment"),
