@@ -1,35 +1,16 @@
-"""Interleaved timing, and records that say what they were measured on."""
+"""Records that say what they were measured on, and the timing that all benchmarks share."""
 
 import json
 import pathlib
-import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
+from crnn_jax.timing import calls_to_fill as calls_to_fill
+from crnn_jax.timing import interleave as interleave
+from crnn_jax.timing import spread as spread
 from crnn_jax.writers import describe_devices, git_commit, versions
 
 RESULTS = pathlib.Path(__file__).parent.parent / "results" / "benchmarks"
-
-
-def interleave(programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Returns each program's seconds, one run of each in turn, so that all see the same machine.
-
-    A program returns when its work is done. The first round is not timed: it compiles.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
-    for repeat in range(-1, repeats):
-        for name, program in programs.items():
-            start = time.perf_counter()
-            program()
-            if repeat >= 0:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def spread(values: list[float]) -> list[float]:
-    """Returns [min, median, max]."""
-    return [min(values), statistics.median(values), max(values)]
 
 
 def append(name: str, record: dict[str, Any]) -> None:

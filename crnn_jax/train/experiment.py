@@ -20,6 +20,7 @@ from crnn_jax.peaks import peak_flops
 from crnn_jax.tasks import Classification, make_task
 from crnn_jax.train.dispatch import round_up, steps_per_dispatch
 from crnn_jax.train.state import TrainState, init_state, make_init
+from crnn_jax.train.step import Assemble, make_train_step, repeat_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,20 @@ class Experiment:
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state
         )
+
+    def train_step(self, assemble: Assemble, task: Any = None) -> Any:
+        """Returns the run's `make_train_step` with `assemble`, `steps_per_dispatch` times in a row.
+
+        `assemble` is a pipeline's; `task`, where given, takes the place of the run's own.
+        """
+        step = make_train_step(
+            self.model,
+            task or self.task,
+            self.optimizer,
+            assemble,
+            ema_decay=self.config.optim.ema_decay,
+        )
+        return repeat_step(step, self.steps_per_dispatch)
 
     def describe(self) -> dict[str, int]:
         """Returns the number of parameters and the forward FLOPs per image."""

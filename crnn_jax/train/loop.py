@@ -19,7 +19,6 @@ from crnn_jax.train.clock import Clock
 from crnn_jax.train.dispatch import settle
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.state import TrainState
-from crnn_jax.train.step import make_train_step, repeat_step
 from crnn_jax.train.stop import StopSignal
 from crnn_jax.train.trace import StepTrace
 from crnn_jax.validation import validate
@@ -125,14 +124,7 @@ def _run_steps(
             evaluator = _make_evaluator(experiment, dataset, "validation")
     with clock.phase("compile"):
         empty = jax.jit(Metrics.empty, out_shardings=replicated(experiment.mesh))()
-        step_fn = make_train_step(
-            experiment.model,
-            experiment.task,
-            experiment.optimizer,
-            pipeline.assemble,
-            ema_decay=config.optim.ema_decay,
-        )
-        program = jax.jit(repeat_step(step_fn, stride), donate_argnums=0)
+        program = jax.jit(experiment.train_step(pipeline.assemble), donate_argnums=0)
         train_step = program.lower(state, empty, inputs).compile()
     num_epochs = total_steps * config.batch_size / dataset.num_train
     totals, previous = empty, empty

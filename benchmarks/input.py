@@ -1,0 +1,113 @@
+"""Images/s of every input pipeline, and what it costs a training step.
+
+    python benchmarks/input.py [--dataset cifar10] [--config FILE:MODEL] [--pipelines resident
+        streaming streaming:2] [--batch 256] [--repeats 5] [--write]
+
+For each pipeline (streaming:N reads with N worker processes, streaming with threads): the images/s
+of the input alone, from the order to the augmented and normalised batch on the device; and the
+seconds of a training step with this data over those of one on a constant batch that was prepared
+before, interleaved. --write appends a JSON line a pipeline to results/benchmarks/input.jsonl.
+"""
+
+import argparse
+import contextlib
+from typing import Any
+
+import jax
+from timing import append, calls_to_fill, interleave, spread
+
+from crnn_jax.config import override
+from crnn_jax.data.dataset import load_dataset
+from crnn_jax.errors import one_line_errors
+from crnn_jax.flags import resolve_config
+from crnn_jax.huge_pages import restart_with_huge_pages
+from crnn_jax.studies import probes
+from crnn_jax.train.experiment import build, enable_compile_cache
+
+# What is trained where only the data set is named.
+DATASETS = {"cifar10": "configs/cifar10.py:crnn_small", "digits": "configs/digits.py:crnn"}
+STREAM_SECONDS = 4.0  # that the input alone runs for: threads and queues need a while to settle
+
+
+def input_rate(experiment: Any, pipeline: Any, state: Any, repeats: int) -> list[float]:
+    """Returns the images/s [min, median, max] of the input alone."""
+    prepared = probes.prepare(experiment, pipeline)
+    with contextlib.closing(pipeline.train_inputs(0)) as inputs:
+
+        def run(num_batches: int) -> None:
+            for _ in range(num_batches):
+                batch = prepared(next(inputs), state)
+                # One batch at a time, as in a training: no queue of results that nobody needs.
+                jax.block_until_ready(batch)
+
+        batches = calls_to_fill(run, STREAM_SECONDS / repeats, 500)
+        seconds = interleave({"input": lambda: run(batches)}, repeats)["input"]
+    images = batches * experiment.config.batch_size
+    return spread([images / s for s in seconds])
+
+
+def step_ratio(experiment: Any, pipeline: Any, norm: Any, repeats: int) -> dict[str, Any]:
+    """Returns {"data", "constant"}, seconds of a step [min, median, max], and their "ratio"."""
+    data = probes.training_with_data(experiment, pipeline, norm)
+    constant = probes.training_on_constant_batch(experiment, pipeline, norm)
+    calls = calls_to_fill(constant, 0.5, 200)
+    programs = {"data": lambda: data(calls), "constant": lambda: constant(calls)}
+    steps = calls * experiment.steps_per_dispatch
+    found: dict[str, Any] = {
+        name: spread([s / steps for s in seconds])
+        for name, seconds in interleave(programs, repeats).items()
+    }
+    data.close()
+    return {**found, "ratio": found["data"][1] / found["constant"][1]}
+
+
+def measure(config: Any, pipeline_name: str, repeats: int) -> dict[str, Any]:
+    """Returns the record of one pipeline."""
+    kind, _, workers = pipeline_name.partition(":")
+    override(config, "data.pipeline", kind)
+    override(config, "data.num_workers", workers or "0")
+    dataset = load_dataset(config)
+    source, norm = dataset.source, dataset.norm()
+    experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+    pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
+    rate = input_rate(experiment, pipeline, experiment.init_state(norm), repeats)
+    found = step_ratio(experiment, pipeline, norm, repeats)
+    return {"steps_per_dispatch": experiment.steps_per_dispatch, "images_per_second": rate, **found}
+
+
+def main() -> None:
+    """Measures every pipeline, prints the table and appends it where asked."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--dataset", default="cifar10", choices=list(DATASETS))
+    parser.add_argument("--config", default="", help="default: a small config of the data set")
+    parser.add_argument("--pipelines", nargs="*", default=["resident", "streaming", "streaming:2"])
+    parser.add_argument("--batch", type=int, default=0, help="0: the config's")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
+    flags = parser.parse_args()
+    name = flags.config or DATASETS[flags.dataset]
+    with one_line_errors():
+        for pipeline in flags.pipelines:
+            config = resolve_config(name, {})
+            if flags.batch:
+                override(config, "batch_size", str(flags.batch))
+            enable_compile_cache(config)
+            found = measure(config, pipeline, flags.repeats)
+            low, median, high = found["images_per_second"]
+            print(
+                f"{pipeline:12} {low:,.0f}/{median:,.0f}/{high:,.0f} images/s alone; a step "
+                f"{1e3 * found['data'][1]:.2f} ms with it, {1e3 * found['constant'][1]:.2f} "
+                f"without: x{found['ratio']:.3f}",
+                flush=True,
+            )
+            if flags.write:
+                setting = {"dataset": flags.dataset, "config": name, "batch": config.batch_size}
+                key = f"{name}, {config.batch_size}, {pipeline}"
+                unit = {"unit": "[min, median, max]; data, constant: seconds a step"}
+                record = {"setting": key, **setting, "pipeline": pipeline, **unit}
+                append("input", {**record, "repeats": flags.repeats, **found})
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    main()

@@ -1,0 +1,45 @@
+"""Interleaved timing: programs that are compared see the same machine."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def interleave(programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Returns each program's seconds, one run of each in turn, so that all see the same machine.
+
+    A program returns when its work is done; one that runs in another process returns its own
+    seconds. The first round is not timed: it compiles.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for repeat in range(-1, repeats):
+        for name, program in programs.items():
+            start = time.perf_counter()
+            elapsed = program()
+            if not isinstance(elapsed, float):
+                elapsed = time.perf_counter() - start
+            if repeat >= 0:
+                seconds[name].append(elapsed)
+    return seconds
+
+
+def spread(values: list[float]) -> list[float]:
+    """Returns [min, median, max]."""
+    return [min(values), statistics.median(values), max(values)]
+
+
+def calls_to_fill(program: Callable[[int], Any], seconds: float, most: int) -> int:
+    """Returns how many calls take about `seconds`, in 1..most; what is too short is not measured.
+
+    Args:
+      program: given a number of calls, makes them and returns when their work is done.
+      seconds: to fill.
+      most: the limit.
+    """
+    program(1)  # compiles
+    start = time.perf_counter()
+    program(1)
+    once = max(time.perf_counter() - start, 1e-9)
+    return max(1, min(most, math.ceil(seconds / once)))

@@ -1,0 +1,26 @@
+"""Programs run in turn, and what compiles is not timed."""
+
+from crnn_jax.timing import calls_to_fill, interleave, spread
+
+
+def test_turns():
+    order = []
+    programs = {name: lambda name=name: order.append(name) for name in "ab"}
+    seconds = interleave(programs, repeats=2)
+    assert order == ["a", "b"] * 3
+    assert [len(seconds[name]) for name in "ab"] == [2, 2]
+
+
+def test_a_program_may_time_itself():
+    assert interleave({"far": lambda: 7.5}, repeats=2) == {"far": [7.5, 7.5]}
+
+
+def test_spread():
+    assert spread([3.0, 1.0, 2.0, 9.0]) == [1.0, 2.5, 9.0]
+
+
+def test_calls_to_fill():
+    calls = []
+    assert calls_to_fill(calls.append, 1e3, 50) == 50
+    assert calls_to_fill(calls.append, 0.0, 50) == 1
+    assert calls == [1] * 4
