@@ -2,6 +2,7 @@
 
     python benchmarks/input.py [--dataset cifar10] [--config FILE:MODEL] [--pipelines resident
         streaming streaming:2] [--batch 256] [--repeats 5] [--write]
+        [--config.KEY=VALUE ...]
 
 For each pipeline (streaming:N reads with N worker processes, streaming with threads): the images/s
 of the input alone, from the order to the augmented and normalised batch on the device; and the
@@ -14,22 +15,23 @@ import contextlib
 from typing import Any
 
 import jax
-from timing import append, calls_to_fill, interleave, spread
+from timing import append, per_call
 
 from crnn_jax.config import override
 from crnn_jax.data.dataset import load_dataset
 from crnn_jax.errors import one_line_errors
-from crnn_jax.flags import resolve_config
+from crnn_jax.flags import parse_overrides, resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import probes
 from crnn_jax.train.experiment import build, enable_compile_cache
 
 # What is trained where only the data set is named.
 DATASETS = {"cifar10": "configs/cifar10.py:crnn_small", "digits": "configs/digits.py:crnn"}
-STREAM_SECONDS = 4.0  # that the input alone runs for: threads and queues need a while to settle
 
 
-def input_rate(experiment: Any, pipeline: Any, state: Any, repeats: int) -> list[float]:
+def input_rate(
+    experiment: Any, pipeline: Any, state: Any, repeats: int, seconds: float
+) -> list[float]:
     """Returns the images/s [min, median, max] of the input alone."""
     prepared = probes.prepare(experiment, pipeline)
     with contextlib.closing(pipeline.train_inputs(0)) as inputs:
@@ -40,28 +42,27 @@ def input_rate(experiment: Any, pipeline: Any, state: Any, repeats: int) -> list
                 # One batch at a time, as in a training: no queue of results that nobody needs.
                 jax.block_until_ready(batch)
 
-        batches = calls_to_fill(run, STREAM_SECONDS / repeats, 500)
-        seconds = interleave({"input": lambda: run(batches)}, repeats)["input"]
-    images = batches * experiment.config.batch_size
-    return spread([images / s for s in seconds])
+        times = per_call({"input": run}, repeats, fill=seconds, most=500)["input"]
+    return [experiment.config.batch_size / time for time in reversed(times)]
 
 
-def step_ratio(experiment: Any, pipeline: Any, norm: Any, repeats: int) -> dict[str, Any]:
+def step_ratio(
+    experiment: Any, pipeline: Any, norm: Any, repeats: int, seconds: float
+) -> dict[str, Any]:
     """Returns {"data", "constant"}, seconds of a step [min, median, max], and their "ratio"."""
     data = probes.training_with_data(experiment, pipeline, norm)
     constant = probes.training_on_constant_batch(experiment, pipeline, norm)
-    calls = calls_to_fill(constant, 0.5, 200)
-    programs = {"data": lambda: data(calls), "constant": lambda: constant(calls)}
-    steps = calls * experiment.steps_per_dispatch
+    programs = {"data": data, "constant": constant}
+    calls = per_call(programs, repeats, fill=seconds, most=200)
     found: dict[str, Any] = {
-        name: spread([s / steps for s in seconds])
-        for name, seconds in interleave(programs, repeats).items()
+        name: [time / experiment.steps_per_dispatch for time in times]
+        for name, times in calls.items()
     }
     data.close()
     return {**found, "ratio": found["data"][1] / found["constant"][1]}
 
 
-def measure(config: Any, pipeline_name: str, repeats: int) -> dict[str, Any]:
+def measure(config: Any, pipeline_name: str, repeats: int, seconds: float) -> dict[str, Any]:
     """Returns the record of one pipeline."""
     kind, _, workers = pipeline_name.partition(":")
     override(config, "data.pipeline", kind)
@@ -70,8 +71,8 @@ def measure(config: Any, pipeline_name: str, repeats: int) -> dict[str, Any]:
     source, norm = dataset.source, dataset.norm()
     experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
     pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
-    rate = input_rate(experiment, pipeline, experiment.init_state(norm), repeats)
-    found = step_ratio(experiment, pipeline, norm, repeats)
+    rate = input_rate(experiment, pipeline, experiment.init_state(norm), repeats, seconds)
+    found = step_ratio(experiment, pipeline, norm, repeats, seconds)
     return {"steps_per_dispatch": experiment.steps_per_dispatch, "images_per_second": rate, **found}
 
 
@@ -83,16 +84,17 @@ def main() -> None:
     parser.add_argument("--pipelines", nargs="*", default=["resident", "streaming", "streaming:2"])
     parser.add_argument("--batch", type=int, default=0, help="0: the config's")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.8, help="about that long a repeat")
     parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
-    flags = parser.parse_args()
+    flags, rest = parser.parse_known_args()
     name = flags.config or DATASETS[flags.dataset]
     with one_line_errors():
         for pipeline in flags.pipelines:
-            config = resolve_config(name, {})
+            config = resolve_config(name, parse_overrides(rest))
             if flags.batch:
                 override(config, "batch_size", str(flags.batch))
             enable_compile_cache(config)
-            found = measure(config, pipeline, flags.repeats)
+            found = measure(config, pipeline, flags.repeats, flags.seconds)
             low, median, high = found["images_per_second"]
             print(
                 f"{pipeline:12} {low:,.0f}/{median:,.0f}/{high:,.0f} images/s alone; a step "

@@ -43,3 +43,24 @@ def calls_to_fill(program: Callable[[int], Any], seconds: float, most: int) -> i
     program(1)
     once = max(time.perf_counter() - start, 1e-9)
     return max(1, min(most, math.ceil(seconds / once)))
+
+
+def per_call(
+    programs: dict[str, Callable[[int], Any]], repeats: int, *, fill: float, most: int
+) -> dict[str, list[float]]:
+    """Returns each program's seconds of a call, [min, median, max] over interleaved repeats.
+
+    Args:
+      programs: given a number of calls, make them and return when their work is done.
+      repeats: of each program.
+      fill: seconds that the calls of one repeat take together, so that short calls are measured
+        too; at least one call is made.
+      most: calls a repeat.
+    """
+    calls = {name: calls_to_fill(program, fill, most) for name, program in programs.items()}
+    turns = {
+        name: lambda name=name, program=program: program(calls[name])
+        for name, program in programs.items()
+    }
+    seconds = interleave(turns, repeats)
+    return {name: spread([s / calls[name] for s in times]) for name, times in seconds.items()}

@@ -1,6 +1,8 @@
 """Programs run in turn, and what compiles is not timed."""
 
-from crnn_jax.timing import calls_to_fill, interleave, spread
+import time
+
+from crnn_jax.timing import calls_to_fill, interleave, per_call, spread
 
 
 def test_turns():
@@ -24,3 +26,12 @@ def test_calls_to_fill():
     assert calls_to_fill(calls.append, 1e3, 50) == 50
     assert calls_to_fill(calls.append, 0.0, 50) == 1
     assert calls == [1] * 4
+
+
+def test_seconds_are_those_of_one_call():
+    def sleep(calls):
+        time.sleep(0.002 * calls)
+
+    (low, median, high) = per_call({"sleep": sleep}, 3, fill=0.02, most=5)["sleep"]
+    assert 0.002 <= low <= median <= high
+    assert low < 0.004  # and not those of five

@@ -62,12 +62,12 @@ def runs_table(results: pathlib.Path) -> str:
 
 
 def _records(results: pathlib.Path, name: str, key: str) -> list[dict[str, Any]]:
-    """Returns the newest line of results/benchmarks/NAME.jsonl for each value of `key`."""
+    """Returns the newest line of results/benchmarks/NAME.jsonl for each `key` and machine."""
     path = results / "benchmarks" / f"{name}.jsonl"
     if not path.exists():
         raise UserError(f"expected '{path}', found none: run benchmarks/{name}.py --write")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return list({str(line[key]): line for line in lines}.values())
+    return list({(str(line[key]), line["devices"]): line for line in lines}.values())
 
 
 def _where(record: dict[str, Any]) -> str:
@@ -129,11 +129,97 @@ def step_table(results: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
+def input_table(results: pathlib.Path) -> str:
+    """Returns what each input pipeline gives, and what it costs a step."""
+    lines = [
+        "| config, batch, pipeline | images/s alone | s/step with data | constant batch | ratio "
+        "| on |",
+        "|---|---|---|---|---|---|",
+    ]
+    for record in _records(results, "input", "setting"):
+        cells = [
+            record["setting"],
+            f"{record['images_per_second'][1]:,.0f}",
+            f"{record['data'][1]:.4f}",
+            f"{record['constant'][1]:.4f}",
+            f"{record['ratio']:.3f}",
+            _where(record),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def startup_table(results: pathlib.Path) -> str:
+    """Returns the seconds from the command to the end of the first step, and their parts."""
+    lines = [
+        "| config | caches | total, s | setup | compile | first step | Python, imports | on |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for record in _records(results, "startup", "config"):
+        for name in ("cold", "warm"):
+            low, median, high = record[name]["total"]
+            parts = [f"{record[name][key][1]:.2f}" for key in ("setup", "compile", "train", "rest")]
+            total = f"{median:.2f} ({low:.2f} to {high:.2f})"
+            cells = [record["config"], name, total, *parts, _where(record)]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def dispatch_table(results: pathlib.Path) -> str:
+    """Returns the milliseconds of a step by the number of steps in one program."""
+    lines = [
+        "| config, batch | steps a program | ms/step | one / this | on |",
+        "|---|---|---|---|---|",
+    ]
+    for record in _records(results, "dispatch", "setting"):
+        numbers = sorted((name for name in record if name.isdigit()), key=int)
+        one = record[numbers[0]][1]
+        for name in numbers:
+            low, median, high = (1e3 * seconds for seconds in record[name])
+            ms = f"{median:.3f} ({low:.3f} to {high:.3f})"
+            cells = [record["setting"], name, ms, f"{one * 1e3 / median:.2f}", _where(record)]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def bottleneck_table(results: pathlib.Path) -> str:
+    """Returns what bounds a step, from the files of crnn_jax.studies.bottleneck."""
+    lines = [
+        "| config | s/step | compute floor | memory floor | recurrent layers | input ratio "
+        "| bound | on |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(results.glob("bottleneck_*.json")):
+        content = json.loads(path.read_text())
+        found, parts = content["measured"], content["shares"]
+        step = found["step_seconds"]
+        cells = [
+            f"[{path.stem.removeprefix('bottleneck_')}](../results/{path.name})",
+            f"{step:.4f}",
+            f"{parts['compute']:.0%}",
+            f"{parts['memory']:.0%}",
+            f"{(found['recurrent_seconds'] or 0.0) / step:.0%}",
+            f"{found['input_ratio']:.3f}",
+            content["verdict"]["bound"],
+            _where({**content, "time": content["date"]}),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    if len(lines) == 2:
+        raise UserError(
+            f"expected '{results}/bottleneck_*.json', found none: run crnn_jax.studies.bottleneck"
+        )
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "runs": runs_table,
     "conv_gradient": conv_gradient_table,
     "huge_pages": huge_pages_table,
     "step": step_table,
+    "input": input_table,
+    "startup": startup_table,
+    "dispatch": dispatch_table,
+    "bottleneck": bottleneck_table,
 }
 
 

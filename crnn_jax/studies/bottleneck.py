@@ -30,6 +30,7 @@ ADVICE = {
     "devices",
 }
 _LATE = 0.9  # the host holds the device up when it needs this share of a step to dispatch one
+_FILL_SECONDS = 0.3  # that the calls of a short program take together
 _NEAR = 0.5  # of the rate of a product, or of the bandwidth: as good as networks get
 _SIZES = {"cpu": (2048, 2**28)}  # side of the product, bytes of the pass over memory
 _ACCELERATOR_SIZES = (8192, 2**31)
@@ -122,7 +123,7 @@ def measure(config: Any, repeats: int) -> dict[str, Any]:
     from crnn_jax import flops
     from crnn_jax.data.dataset import load_dataset
     from crnn_jax.studies import probes
-    from crnn_jax.timing import calls_to_fill, interleave, spread
+    from crnn_jax.timing import per_call
     from crnn_jax.train.experiment import build
 
     dataset = load_dataset(config)
@@ -131,19 +132,18 @@ def measure(config: Any, repeats: int) -> dict[str, Any]:
     pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
     data = probes.training_with_data(experiment, pipeline, norm)
     constant = probes.training_on_constant_batch(experiment, pipeline, norm)
-    calls = calls_to_fill(constant, 0.3, 200)
     recurrent = probes.recurrent_part(experiment)
     device_programs, amounts = _device_programs(experiment)
     programs = {
-        "step": lambda: data(calls),
-        "constant_batch": lambda: constant(calls),
+        "step": data,
+        "constant_batch": constant,
         **({"recurrent": recurrent[0]} if recurrent is not None else {}),
         **device_programs,
     }
-    seconds = {name: spread(times) for name, times in interleave(programs, repeats).items()}
+    seconds = per_call(programs, repeats, fill=_FILL_SECONDS, most=200)
     for name in ("step", "constant_batch"):
-        seconds[name] = [s / calls / experiment.steps_per_dispatch for s in seconds[name]]
-    medians = {f"{name}_seconds": spread[1] for name, spread in seconds.items()}
+        seconds[name] = [s / experiment.steps_per_dispatch for s in seconds[name]]
+    medians = {f"{name}_seconds": times[1] for name, times in seconds.items()}
     # A CPU computes in the call itself: there only a call that computes nothing shows the host.
     on_cpu = experiment.mesh.devices.flat[0].platform == "cpu"
     rate = config.batch_size / medians["step_seconds"]
@@ -173,7 +173,9 @@ def measure(config: Any, repeats: int) -> dict[str, Any]:
     }
 
 
-def _device_programs(experiment: Any) -> tuple[dict[str, Callable[[], Any]], dict[str, float]]:
+def _device_programs(
+    experiment: Any,
+) -> tuple[dict[str, Callable[[int], None]], dict[str, float]]:
     """Returns (programs that show what the devices can do, the FLOPs or bytes of each)."""
     from crnn_jax.studies import probes
 
@@ -181,7 +183,7 @@ def _device_programs(experiment: Any) -> tuple[dict[str, Callable[[], Any]], dic
     side, num_bytes = _SIZES.get(mesh.devices.flat[0].platform, _ACCELERATOR_SIZES)
     multiply, product_flops = probes.product(mesh, precision, side)
     run_over, bytes_moved = probes.passing_over(mesh, num_bytes)
-    programs: dict[str, Callable[[], Any]] = {"matmul": multiply, "memory": run_over}
+    programs: dict[str, Callable[[int], None]] = {"matmul": multiply, "memory": run_over}
     reduce = probes.all_reduce(mesh, experiment.describe()["parameters"])
     if reduce is not None:
         programs["all_reduce"] = reduce

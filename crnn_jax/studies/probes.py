@@ -21,6 +21,8 @@ from crnn_jax.timing import interleave, spread
 from crnn_jax.train.experiment import Experiment
 from crnn_jax.train.state import TrainState
 
+Run = Callable[[int], None]  # given a number of calls, makes them and returns when they are done
+
 
 @dataclasses.dataclass(frozen=True)
 class _Prepared:
@@ -145,7 +147,25 @@ def recurrent_calls(
     return found
 
 
-def recurrent_part(experiment: Experiment) -> tuple[Callable[[], None], int] | None:
+def repeated(programs: list[tuple[Any, ...]]) -> Run:
+    """Returns run(count): each (program, *arguments) in turn, `count` times, until all is done.
+
+    A CPU would work on calls that do not depend on each other at once: there each is waited for.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+
+    def run(count: int = 1) -> None:
+        results = []
+        for _ in range(count):
+            results = [program(*arguments) for program, *arguments in programs]
+            if on_cpu:
+                jax.block_until_ready(results)
+        jax.block_until_ready(results)
+
+    return run
+
+
+def recurrent_part(experiment: Experiment) -> tuple[Run, int] | None:
     """Returns (forward and backward pass of the recurrent layers alone, its FLOPs), or None.
 
     The gradient is taken of all parameters and of the input, on a random batch of the run's size.
@@ -167,38 +187,39 @@ def recurrent_part(experiment: Experiment) -> tuple[Callable[[], None], int] | N
         variables = jax.device_put(variables, replicated(experiment.mesh))
         flops += 3 * count_flops(layer.apply, variables, feature)
         programs.append((jax.jit(jax.grad(loss, (0, 1))), variables, feature))
-
-    def run() -> None:
-        jax.block_until_ready([fn(variables, feature) for fn, variables, feature in programs])
-
-    return run, flops
+    return repeated(programs), flops
 
 
-def product(mesh: Mesh, dtype: str, size: int) -> tuple[Callable[[], None], float]:
-    """Returns (a matrix product on all devices at once, its FLOPs); `size` is that of each side."""
+def product(mesh: Mesh, dtype: str, size: int) -> tuple[Run, float]:
+    """Returns (a matrix product on all devices at once, its FLOPs); `size` is that of each side.
+
+    Of random numbers: a GPU whose power is limited multiplies zeros and ones faster.
+    """
     rows = size * mesh.size
-    left = jax.device_put(jnp.ones((rows, size), dtype), batch_sharding(mesh))
-    right = jax.device_put(jnp.ones((size, size), dtype), replicated(mesh))
-    multiply = jax.jit(jnp.dot)
-    return lambda: jax.block_until_ready(multiply(left, right)), 2.0 * rows * size * size
+    keys = jax.random.split(jax.random.key(0))
+    left = jax.device_put(jax.random.normal(keys[0], (rows, size), dtype), batch_sharding(mesh))
+    right = jax.device_put(jax.random.normal(keys[1], (size, size), dtype), replicated(mesh))
+    return repeated([(jax.jit(jnp.dot), left, right)]), 2.0 * rows * size * size
 
 
-def passing_over(mesh: Mesh, num_bytes: int) -> tuple[Callable[[], None], float]:
+def passing_over(mesh: Mesh, num_bytes: int) -> tuple[Run, float]:
     """Returns (a pass over float32 memory in place, the bytes it reads and writes)."""
     count = num_bytes // 4 // mesh.size * mesh.size
     held = [jax.device_put(jnp.zeros(count), batch_sharding(mesh))]
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
 
-    def run() -> None:
-        held[0] = jax.block_until_ready(add(held[0]))
+    def run(count: int = 1) -> None:
+        for _ in range(count):
+            held[0] = add(held[0])
+        jax.block_until_ready(held[0])
 
     return run, 8.0 * count
 
 
-def all_reduce(mesh: Mesh, num_values: int) -> Callable[[], None] | None:
+def all_reduce(mesh: Mesh, num_values: int) -> Run | None:
     """Returns a sum over the devices of float32 values, as of a gradient; None for one device."""
     if mesh.size == 1:
         return None
     parts = jax.device_put(jnp.ones((mesh.size, num_values)), batch_sharding(mesh))
     total = jax.jit(lambda x: jnp.sum(x, axis=0), out_shardings=replicated(mesh))
-    return lambda: jax.block_until_ready(total(parts))
+    return repeated([(total, parts)])

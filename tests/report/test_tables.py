@@ -71,6 +71,49 @@ def test_rates_and_faults_are_medians(tmp_path):
     assert "| c | huge | 2.000 (1.000 to 3.000) | 1,000 |" in tables.huge_pages_table(tmp_path)
 
 
+def test_input_startup_and_dispatch_are_medians(tmp_path):
+    times = {"data": [1, 0.5, 1], "constant": [1, 0.4, 1], "images_per_second": [1, 2000, 3]}
+    append(tmp_path, "input", setting="c, 8, resident", ratio=1.25, **times)
+    row = "| c, 8, resident | 2,000 | 0.5000 | 0.4000 | 1.250 | 2 cores, jax 9.9"
+    assert row in tables.input_table(tmp_path)
+    parts = {"setup": [1, 1, 1], "compile": [1, 2, 3], "train": [0, 0.25, 1], "rest": [0, 0.5, 1]}
+    for name, total in (("cold", 7.5), ("warm", 2.5)):
+        parts |= {name: {**parts, "total": [total - 1, total, total + 1]}}
+    append(tmp_path, "startup", config="c", cold=parts["cold"], warm=parts["warm"])
+    table = tables.startup_table(tmp_path)
+    assert "| c | warm | 2.50 (1.50 to 3.50) | 1.00 | 2.00 | 0.25 | 0.50 | 2 cores" in table
+    seconds = {"1": [0.1, 0.2, 0.3], "16": [0.1, 0.1, 0.1], "4": [0.4, 0.4, 0.4]}
+    append(tmp_path, "dispatch", setting="c, 8", repeats=3, **seconds)
+    lines = tables.dispatch_table(tmp_path).splitlines()
+    assert lines[2].startswith("| c, 8 | 1 | 200.000 (100.000 to 300.000) | 1.00 |")
+    assert lines[3].startswith("| c, 8 | 4 | 400.000 (400.000 to 400.000) | 0.50 |")
+    assert lines[4].startswith("| c, 8 | 16 | 100.000 (100.000 to 100.000) | 2.00 |")
+
+
+def test_bottlenecks(tmp_path):
+    content = {
+        "date": "2026-01-02",
+        "git_commit": "0123456789",
+        "devices": "2 cores",
+        "versions": {"jax": "9.9"},
+        "measured": {"step_seconds": 0.5, "recurrent_seconds": 0.1, "input_ratio": 1.01},
+        "shares": {"compute": 0.6, "memory": 0.25},
+        "verdict": {"bound": "compute"},
+    }
+    (tmp_path / "bottleneck_a.json").write_text(json.dumps(content))
+    row = (
+        "| [a](../results/bottleneck_a.json) | 0.5000 | 60% | 25% | 20% | 1.010 | compute | 2 cores"
+    )
+    assert row in tables.bottleneck_table(tmp_path)
+
+
+def test_each_machine_has_its_line(tmp_path):
+    times = {"data": [1, 1, 1], "constant": [1, 1, 1], "images_per_second": [1, 1, 1], "ratio": 1}
+    for devices in ("2 cores", "a GPU", "2 cores"):
+        append(tmp_path, "input", setting="c", **{**times, "devices": devices})
+    assert len(tables.input_table(tmp_path).splitlines()) == 4
+
+
 def test_replace_keeps_the_rest_and_is_stable(tmp_path):
     write(tmp_path, "a", [ROW])
     new = tables.replace_tables(f"# Title\n{mark('runs')}\nend\n", tmp_path)
@@ -86,6 +129,7 @@ def test_replace_keeps_the_rest_and_is_stable(tmp_path):
         (mark("rnus"), "found 'rnus'"),
         (mark("runs"), "with rows"),
         (mark("step"), r"benchmarks/step\.py --write"),
+        (mark("bottleneck"), r"studies\.bottleneck"),
     ],
 )
 def test_mistakes(tmp_path, text, message):
