@@ -7,7 +7,8 @@
 For each pipeline (streaming:N reads with N worker processes, streaming with threads): the images/s
 of the input alone, from the order to the augmented and normalised batch on the device; and the
 seconds of a training step with this data over those of one on a constant batch that was prepared
-before, interleaved. --write appends a JSON line a pipeline to results/benchmarks/input.jsonl.
+before, round by round, and what that ratio would be if the two did not overlap. --write appends a
+JSON line a pipeline to results/benchmarks/input.jsonl.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import contextlib
 from typing import Any
 
 import jax
-from timing import append, per_call
+from timing import append, calls_to_fill, interleave, per_call, spread
 
 from crnn_jax.config import override
 from crnn_jax.data.dataset import load_dataset
@@ -49,17 +50,21 @@ def input_rate(
 def step_ratio(
     experiment: Any, pipeline: Any, norm: Any, repeats: int, seconds: float
 ) -> dict[str, Any]:
-    """Returns {"data", "constant"}, seconds of a step [min, median, max], and their "ratio"."""
+    """Returns {"data", "constant"}, seconds of a step, and their "ratios": [min, median, max].
+
+    "ratio" is the median of the rounds' ratios.
+    """
     data = probes.training_with_data(experiment, pipeline, norm)
     constant = probes.training_on_constant_batch(experiment, pipeline, norm)
-    programs = {"data": data, "constant": constant}
-    calls = per_call(programs, repeats, fill=seconds, most=200)
-    found: dict[str, Any] = {
-        name: [time / experiment.steps_per_dispatch for time in times]
-        for name, times in calls.items()
-    }
+    calls = calls_to_fill(constant, seconds, 200)
+    turns = {"data": lambda: data(calls), "constant": lambda: constant(calls)}
+    times = interleave(turns, repeats)
     data.close()
-    return {**found, "ratio": found["data"][1] / found["constant"][1]}
+    # Each against its neighbour in time: a machine's speed drifts by more than what is asked for.
+    ratios = [x / y for x, y in zip(times["data"], times["constant"], strict=True)]
+    steps = calls * experiment.steps_per_dispatch
+    found = {name: spread([time / steps for time in of]) for name, of in times.items()}
+    return {**found, "ratios": spread(ratios), "ratio": spread(ratios)[1]}
 
 
 def measure(config: Any, pipeline_name: str, repeats: int, seconds: float) -> dict[str, Any]:
@@ -73,7 +78,13 @@ def measure(config: Any, pipeline_name: str, repeats: int, seconds: float) -> di
     pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
     rate = input_rate(experiment, pipeline, experiment.init_state(norm), repeats, seconds)
     found = step_ratio(experiment, pipeline, norm, repeats, seconds)
-    return {"steps_per_dispatch": experiment.steps_per_dispatch, "images_per_second": rate, **found}
+    return {
+        "steps_per_dispatch": experiment.steps_per_dispatch,
+        "images_per_second": rate,
+        # What the ratio would come to if nothing overlapped; it does not drift with the machine.
+        "alone_ratio": 1 + config.batch_size / rate[1] / found["constant"][1],
+        **found,
+    }
 
 
 def main() -> None:
@@ -99,7 +110,7 @@ def main() -> None:
             print(
                 f"{pipeline:12} {low:,.0f}/{median:,.0f}/{high:,.0f} images/s alone; a step "
                 f"{1e3 * found['data'][1]:.2f} ms with it, {1e3 * found['constant'][1]:.2f} "
-                f"without: x{found['ratio']:.3f}",
+                f"without: x{found['ratio']:.3f}, without overlap x{found['alone_ratio']:.3f}",
                 flush=True,
             )
             if flags.write:

@@ -73,8 +73,9 @@ def test_rates_and_faults_are_medians(tmp_path):
 
 def test_input_startup_and_dispatch_are_medians(tmp_path):
     times = {"data": [1, 0.5, 1], "constant": [1, 0.4, 1], "images_per_second": [1, 2000, 3]}
-    append(tmp_path, "input", setting="c, 8, resident", ratio=1.25, **times)
-    row = "| c, 8, resident | 2,000 | 0.5000 | 0.4000 | 1.250 | 2 cores, jax 9.9"
+    ratios = {"ratios": [1, 1.25, 2], "alone_ratio": 1.01}
+    append(tmp_path, "input", setting="c, 8, resident", **times, **ratios)
+    row = "| c, 8, resident | 2,000 | 0.5000 | 0.4000 | 1.250 (1.000 to 2.000) | 1.010 | 2 cores"
     assert row in tables.input_table(tmp_path)
     parts = {"setup": [1, 1, 1], "compile": [1, 2, 3], "train": [0, 0.25, 1], "rest": [0, 0.5, 1]}
     for name, total in (("cold", 7.5), ("warm", 2.5)):
@@ -108,7 +109,8 @@ def test_bottlenecks(tmp_path):
 
 
 def test_each_machine_has_its_line(tmp_path):
-    times = {"data": [1, 1, 1], "constant": [1, 1, 1], "images_per_second": [1, 1, 1], "ratio": 1}
+    times = {"data": [1, 1, 1], "constant": [1, 1, 1], "images_per_second": [1, 1, 1]}
+    times |= {"ratios": [1, 1, 1], "alone_ratio": 1}
     for devices in ("2 cores", "a GPU", "2 cores"):
         append(tmp_path, "input", setting="c", **{**times, "devices": devices})
     assert len(tables.input_table(tmp_path).splitlines()) == 4
