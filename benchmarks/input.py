@@ -16,7 +16,7 @@ import contextlib
 from typing import Any
 
 import jax
-from timing import append, calls_to_fill, interleave, per_call, spread
+from timing import append, compare, per_call
 
 from crnn_jax.config import override
 from crnn_jax.data.dataset import load_dataset
@@ -56,15 +56,14 @@ def step_ratio(
     """
     data = probes.training_with_data(experiment, pipeline, norm)
     constant = probes.training_on_constant_batch(experiment, pipeline, norm)
-    calls = calls_to_fill(constant, seconds, 200)
-    turns = {"data": lambda: data(calls), "constant": lambda: constant(calls)}
-    times = interleave(turns, repeats)
+    *times, ratios = compare(data, constant, repeats, fill=seconds, most=200)
     data.close()
-    # Each against its neighbour in time: a machine's speed drifts by more than what is asked for.
-    ratios = [x / y for x, y in zip(times["data"], times["constant"], strict=True)]
-    steps = calls * experiment.steps_per_dispatch
-    found = {name: spread([time / steps for time in of]) for name, of in times.items()}
-    return {**found, "ratios": spread(ratios), "ratio": spread(ratios)[1]}
+    steps = experiment.steps_per_dispatch
+    found = {
+        name: [time / steps for time in of]
+        for name, of in zip(("data", "constant"), times, strict=True)
+    }
+    return {**found, "ratios": ratios, "ratio": ratios[1]}
 
 
 def measure(config: Any, pipeline_name: str, repeats: int, seconds: float) -> dict[str, Any]:

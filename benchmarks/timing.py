@@ -5,7 +5,7 @@ import pathlib
 import time
 from typing import Any
 
-from crnn_jax.timing import calls_to_fill as calls_to_fill
+from crnn_jax.timing import compare as compare
 from crnn_jax.timing import interleave as interleave
 from crnn_jax.timing import per_call as per_call
 from crnn_jax.timing import spread as spread

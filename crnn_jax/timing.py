@@ -64,3 +64,24 @@ def per_call(
     }
     seconds = interleave(turns, repeats)
     return {name: spread([s / calls[name] for s in times]) for name, times in seconds.items()}
+
+
+def compare(
+    first: Callable[[int], Any],
+    second: Callable[[int], Any],
+    repeats: int,
+    *,
+    fill: float,
+    most: int,
+) -> tuple[list[float], list[float], list[float]]:
+    """Returns the seconds of a call of both, and their ratios, each [min, median, max].
+
+    A ratio is of the two runs of one round, the first over the second: a machine's speed drifts by
+    more than the few percent that are looked for. The arguments are those of `per_call`.
+    """
+    calls = calls_to_fill(second, fill, most)
+    turns = {"first": lambda: first(calls), "second": lambda: second(calls)}
+    times = interleave(turns, repeats)
+    ratios = [a / b for a, b in zip(times["first"], times["second"], strict=True)]
+    seconds = [spread([time / calls for time in of]) for of in times.values()]
+    return seconds[0], seconds[1], spread(ratios)

@@ -2,7 +2,7 @@
 
 import time
 
-from crnn_jax.timing import calls_to_fill, interleave, per_call, spread
+from crnn_jax.timing import calls_to_fill, compare, interleave, per_call, spread
 
 
 def test_turns():
@@ -35,3 +35,24 @@ def test_seconds_are_those_of_one_call():
     (low, median, high) = per_call({"sleep": sleep}, 3, fill=0.02, most=5)["sleep"]
     assert 0.002 <= low <= median <= high
     assert low < 0.004  # and not those of five
+
+
+def test_ratios_are_of_one_round(monkeypatch):
+    """A machine that becomes slower and slower: each round's ratio is 2 all the same."""
+    clock, speed = [0.0], [1.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def work(seconds):
+        def run(calls):
+            clock[0] += calls * seconds * speed[0]
+
+        return run
+
+    def slower(calls):
+        work(1.0)(calls)
+        speed[0] *= 3
+
+    first, second, ratios = compare(work(2.0), slower, 3, fill=0.0, most=9)
+    assert ratios == [2.0, 2.0, 2.0]
+    assert first[2] > 8 * first[0]
+    assert second[2] > 8 * second[0]

@@ -49,7 +49,7 @@ def shares(found: dict[str, Any]) -> dict[str, float]:
     step = found["step_seconds"]
     recurrent = found["recurrent_seconds"] or 0.0
     parts = {
-        "input": max(0.0, step - found["constant_batch_seconds"]),
+        "input": step * max(0.0, 1 - 1 / found["input_ratio"]),
         "host dispatch": found["launch_seconds"] or found["host_seconds"],
         "compute": found["model_flops"] / found["matmul_flops_per_second"],
         "memory": (found["bytes"] or 0.0) / found["bytes_per_second"],
@@ -93,7 +93,8 @@ def evidence(found: dict[str, Any]) -> list[str]:
     ms = {key: 1e3 * (found[f"{key}_seconds"] or 0.0) for key in ("step", "constant_batch")}
     dispatched = "launch" if found["launch_seconds"] else "host"
     how = {
-        "input": f"{ms['step']:.3f} ms with data, {ms['constant_batch']:.3f} with a constant batch",
+        "input": f"{ms['step']:.3f} ms with data, {ms['constant_batch']:.3f} with a constant one; "
+        f"median ratio of the rounds {found['input_ratio']:.3f}",
         "host dispatch": f"{1e6 * found[f'{dispatched}_seconds']:.0f} us a step to dispatch it",
         "compute": f"{found['model_flops'] / 1e9:.1f} GFLOP at the measured "
         f"{found['matmul_flops_per_second'] / 1e12:.3g} TFLOP/s of a product",
@@ -123,7 +124,7 @@ def measure(config: Any, repeats: int) -> dict[str, Any]:
     from crnn_jax import flops
     from crnn_jax.data.dataset import load_dataset
     from crnn_jax.studies import probes
-    from crnn_jax.timing import per_call
+    from crnn_jax.timing import compare, per_call
     from crnn_jax.train.experiment import build
 
     dataset = load_dataset(config)
@@ -134,15 +135,15 @@ def measure(config: Any, repeats: int) -> dict[str, Any]:
     constant = probes.training_on_constant_batch(experiment, pipeline, norm)
     recurrent = probes.recurrent_part(experiment)
     device_programs, amounts = _device_programs(experiment)
+    # These two by themselves: what runs before a step changes where its memory lies.
+    *steps, ratios = compare(data, constant, repeats, fill=_FILL_SECONDS, most=200)
     programs = {
-        "step": data,
-        "constant_batch": constant,
         **({"recurrent": recurrent[0]} if recurrent is not None else {}),
         **device_programs,
     }
     seconds = per_call(programs, repeats, fill=_FILL_SECONDS, most=200)
-    for name in ("step", "constant_batch"):
-        seconds[name] = [s / experiment.steps_per_dispatch for s in seconds[name]]
+    for name, times in zip(("step", "constant_batch"), steps, strict=True):
+        seconds[name] = [s / experiment.steps_per_dispatch for s in times]
     medians = {f"{name}_seconds": times[1] for name, times in seconds.items()}
     # A CPU computes in the call itself: there only a call that computes nothing shows the host.
     on_cpu = experiment.mesh.devices.flat[0].platform == "cpu"
@@ -158,7 +159,8 @@ def measure(config: Any, repeats: int) -> dict[str, Any]:
         "device_kind": experiment.mesh.devices.flat[0].device_kind,
         "images_per_second": rate,
         "mfu": experiment.mfu(rate),
-        "input_ratio": medians["step_seconds"] / medians["constant_batch_seconds"],
+        "input_ratio": ratios[1],
+        "input_ratios": ratios,
         "recurrent_seconds": None,
         "all_reduce_seconds": None,
         **medians,
