@@ -2,7 +2,7 @@
 
     pip install -e ".[bench]"
     python benchmarks/step.py [--config configs/cifar10.py:crnn_small] [--batch 256] [--repeats 10]
-        [--write]
+        [--torch_python PYTHON] [--write]
 
 Both take a step of AdamW on one constant batch in the config's precision; ours also augments and
 normalises it. The weights are copied across and the outputs checked equal first. PyTorch runs
@@ -13,15 +13,15 @@ results/benchmarks/step.jsonl.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch  # pyright: ignore[reportMissingImports]
+from peer import TorchPeer
 from timing import append, interleave, spread
-from torch import nn  # pyright: ignore[reportMissingImports]
 
 from crnn_jax.flags import resolve_config
 from crnn_jax.metrics import Classification as Metrics
@@ -33,56 +33,45 @@ from crnn_jax.train.step import make_train_step
 IMAGE_SHAPE, NUM_CLASSES = (32, 32, 3), 10
 
 
-class Network(nn.Module):
-    """The CNN or the CRNN (rows, one GRU layer) of `model`, the config's `model`."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        layers: list[Any] = []
-        channels, side = IMAGE_SHAPE[2], IMAGE_SHAPE[0]
-        counts = layers_per_stage(model.num_conv_layers, len(model.stage_multipliers))
-        for multiplier, count in zip(model.stage_multipliers, counts, strict=True):
-            for layer in range(count):
-                out = round(model.width * multiplier)
-                layers.append(nn.Conv2d(channels, out, 3, padding=1, bias=False))
-                layers += [nn.MaxPool2d(2)] if layer == 0 else []
-                layers += [nn.BatchNorm2d(out), nn.ReLU()]
-                channels = out
-            side //= 2
-        self.trunk = nn.Sequential(*layers)
-        self.gru = None
-        if model.name == "crnn":
-            self.gru = nn.GRU(side * channels, model.hidden_units, batch_first=True)
-            channels = model.hidden_units
-        self.head = nn.Linear(channels, NUM_CLASSES)
-
-    def forward(self, image: Any) -> Any:
-        """Returns the class scores of images (B, C, H, W)."""
-        feature_map = self.trunk(image)
-        if self.gru is None:
-            return self.head(feature_map.mean((2, 3)))
-        rows = feature_map.permute(0, 2, 3, 1).flatten(2)  # (B, H, W * C), as ours
-        return self.head(self.gru(rows)[0][:, -1])
+def torch_arrays(params: Any) -> dict[str, Any]:
+    """Returns our weights by the names and in the layouts of torch_peer.py's network."""
+    arrays = {}
+    names = sorted(name for name in params["trunk"] if name.startswith("conv_"))
+    place = 0  # in PyTorch's sequence: pool, norm and ReLU follow a stage's first, two the others
+    for name in names:
+        kernel_HWIO = params["trunk"][name]["kernel"]
+        arrays[f"trunk.{place}.weight"] = np.transpose(kernel_HWIO, (3, 2, 0, 1))
+        place += 4 if name.endswith("_0") else 3
+    arrays["head.weight"] = np.transpose(params["head"]["dense"]["kernel"])
+    if "recurrent" in params:
+        layer = params["recurrent"]["layer_0"]
+        arrays["gru.weight_ih_l0"] = np.transpose(layer["kernel_x"])
+        arrays["gru.weight_hh_l0"] = np.transpose(layer["kernel_h"])
+    return arrays
 
 
-def copy_weights(network: Network, params: Any) -> None:
-    """Sets the network's weights to ours."""
-
-    def put(target: Any, value: Any) -> None:
-        target.copy_(torch.tensor(np.asarray(value)))
-
-    with torch.no_grad():
-        convs = [m for m in network.trunk if isinstance(m, nn.Conv2d)]
-        names = sorted(name for name in params["trunk"] if name.startswith("conv_"))
-        for conv, name in zip(convs, names, strict=True):
-            put(conv.weight, np.transpose(params["trunk"][name]["kernel"], (3, 2, 0, 1)))
-        put(network.head.weight, np.transpose(params["head"]["dense"]["kernel"]))
-        if network.gru is not None:
-            layer = params["recurrent"]["layer_0"]
-            put(network.gru.weight_ih_l0, np.transpose(layer["kernel_x"]))
-            put(network.gru.weight_hh_l0, np.transpose(layer["kernel_h"]))
-            for bias in (network.gru.bias_ih_l0, network.gru.bias_hh_l0, network.head.bias):
-                bias.zero_()  # ours start at zero
+def torch_setting(config: Any) -> dict[str, Any]:
+    """Returns what torch_peer.py has to know of the config."""
+    model, optim = config.model, config.optim
+    network = {
+        "in_channels": IMAGE_SHAPE[2],
+        "height": IMAGE_SHAPE[0],
+        "stage_channels": [round(model.width * m) for m in model.stage_multipliers],
+        "layers_per_stage": layers_per_stage(model.num_conv_layers, len(model.stage_multipliers)),
+        "hidden_units": model.hidden_units if model.name == "crnn" else 0,
+        "num_classes": NUM_CLASSES,
+    }
+    adamw = {
+        "lr": optim.learning_rate,
+        "betas": (optim.b1, optim.b2),
+        "weight_decay": optim.weight_decay,
+    }
+    return {
+        "network": network,
+        "adamw": adamw,
+        "label_smoothing": optim.label_smoothing,
+        "bfloat16": config.precision == "bfloat16",
+    }
 
 
 def our_step(experiment: Experiment, state: TrainState, batch: Any) -> Callable[[], Any]:
@@ -104,49 +93,18 @@ def our_step(experiment: Experiment, state: TrainState, batch: Any) -> Callable[
     return run
 
 
-def torch_step(
-    network: Any, config: Any, image: Any, label: Any, *, compiled: bool
-) -> Callable[[], Any]:
-    """Returns one call = one finished step of PyTorch."""
-    optim = config.optim
-    optimizer = torch.optim.AdamW(
-        network.parameters(), optim.learning_rate, (optim.b1, optim.b2),
-        weight_decay=optim.weight_decay, fused=True,
-    )  # fmt: skip
-    low = config.precision == "bfloat16"
-
-    def loss_fn() -> Any:
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=low):
-            scores = network(image)
-        return nn.functional.cross_entropy(
-            scores.float(), label, label_smoothing=optim.label_smoothing
-        )
-
-    loss_fn = torch.compile(loss_fn) if compiled else loss_fn
-
-    def run() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss_fn().backward()
-        optimizer.step()
-        if image.is_cuda:
-            torch.cuda.synchronize()
-
-    return run
-
-
 def main() -> None:
     """Checks that both networks are one, times their steps and prints the ratio."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--config", default="configs/cifar10.py:crnn_small")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--torch_python", default=sys.executable, help="that has PyTorch")
     parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
     flags = parser.parse_args()
     config = resolve_config(flags.config, {"mesh.data": "1", "batch_size": str(flags.batch)})
     experiment = build(config, IMAGE_SHAPE, NUM_CLASSES, 50_000)
     state = experiment.init_state({"mean_C": np.full(3, 120.0), "std_C": np.full(3, 60.0)})
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.backends.cudnn.benchmark = True
     image_BHWC = np.random.default_rng(0).integers(0, 256, (flags.batch, *IMAGE_SHAPE), np.uint8)
     label_B = np.arange(flags.batch) % NUM_CLASSES
     index_B = np.arange(flags.batch, dtype=np.int32)
@@ -156,40 +114,30 @@ def main() -> None:
     }  # fmt: skip
     batch = jax.tree.map(jnp.asarray, batch)
 
-    normalised = torch.tensor((image_BHWC.astype(np.float32) - 120) / 60).permute(0, 3, 1, 2)
-    image = normalised.to(device, memory_format=torch.channels_last)
-    network = Network(config.model).to(device, memory_format=torch.channels_last)
-    copy_weights(network, jax.device_get(state.params))
+    peer = TorchPeer(flags.torch_python)
+    normalised = (image_BHWC.astype(np.float32) - 120) / 60
+    arrays = {"image_BHWC": normalised, "label_B": label_B, **torch_arrays(state.params)}
+    expected, peer_programs = peer.make("step", arrays, torch_setting(config))
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     prepared = experiment.task.image(batch, state.norm, state.seed, train=False)
     output: Any = experiment.model.apply(variables, prepared, train=False)
-    with torch.no_grad():
-        expected = network.eval()(image).cpu().numpy()
     error = np.abs(np.asarray(output.logits_BK) - expected).max() / np.abs(expected).max()
     limit = 5e-2 if config.precision == "bfloat16" else 1e-4
     if not error < limit:
         raise SystemExit(f"the networks differ: {error:.1e} of the largest score, over {limit}")
     print(f"outputs agree to {error:.1e} of the largest score")
 
-    network.train()
-    label = torch.tensor(label_B).to(device)
-    seconds = interleave(
-        {
-            "ours": our_step(experiment, state, batch),
-            "torch_eager": torch_step(network, config, image, label, compiled=False),
-            "torch_compile": torch_step(network, config, image, label, compiled=True),
-        },
-        flags.repeats,
-    )
+    programs = {"ours": our_step(experiment, state, batch), **peer_programs}
+    seconds = interleave(programs, flags.repeats)
     found = {name: spread(times) for name, times in seconds.items()}
     for name, (low, median, high) in found.items():
         rate = flags.batch / median
         print(f"{name:14} {low:.4f}/{median:.4f}/{high:.4f} s  {rate:,.0f} images/s")
     ratio = min(found["torch_eager"][1], found["torch_compile"][1]) / found["ours"][1]
-    print(f"ours is {ratio:.2f} times as fast as PyTorch {torch.__version__}")
+    print(f"ours is {ratio:.2f} times as fast as PyTorch {peer.version}")
     if flags.write:
         setting = {"config": flags.config, "batch": flags.batch, "precision": config.precision}
-        record = {**setting, "repeats": flags.repeats, "torch": torch.__version__}
+        record = {**setting, "repeats": flags.repeats, "torch": peer.version}
         append("step", {**record, "unit": "seconds [min, median, max]", **found, "ratio": ratio})
 
 

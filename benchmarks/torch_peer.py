@@ -1,0 +1,169 @@
+"""PyTorch's side of step.py and gru.py, in a process of its own; started by peer.py.
+
+A process of its own, so that PyTorch may live in another interpreter than JAX: each on the newest
+Python that it has a build for. Reads one JSON request a line and answers with one; see `main`.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+
+Programs = dict[str, Callable[[], Any]]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def synchronize() -> None:
+    """Waits for the device."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+class Network(nn.Module):
+    """The CNN or the CRNN (rows, one GRU layer) of the same sizes as ours."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        height: int,
+        stage_channels: list[int],
+        layers_per_stage: list[int],
+        hidden_units: int,
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        layers: list[Any] = []
+        channels = in_channels
+        for out, count in zip(stage_channels, layers_per_stage, strict=True):
+            for layer in range(count):
+                layers.append(nn.Conv2d(channels, out, 3, padding=1, bias=False))
+                layers += [nn.MaxPool2d(2)] if layer == 0 else []
+                layers += [nn.BatchNorm2d(out), nn.ReLU()]
+                channels = out
+            height //= 2
+        self.trunk = nn.Sequential(*layers)
+        self.gru = None
+        if hidden_units:
+            self.gru = nn.GRU(height * channels, hidden_units, batch_first=True)
+            channels = hidden_units
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, image: Any) -> Any:
+        """Returns the class scores of images (B, C, H, W)."""
+        feature_map = self.trunk(image)
+        if self.gru is None:
+            return self.head(feature_map.mean((2, 3)))
+        rows = feature_map.permute(0, 2, 3, 1).flatten(2)  # (B, H, W * C), as ours
+        return self.head(self.gru(rows)[0][:, -1])
+
+
+def make_step(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Programs]:
+    """Returns (class scores in evaluation mode, {"eager", "compile"}: one training step each).
+
+    Args:
+      arrays: "image_BHWC" (normalised), "label_B", and one array for each of the network's
+        parameters that is not at its initial value.
+      setting: `Network`'s arguments under "network"; the AdamW arguments under "adamw";
+        "label_smoothing"; "bfloat16".
+    """
+    torch.backends.cudnn.benchmark = True
+    network = Network(**setting["network"])
+    weights = network.state_dict()
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            if name in arrays:
+                tensor.copy_(torch.tensor(arrays[name]))
+            elif name.startswith("gru.bias") or name == "head.bias":
+                tensor.zero_()  # ours start at zero
+    network = network.to(DEVICE, memory_format=torch.channels_last)
+    image = torch.tensor(arrays["image_BHWC"]).permute(0, 3, 1, 2)
+    image = image.to(DEVICE, memory_format=torch.channels_last)
+    label = torch.tensor(arrays["label_B"]).long().to(DEVICE)
+    with torch.no_grad():
+        scores = network.eval()(image).cpu().numpy()
+    network.train()
+
+    def program(compiled: bool) -> Callable[[], None]:
+        optimizer = torch.optim.AdamW(network.parameters(), fused=True, **setting["adamw"])
+
+        def loss_fn() -> Any:
+            with torch.autocast(DEVICE, torch.bfloat16, enabled=setting["bfloat16"]):
+                scores = network(image)
+            return nn.functional.cross_entropy(
+                scores.float(), label, label_smoothing=setting["label_smoothing"]
+            )
+
+        loss_fn = torch.compile(loss_fn) if compiled else loss_fn
+
+        def run() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            loss_fn().backward()
+            optimizer.step()
+
+        return run
+
+    return scores, {"torch_eager": program(False), "torch_compile": program(True)}
+
+
+def make_gru(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Programs]:
+    """Returns (all states, {"forward", "both"}) of `nn.GRU`.
+
+    Args:
+      arrays: "feature_BTD" and the layer's four parameters by PyTorch's names.
+      setting: "units" and "dtype".
+    """
+    dtype = getattr(torch, setting["dtype"])
+    feature = torch.tensor(arrays["feature_BTD"], dtype=dtype, device=DEVICE, requires_grad=True)
+    layer = torch.nn.GRU(feature.shape[2], setting["units"], batch_first=True)
+    with torch.no_grad():
+        for name, tensor in layer.state_dict().items():
+            tensor.copy_(torch.tensor(arrays[name]))
+    layer = layer.to(DEVICE, dtype)
+
+    def forward() -> Any:
+        with torch.no_grad():
+            return layer(feature)[0]
+
+    def both() -> None:
+        layer.zero_grad(set_to_none=True)
+        feature.grad = None
+        layer(feature)[0].float().square().sum().backward()
+
+    return forward().float().cpu().numpy(), {"forward": forward, "both": both}
+
+
+MAKERS = {"step": make_step, "gru": make_gru}
+
+
+def main() -> None:
+    """Answers requests until the input ends.
+
+    {"make": "step" | "gru", "arrays": NPZ, "setting": {...}, "output": NPY} makes the programs,
+    saves the output and answers {"programs", "torch", "device"}; {"call": PROGRAM} answers
+    {"seconds"} of one finished call.
+    """
+    programs: Programs = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "make" in request:
+            with np.load(request["arrays"]) as file:
+                arrays = dict(file)
+            output, programs = MAKERS[request["make"]](arrays, request["setting"])
+            np.save(request["output"], output)
+            answer = {"programs": list(programs), "torch": torch.__version__, "device": DEVICE}
+        else:
+            synchronize()
+            start = time.perf_counter()
+            programs[request["call"]]()
+            synchronize()
+            answer = {"seconds": time.perf_counter() - start}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
