@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Everything worth knowing on one GPU, in parts of less than 9 minutes that go on where they were.
 #
-#   benchmarks/gpu_round.sh speed|gru|table1|race|all [--dry_run]
+#   benchmarks/gpu_round.sh speed|gru|table1|race|all|collect [--dry_run]
 #
 #   speed   the step against PyTorch, input, dispatch, startup, what bounds the step, MFU: < 8 min
 #   gru     the recurrent layer against PyTorch's in bfloat16, the whole grid
 #   table1  Table 1 with its full budget        race   seconds to 94% on CIFAR-10
+#   collect moves the records of speed and gru to results/ and makes the tables of docs/
 #
 # Needs no network. Images come from $TFDS_DATA_DIR/cifar10; without it the speed part measures on
-# random images of that shape, and says so. Records go to results/, logs and summary.tsv to
-# runs/gpu_round/COMMIT/; what is done there is not done again: exit code 3 asks for the same
+# random images of that shape, and says so. Records, logs and summary.tsv go to
+# runs/gpu_round/COMMIT/ (so that the tree stays clean); what is done there is not done again: exit code 3 asks for the same
 # command again, 1 says that something failed. --dry_run runs the same commands with tiny sizes on
 # the CPU and writes no record; what needs PyTorch is printed where PyTorch is missing.
 set -uo pipefail
@@ -21,7 +22,7 @@ part=${1:-}
 dry_run=
 [ "$#" -le 2 ] || usage "$@"
 [ "$#" -lt 2 ] || { [ "$2" = --dry_run ] && dry_run=1; } || usage "$@"
-case $part in speed | gru | table1 | race | all) ;; *) usage "$@" ;; esac
+case $part in speed | gru | table1 | race | all | collect) ;; *) usage "$@" ;; esac
 
 python=${PYTHON:-}
 for name in .venv/bin/python python3.12 python3; do
@@ -39,12 +40,13 @@ if [ -n "$dry_run" ]; then
     write=() tiny=(--repeats=1) short=(--seconds=0.05) large=16 small=8 data=()
     results=$logs/results
 else
-    logs=runs/gpu_round/$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+    logs=runs/gpu_round/$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
     mkdir -p "$logs"
     crnn=configs/cifar10.py:crnn
     write=(--write) tiny=() short=() large=1024 small=256 data=()
-    results=results
+    results=$logs/results
 fi
+export BENCHMARK_RESULTS=$results/benchmarks
 limit=${ROUND_SECONDS:-470} # of one call: a part stops before, and goes on with the next call
 unfinished=0 failed=0
 
@@ -115,7 +117,20 @@ speed() {
         "--config.batch_size=$large" "--config.duration=$steps_to_run" --profile=3:4 "${data[@]}"
     [ -n "$dry_run" ] || with_torch step_small 90 "$python" benchmarks/step.py --config="$step" --batch="$small" \
         "${tiny[@]}" "${write[@]}"
-    [ -n "$dry_run" ] || run tables 10 "$python" -m crnn_jax.report.tables docs/performance.md
+}
+
+collect() {
+    [ -z "$dry_run" ] || return 0
+    [ -d "$results" ] || { echo "error: no records in $results: run speed first" >&2; exit 2; }
+    mkdir -p results/benchmarks
+    for file in "$results"/benchmarks/*.jsonl; do
+        [ ! -e "$file" ] || cat "$file" >>"results/benchmarks/$(basename "$file")"
+    done
+    for file in "$results"/*.json; do
+        [ ! -e "$file" ] || cp "$file" results/
+    done
+    mv "$results" "$results-collected-$(date +%s)"
+    "$python" -m crnn_jax.report.tables docs/performance.md
 }
 
 gru() {
@@ -145,7 +160,7 @@ table1() { study table1 --dataset=cifar10 --budget=full --seeds=5; }
 race() { study race --target=0.94; }
 
 if [ "$part" = all ]; then
-    for each in speed gru table1 race; do "$each"; done
+    for each in speed gru table1 race; do "$each"; done # collect: once all parts are done
 else
     "$part"
 fi

@@ -61,6 +61,21 @@ def test_a_stopped_study_goes_on_with_the_next_call(tmp_path, fake_python, code,
     assert run_round(tmp_path, fake_python(0), "race").returncode == 0
 
 
+def test_collected_records_lie_in_results_once(tmp_path, fake_python):
+    assert run_round(tmp_path, fake_python(0), "collect").returncode == 2
+    records = tmp_path / "runs/gpu_round/unknown/results"
+    (records / "benchmarks").mkdir(parents=True)
+    (records / "benchmarks" / "input.jsonl").write_text("new\n")
+    (records / "bottleneck_a.json").write_text("{}")
+    kept = tmp_path / "results" / "benchmarks" / "input.jsonl"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("old\n")
+    assert run_round(tmp_path, fake_python(0), "collect").returncode == 0
+    assert kept.read_text() == "old\nnew\n"
+    assert (tmp_path / "results" / "bottleneck_a.json").exists()
+    assert run_round(tmp_path, fake_python(0), "collect").returncode == 2
+
+
 def test_no_time_left(tmp_path, fake_python):
     done = run_round(tmp_path, fake_python(0), "race", ROUND_SECONDS="10")
     assert done.returncode == 3
