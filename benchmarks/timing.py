@@ -4,10 +4,11 @@ import json
 import os
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
+from crnn_jax import timing
 from crnn_jax.timing import compare as compare
-from crnn_jax.timing import interleave as interleave
 from crnn_jax.timing import per_call as per_call
 from crnn_jax.timing import spread as spread
 from crnn_jax.writers import describe_devices, git_commit, versions
@@ -17,6 +18,15 @@ RESULTS = pathlib.Path(
     os.environ.get("BENCHMARK_RESULTS")
     or pathlib.Path(__file__).parent.parent / "results" / "benchmarks"
 )
+
+# Between two programs: the threads of OpenMP (PyTorch's) spin for some 0.2 s after their work, on
+# the cores that the next program is measured on.
+PAUSE_SECONDS = 0.4
+
+
+def interleave(programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Returns `crnn_jax.timing.interleave` with a pause before each run."""
+    return timing.interleave(programs, repeats, pause_seconds=PAUSE_SECONDS)
 
 
 def append(name: str, record: dict[str, Any]) -> None:

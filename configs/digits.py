@@ -2,7 +2,8 @@
 
     python -m crnn_jax.main --config=configs/digits.py:crnn --workdir=runs/digits_crnn
 
-The argument is cnn, rnn, lrcn, tsn or crnn; expected accuracy and time are in the README's table.
+The argument is cnn, rnn, rnn_deep, lrcn, tsn or crnn; expected accuracy and time are in the
+README's table.
 """
 
 from ml_collections import ConfigDict

@@ -22,6 +22,11 @@ _TRUNK = dict(
     stage_multipliers=(1, 2, 4),  # channels of each stage / width; each stage halves the map
     num_conv_layers=6,  # 3x3 convolutions in all, spread evenly over the stages
     norm=True,  # BatchNorm after each convolution
+    norm_momentum=0.9,  # what its running statistics keep each step; short runs need less
+    norm_scale=True,  # a trained scale beside its trained bias
+    activation="relu",  # relu | gelu
+    conv_init="he_normal",  # he_normal | dirac (the first channels start as the identity)
+    whiten_size=0,  # patch side of a fixed whitening layer before all others; 0: none; airbench: 2
 )
 _RECURRENT = dict(
     cell="gru",  # elman (Eq. 1) | gru | gru_cho (reset gate before the matmul) | lstm
@@ -30,11 +35,21 @@ _RECURRENT = dict(
     bidirectional=False,
     implementation="hoisted",  # scan | hoisted (input projection of all steps in one matmul)
 )
-_HEAD = dict(dropout=0.0)  # probability, before the last fully connected layer
+_HEAD = dict(
+    dropout=0.0,  # probability, before the last fully connected layer
+    logit_scale=1.0,  # by which its scores are multiplied
+)
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "cnn": {**_TRUNK, **_HEAD},
     "rnn": {**_RECURRENT, **_HEAD, "tokens": "rows", "patch_size": 4},  # tokens: rows | patches
+    "rnn_deep": {
+        "cell": "gru",
+        "hidden_units": 128,  # of each direction
+        "patch_sizes": (2, 2),  # side of each layer's patches; the first are of pixels
+        "implementation": "hoisted",
+        **_HEAD,
+    },
     "lrcn": {
         **_TRUNK,
         **_RECURRENT,
@@ -73,20 +88,28 @@ _DEFAULTS: dict[str, Any] = dict(
         test_fraction=0.2,  # held out where the source has no test split of its own
         image_size=0,  # pixels; 0: as stored (all images must then have one size)
         crop_padding=0,  # pixels of reflected padding for random translation; 0: none
-        flip=False,  # random horizontal mirror
+        flip="none",  # horizontal mirror: none | random | alternating, from one epoch to the next
+        cutout=0,  # side in pixels of a square set to the mean; 0: none
         skip_corrupt=False,  # keep the place of an unreadable image, with weight 0
         num_workers=0,  # decoding processes of the streaming pipeline
     ),
     optim=dict(
-        name="adamw",  # adam | adamw | sgd
+        name="adamw",  # adam | adamw | sgd | muon (matrices; all else, and the head, by adamw)
         learning_rate=1e-3,  # the peak
         schedule="cosine",  # constant | cosine | linear, after the warm-up
         warmup="0 steps",  # a duration, linear from 0
-        weight_decay=0.0,  # decoupled for adamw, L2 for sgd; never on norms and biases
-        momentum=0.9,  # sgd
-        nesterov=True,  # sgd
+        weight_decay=0.0,  # decoupled for adamw and muon, L2 for sgd; never on norms and biases
+        bias_learning_rate_multiplier=1.0,  # of biases, those of norms included
+        head_learning_rate_multiplier=1.0,  # of the last fully connected layer's matrix
+        momentum=0.9,  # sgd, muon
+        nesterov=True,  # sgd, muon
+        muon_iterations=5,  # of Newton and Schulz
+        muon_adamw_learning_rate=1e-3,  # the peak of muon's adamw, on the same schedule
         b1=0.9,  # adam, adamw
         b2=0.999,  # adam, adamw
+        lookahead_steps=0,  # between averages of the slow weights with the fast ones; 0: none
+        lookahead_alpha=0.5,  # how far the slow weights move to the fast ones
+        lookahead_ramp=0.0,  # alpha falls to that from 1, as (step / steps)^ramp; 0: constant
         clip_norm=0.0,  # largest global gradient norm; 0: no clipping
         label_smoothing=0.0,
         ema_decay=0.0,  # of parameters and batch statistics, per step; 0: no average
@@ -95,6 +118,7 @@ _DEFAULTS: dict[str, Any] = dict(
         every="1 epochs",  # on the validation part; "0 steps": only at the end
         batch_size=500,
         weights="last",  # last | ema: which weights are evaluated and reported
+        tta="none",  # none | mirror | mirror_shift: a second accuracy, with test-time augmentation
         report="test",  # test | validation: evaluated at the end; choices must use validation
     ),
     checkpoint=dict(

@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import pathlib
+import types
 
 from ml_collections import ConfigDict
 
@@ -11,13 +12,12 @@ from crnn_jax.errors import UserError
 from crnn_jax.validation import validate
 
 
-def load_config_file(name: str) -> ConfigDict:
-    """Returns get_config(ARGUMENT) of the config file named as FILE[:ARGUMENT].
+def load_config_module(path_text: str) -> types.ModuleType:
+    """Returns the config file as a module that has get_config(argument).
 
     Raises:
       UserError: no such file, or not a config file.
     """
-    path_text, _, argument = name.partition(":")
     path = pathlib.Path(path_text)
     if not path.is_file():
         known = [str(p) for p in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
@@ -33,6 +33,17 @@ def load_config_file(name: str) -> ConfigDict:
         raise UserError(
             f"--config expects a file with get_config(argument), found none in '{path}'"
         )
+    return module
+
+
+def load_config_file(name: str) -> ConfigDict:
+    """Returns get_config(ARGUMENT) of the config file named as FILE[:ARGUMENT].
+
+    Raises:
+      UserError: see `load_config_module`.
+    """
+    path_text, _, argument = name.partition(":")
+    module = load_config_module(path_text)
     return module.get_config(argument) if argument else module.get_config()
 
 

@@ -3,7 +3,12 @@
 import os
 import sys
 
-_SETTING = "glibc.malloc.hugetlb=1"
+# Huge pages, and memory that the process keeps: all of it in one heap (mmap_max, arena_max) that is
+# never given back (trim_threshold, bytes).
+_SETTING = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1"
+    ":glibc.malloc.trim_threshold=68719476736"
+)
 
 
 def restart_with_huge_pages() -> None:

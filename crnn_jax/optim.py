@@ -1,9 +1,12 @@
 """Optimizers and learning-rate schedules by name, from optax."""
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
+import optax.contrib
 from ml_collections import ConfigDict
 
 
@@ -33,17 +36,57 @@ def decay_mask(params: Any) -> Any:
     return jax.tree.map(lambda array: array.ndim > 1, params)
 
 
-def make_optimizer(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Returns the optimizer: [clipping,] then adam, adamw or sgd.
+def make_optimizer(
+    optim: ConfigDict, schedule: optax.Schedule, total_steps: int
+) -> optax.GradientTransformation:
+    """Returns the optimizer: [clipping,] adam, adamw, sgd or muon [, multipliers] [, lookahead].
 
-    adamw decays weights apart from the gradient (Loshchilov and Hutter 2019), sgd adds them to it
-    (L2); neither touches norms and biases.
+    adamw and muon decay weights apart from the gradient (Loshchilov and Hutter 2019), sgd adds
+    them to it (L2); none touches norms and biases.
     """
-    make = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}[optim.name]
-    update = make(optim, schedule)
+    make = {"adam": _adam, "adamw": _adamw, "sgd": _sgd, "muon": _muon}[optim.name]
+    parts = [make(optim, schedule)]
     if optim.clip_norm > 0:
-        return optax.chain(optax.clip_by_global_norm(optim.clip_norm), update)
+        parts.insert(0, optax.clip_by_global_norm(optim.clip_norm))
+    multipliers = {
+        "bias": optim.bias_learning_rate_multiplier,
+        "head": optim.head_learning_rate_multiplier,
+    }
+    if set(multipliers.values()) != {1.0}:
+        parts.append(_multiply(multipliers))
+    update = optax.chain(*parts) if len(parts) > 1 else parts[0]
+    if optim.lookahead_steps > 0:
+        alpha, ramp = optim.lookahead_alpha, optim.lookahead_ramp
+        return lookahead(update, optim.lookahead_steps, alpha, ramp, total_steps)
     return update
+
+
+def groups(params: Any) -> Any:
+    """Returns a tree of names: 'head' (its matrix), 'matrix' (kernels elsewhere), 'bias', 'other'.
+
+    The head is the last fully connected layer, at params["head"]; 'other' are norm scales and the
+    weights of a consensus.
+    """
+
+    def name(path: Any, array: jax.Array) -> str:
+        keys = [entry.key for entry in path]
+        if array.ndim > 1:
+            return "head" if keys[0] == "head" else "matrix"
+        return "bias" if keys[-1].startswith("bias") else "other"
+
+    return jax.tree_util.tree_map_with_path(name, params)
+
+
+def _multiply(multipliers: dict[str, float]) -> optax.GradientTransformation:
+    """Multiplies the last updates of each group, and so its learning rate, its decay included."""
+
+    def update(updates: Any, params: Any) -> Any:
+        del params
+        # A Python float takes the update's dtype; a group that is not named keeps its rate.
+        factors = jax.tree.map(lambda group: multipliers.get(group, 1.0), groups(updates))
+        return jax.tree.map(lambda update, factor: update * factor, updates, factors)
+
+    return optax.stateless(update)
 
 
 def _adam(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
@@ -61,3 +104,103 @@ def _sgd(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransform
         optax.add_decayed_weights(optim.weight_decay, mask=decay_mask),
         optax.sgd(schedule, momentum=optim.momentum, nesterov=optim.nesterov),
     )
+
+
+def _muon(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Muon for the matrices inside the network, AdamW for the head, biases and norms.
+
+    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks": the momentum of
+    a matrix is made nearly orthogonal by Newton-Schulz iterations. A convolution's kernel is the
+    matrix (H W I, O); a recurrent layer's gates are one matrix, side by side. Each update is
+    multiplied by sqrt(max(1, outputs / inputs)), as in the authors' code. The weights decay, where
+    airbench keeps their norm constant instead.
+    """
+    ratio = optim.muon_adamw_learning_rate / optim.learning_rate
+
+    def dimensions(params: Any) -> Any:
+        def of_kernel(array: jax.Array) -> optax.contrib.MuonDimensionNumbers:
+            inputs = tuple(range(array.ndim - 1))
+            return optax.contrib.MuonDimensionNumbers(inputs, array.ndim - 1)
+
+        return jax.tree.map(of_kernel, params)
+
+    def scale(updates: Any, params: Any) -> Any:
+        del params
+        return jax.tree.map(
+            lambda x: x * max(1.0, x.shape[-1] / math.prod(x.shape[:-1])) ** 0.5, updates
+        )
+
+    muon = optax.chain(
+        optax.contrib.scale_by_muon(
+            ns_steps=optim.muon_iterations,
+            beta=optim.momentum,
+            nesterov=optim.nesterov,
+            weight_dimension_numbers=dimensions,
+        ),
+        optax.stateless(scale),
+        optax.add_decayed_weights(optim.weight_decay),
+        optax.scale_by_learning_rate(schedule),
+    )
+    rest = _adamw(optim, lambda step: ratio * schedule(step))
+
+    def labels(params: Any) -> Any:
+        return jax.tree.map(lambda name: "muon" if name == "matrix" else "adamw", groups(params))
+
+    return optax.partition({"muon": muon, "adamw": rest}, labels)
+
+
+class LookaheadState(NamedTuple):
+    """The state of `lookahead`: what it wraps, its own weights, and the steps done."""
+
+    fast: optax.OptState
+    slow: Any
+    step: jax.Array  # int32
+
+
+def lookahead(
+    fast: optax.GradientTransformation,
+    every: int,
+    alpha: float,
+    ramp: float,
+    total_steps: int,
+) -> optax.GradientTransformation:
+    """Returns an optimizer that every `every` steps starts again from the weights' slow average.
+
+    Zhang et al. 2019, "Lookahead Optimizer: k steps forward, 1 step back": the slow weights move
+    the fraction alpha towards the fast ones, which then are set to them. At the last step too, so
+    that a run ends with its slow weights. With a ramp the fraction at step t is
+    1 - (1 - alpha) (t / total_steps)**ramp: airbench (Jordan 2024) has every 5, alpha 0.226 (there
+    a decay of 0.95**5) and ramp 3. (optax's own keeps a pair of weights in place of the parameters,
+    which every reader of a checkpoint would have to know.)
+
+    Args:
+      fast: the optimizer of the steps in between; its momentum goes on.
+      every: k, at least 1.
+      alpha: in (0, 1]; 1 leaves the weights to `fast`.
+      ramp: 0 or more; 0: a constant alpha.
+      total_steps: of the run.
+    """
+
+    def init(params: Any) -> LookaheadState:
+        # A copy: the state is donated to the step, and a buffer can be given away only once.
+        slow = jax.tree.map(jnp.copy, params)
+        return LookaheadState(fast.init(params), slow, jnp.zeros((), jnp.int32))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, LookaheadState]:
+        updates, fast_state = fast.update(updates, state.fast, params)
+        step = state.step + 1
+        fraction = 1 - (1 - alpha) * (step.astype(jnp.float32) / total_steps) ** ramp
+        meet = (step % every == 0) | (step == total_steps)
+        moved = jax.tree.map(
+            lambda slow, param, update: slow + fraction * (param + update - slow),
+            state.slow,
+            params,
+            updates,
+        )
+        slow = jax.tree.map(lambda old, new: jnp.where(meet, new, old), state.slow, moved)
+        updates = jax.tree.map(
+            lambda update, param, new: jnp.where(meet, new - param, update), updates, params, slow
+        )
+        return updates, LookaheadState(fast_state, slow, step)
+
+    return optax.GradientTransformation(init, update)

@@ -7,15 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 
-def interleave(programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+def interleave(
+    programs: dict[str, Callable[[], Any]], repeats: int, *, pause_seconds: float = 0.0
+) -> dict[str, list[float]]:
     """Returns each program's seconds, one run of each in turn, so that all see the same machine.
 
     A program returns when its work is done; one that runs in another process returns its own
-    seconds. The first round is not timed: it compiles.
+    seconds. The first round is not timed: it compiles. Before each run the machine rests for
+    `pause_seconds`.
     """
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for repeat in range(-1, repeats):
         for name, program in programs.items():
+            time.sleep(pause_seconds)
             start = time.perf_counter()
             elapsed = program()
             if not isinstance(elapsed, float):

@@ -8,32 +8,40 @@ from ml_collections import ConfigDict
 from crnn_jax.config import default_config, flatten, profile_window, steps
 from crnn_jax.errors import UserError, closest
 
+TTA = ("none", "mirror", "mirror_shift")
 _CHOICES = {
     "task": ("classification",),
     "precision": ("float32", "bfloat16"),
     "data.pipeline": ("resident", "streaming"),
+    "data.flip": ("none", "random", "alternating"),
+    "model.activation": ("relu", "gelu"),
+    "model.conv_init": ("he_normal", "dirac"),
     "model.cell": ("elman", "gru", "gru_cho", "lstm"),
     "model.implementation": ("scan", "hoisted"),
     "model.tokens": ("rows", "patches"),
     "model.sequence": ("rows", "columns", "raster"),
     "model.consensus": ("mean", "max", "learned"),
-    "optim.name": ("adam", "adamw", "sgd"),
+    "optim.name": ("adam", "adamw", "sgd", "muon"),
     "optim.schedule": ("constant", "cosine", "linear"),
     "eval.weights": ("last", "ema"),
+    "eval.tta": TTA,
     "eval.report": ("test", "validation"),
 }
 _POSITIVE = (
     "batch_size eval.batch_size optim.learning_rate checkpoint.keep_latest model.width "
     "model.num_conv_layers model.hidden_units model.num_recurrent_layers model.patch_size "
-    "model.num_frames model.frame_height model.num_segments model.snippet_height log.seconds"
+    "model.num_frames model.frame_height model.num_segments model.snippet_height log.seconds "
+    "model.logit_scale optim.bias_learning_rate_multiplier optim.head_learning_rate_multiplier "
+    "optim.muon_iterations optim.muon_adamw_learning_rate optim.lookahead_alpha"
 ).split()
 _FRACTION = (  # 0 <= value < 1
     "data.validation data.test_fraction model.dropout optim.label_smoothing optim.ema_decay "
-    "optim.momentum optim.b1 optim.b2"
+    "optim.momentum optim.b1 optim.b2 model.norm_momentum"
 ).split()
 _NOT_NEGATIVE = (
-    "seed steps_per_dispatch data.image_size data.crop_padding data.num_workers "
-    "optim.weight_decay optim.clip_norm"
+    "seed steps_per_dispatch data.image_size data.crop_padding data.cutout data.num_workers "
+    "optim.weight_decay optim.lookahead_steps optim.lookahead_ramp optim.clip_norm "
+    "model.whiten_size"
 ).split()
 _DURATIONS = ("duration", "optim.warmup", "eval.every", "checkpoint.every", "log.every")
 
@@ -87,6 +95,11 @@ def validate(config: ConfigDict) -> None:
             "config key 'optim.name' is 'adam', which has no weight decay: choose 'adamw', or set "
             f"'optim.weight_decay' to 0, found {flat['optim.weight_decay']}"
         )
+    if flat["optim.lookahead_alpha"] > 1:
+        raise UserError(
+            "config key 'optim.lookahead_alpha' expects a fraction of at most 1, found "
+            f"{flat['optim.lookahead_alpha']}"
+        )
     if flat["eval.weights"] == "ema" and flat["optim.ema_decay"] == 0:
         raise UserError(
             "config key 'eval.weights' is 'ema': set 'optim.ema_decay' above 0, found 0.0"
@@ -122,6 +135,11 @@ def _check_model(flat: dict[str, Any]) -> None:
         raise UserError(
             f"config key 'model.num_conv_layers' expects at least one a stage ({len(multipliers)}, "
             f"from 'model.stage_multipliers'), found {flat['model.num_conv_layers']}"
+        )
+    patch_sizes = flat.get("model.patch_sizes", [1])
+    if not patch_sizes or any(type(size) is not int or size < 1 for size in patch_sizes):
+        raise UserError(
+            f"config key 'model.patch_sizes' expects whole numbers above 0, found {patch_sizes}"
         )
     for key in ("model.frame_height", "model.snippet_height"):
         if flat.get(key, 1.0) > 1:

@@ -224,22 +224,27 @@ def git_commit() -> str | None:
     """Returns this code's commit, with "-dirty" if tracked files differ from it; None without git.
 
     It is the repository that tracks this file: neither that of the current directory, nor one
-    around a virtual environment into which the package was installed.
+    around a virtual environment into which the package was installed. Files under results/ may
+    differ: programs write them, none of what a run computes reads them.
     """
     here = pathlib.Path(__file__).resolve()
-    git = ["git", "-C", str(here.parent)]
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10, env=env
+        )
+        return done.stdout.strip()
+
+    code = (":/", ":(top,exclude)results")
     try:
-        for command in (
-            [*git, "ls-files", "--error-unmatch", here.name],
-            [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        ):
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=True, timeout=10, env=env
-            )
+        git("ls-files", "--error-unmatch", here.name)
+        commit = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *code)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return f"{commit}-dirty" if changed else commit
 
 
 def versions() -> dict[str, str | None]:

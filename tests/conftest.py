@@ -45,7 +45,12 @@ def tiny():
     from crnn_jax.flags import resolve_config
 
     def make(model="crnn", **overrides):
-        small = {"model.width": 4, "model.hidden_units": 8, "model.num_conv_layers": 2}
+        small = {
+            "model.width": 4,
+            "model.hidden_units": 8,
+            "model.num_conv_layers": 2,
+            "model.patch_sizes": (4,),  # one layer: compiling a sweep takes long
+        }
         config = resolve_config(f"configs/digits.py:{model}", {})
         for key, value in small.items():
             if key.removeprefix("model.") in config.model:
@@ -64,6 +69,27 @@ def tiny():
         return config
 
     return make
+
+
+@pytest.fixture
+def recipe():
+    """Overrides for `tiny` that switch everything on that short trainings are made of."""
+    return {
+        "model__whiten_size": 2,
+        "model__conv_init": "dirac",
+        "model__activation": "gelu",
+        "model__norm_scale": False,
+        "model__norm_momentum": 0.6,
+        "model__logit_scale": 0.5,
+        "data__flip": "alternating",
+        "data__cutout": 2,
+        "optim__name": "muon",
+        "optim__weight_decay": 0.5,
+        "optim__bias_learning_rate_multiplier": 4,
+        "optim__lookahead_steps": 5,
+        "optim__ema_decay": 0.9,
+        "eval__tta": "mirror_shift",
+    }
 
 
 @pytest.fixture

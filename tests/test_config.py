@@ -35,7 +35,7 @@ def test_override_parses_by_the_type_of_the_default():
     config = cfg.default_config("crnn")
     for key, text in {
         "optim.learning_rate": "1",
-        "data.flip": "true",
+        "data.skip_corrupt": "true",
         "model.stage_multipliers": "(1,4)",
         "seed": "3",
         "duration": "5 steps",
@@ -43,7 +43,7 @@ def test_override_parses_by_the_type_of_the_default():
         cfg.override(config, key, text)
     assert config.optim.learning_rate == 1.0
     assert type(config.optim.learning_rate) is float
-    assert config.data.flip is True
+    assert config.data.skip_corrupt is True
     assert config.model.stage_multipliers == (1, 4)
     assert config.seed == 3
     assert config.duration == "5 steps"
@@ -58,7 +58,7 @@ def test_override_parses_by_the_type_of_the_default():
         ("batch_size", "big", "expects int"),
         ("batch_size", "2.5", "expects int"),
         ("seed", "None", "expects int"),
-        ("data.flip", "1", "expects bool"),
+        ("data.skip_corrupt", "1", "expects bool"),
         ("model.stage_multipliers", "5", "expects tuple"),
     ],
 )
@@ -73,10 +73,10 @@ def test_unknown_model_names_the_closest():
 
 
 def test_argument():
-    assert cfg.parse_argument("crnn_small,seed=1,data.flip=True") == (
+    assert cfg.parse_argument("crnn_small,seed=1,data.flip=none") == (
         "crnn",
         True,
-        {"seed": "1", "data.flip": "True"},
+        {"seed": "1", "data.flip": "none"},
     )
     with pytest.raises(UserError, match="key=value"):
         cfg.parse_argument("crnn,seed")

@@ -8,6 +8,8 @@ from crnn_jax.evaluate import make_evaluator, result_line
 def test_result_line():
     metrics = {"accuracy": 0.93125, "num_correct": 149, "num_examples": 160, "loss": 0.2}
     assert result_line("test", metrics) == "test accuracy 0.9313 (149/160)"
+    with_views = "test accuracy with tta=mirror 0.9313 (149/160)"
+    assert result_line("test", metrics, "mirror") == with_views
 
 
 @pytest.mark.parametrize("pipeline", ["resident", "streaming"])

@@ -1,5 +1,6 @@
 """Schedules at known steps, and one optimizer step by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -37,9 +38,23 @@ ZERO = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
 
 
 def one_step(config, grads):
-    optimizer = optim.make_optimizer(config, optax.constant_schedule(0.1))
-    updates, _ = optimizer.update(grads, optimizer.init(PARAMS), PARAMS)
-    return optax.apply_updates(PARAMS, updates)
+    return run_steps(config, [grads], PARAMS)[-1]
+
+
+def run_steps(config, grads, params, total_steps=10):
+    """The weights after each of the steps, at a rate of 0.1."""
+    optimizer = optim.make_optimizer(config, optax.constant_schedule(0.1), total_steps)
+
+    @jax.jit
+    def step(grads, state, params):
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state, seen = optimizer.init(params), []
+    for grad in grads:
+        params, state = step(grad, state, params)
+        seen.append(params)
+    return seen
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
@@ -66,3 +81,121 @@ def test_clipping_bounds_the_global_norm():
     config = optim_config(name="sgd", momentum=0.0, nesterov=False, clip_norm=1.0)
     params = one_step(config, {**ZERO, "bias": jnp.array([30.0, 40.0])})
     np.testing.assert_allclose(params["bias"], [1 - 0.06, 1 - 0.08], rtol=1e-5)
+
+
+def network():
+    """Shapes of a model's parameters, with a tall and a wide matrix among them."""
+    random = np.random.default_rng(0)
+    shapes = {
+        "trunk": {"conv_0_0": {"kernel": (3, 3, 2, 5)}, "norm_0_0": {"scale": (5,), "bias": (5,)}},
+        "recurrent": {"layer_0": {"kernel_x": (4, 6), "bias": (6,), "bias_h": (2,)}},
+        "head": {"dense": {"kernel": (6, 3), "bias": (3,)}},
+        "consensus_weight": (3,),
+    }
+    return jax.tree.map(
+        lambda shape: jnp.asarray(random.normal(size=shape), jnp.float32),
+        shapes,
+        is_leaf=lambda x: isinstance(x, tuple),
+    )
+
+
+def test_groups_of_parameters():
+    assert optim.groups(network()) == {
+        "trunk": {
+            "conv_0_0": {"kernel": "matrix"},
+            "norm_0_0": {"scale": "other", "bias": "bias"},
+        },
+        "recurrent": {"layer_0": {"kernel_x": "matrix", "bias": "bias", "bias_h": "bias"}},
+        "head": {"dense": {"kernel": "head", "bias": "bias"}},
+        "consensus_weight": "other",
+    }
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_multipliers_are_learning_rates_of_their_groups(name):
+    params, grads = network(), jax.tree.map(jnp.sin, network())
+    plain = run_steps(optim_config(name=name, weight_decay=0.1), [grads], params)
+    config = optim_config(
+        name=name,
+        weight_decay=0.1,
+        bias_learning_rate_multiplier=3.0,
+        head_learning_rate_multiplier=0.5,
+    )
+    changed = run_steps(config, [grads], params)
+    factor = {"bias": 3.0, "head": 0.5, "matrix": 1.0, "other": 1.0}
+    jax.tree.map(
+        lambda group, old, one, other: np.testing.assert_allclose(
+            other - old, factor[group] * (one - old), rtol=1e-3, atol=1e-6
+        ),
+        optim.groups(params),
+        params,
+        plain[0],
+        changed[0],
+    )
+
+
+def newton_schulz(matrix, iterations):
+    """Jordan et al. 2024, in numpy."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix / np.linalg.norm(matrix)
+    for _ in range(iterations):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x
+
+
+@pytest.mark.smoke
+def test_muon_makes_the_momentum_of_matrices_orthogonal_and_leaves_the_rest_to_adamw():
+    params, grads = network(), jax.tree.map(jnp.cos, network())
+    config = optim_config(
+        name="muon",
+        learning_rate=0.1,
+        muon_adamw_learning_rate=0.02,
+        muon_iterations=3,
+        weight_decay=0.5,
+    )
+    found = run_steps(config, [grads], params)[0]
+    conv, grad = (np.asarray(tree["trunk"]["conv_0_0"]["kernel"]) for tree in (params, grads))
+    step = newton_schulz(grad.reshape(18, 5).T, 3).T.reshape(3, 3, 2, 5)
+    expected = conv - 0.1 * (step + 0.5 * conv)
+    np.testing.assert_allclose(found["trunk"]["conv_0_0"]["kernel"], expected, atol=1e-5)
+    wide, grad = (np.asarray(tree["recurrent"]["layer_0"]["kernel_x"]) for tree in (params, grads))
+    expected = wide - 0.1 * (1.5**0.5 * newton_schulz(grad, 3) + 0.5 * wide)
+    np.testing.assert_allclose(found["recurrent"]["layer_0"]["kernel_x"], expected, atol=1e-5)
+    # AdamW's first step is the rate, in the gradient's direction; only the head decays.
+    for path, decay in ((("head", "dense", "kernel"), 0.5), (("trunk", "norm_0_0", "bias"), 0.0)):
+        before, grad, after = params, grads, found
+        for key in path:
+            before, grad, after = before[key], grad[key], after[key]
+        expected = before - 0.02 * (jnp.sign(grad) + decay * before)
+        np.testing.assert_allclose(after, expected, atol=1e-5)
+
+
+def test_muon_orthogonalises():
+    config = optim_config(name="muon", learning_rate=0.1)
+    params, grads = network(), jax.tree.map(jnp.cos, network())
+    after = run_steps(config, [grads], params)[0]
+    step = params["recurrent"]["layer_0"]["kernel_x"] - after["recurrent"]["layer_0"]["kernel_x"]
+    singular = np.linalg.svd(np.asarray(step) / (0.1 * 1.5**0.5), compute_uv=False)
+    assert singular.min() > 0.5
+    assert singular.max() < 1.5
+
+
+def test_lookahead_by_hand():
+    """Every 2 steps of -0.1: 1 -> .9 -> (.8) 1 - .2 / 4; the fifth step is the last, so it too."""
+    config = optim_config(
+        name="sgd", momentum=0.0, nesterov=False, lookahead_steps=2, lookahead_alpha=0.25
+    )
+    ones = jax.tree.map(jnp.ones_like, PARAMS)
+    seen = [params["bias"][0] for params in run_steps(config, [ones] * 5, PARAMS, total_steps=5)]
+    np.testing.assert_allclose(seen, [0.9, 0.95, 0.85, 0.90, 0.875], rtol=1e-6)
+
+
+def test_lookahead_with_a_ramp_starts_as_the_fast_weights():
+    """After step 1 of 2 alpha is 1 - 0.5 / 2**2, after step 2 it is 0.5."""
+    config = optim_config(
+        name="sgd", momentum=0.0, nesterov=False, lookahead_steps=1, lookahead_ramp=2.0
+    )
+    ones = jax.tree.map(jnp.ones_like, PARAMS)
+    seen = [params["bias"][0] for params in run_steps(config, [ones] * 2, PARAMS, total_steps=2)]
+    np.testing.assert_allclose(seen, [1 - 0.0875, 1 - 0.0875 - 0.05], rtol=1e-6)

@@ -32,6 +32,18 @@ def test_defaults_are_valid(model):
         ("model.stage_multipliers", (1, 0), "numbers above 0"),
         ("eval.weights", "ema", "optim.ema_decay"),
         ("eval.report", "validation", "data.validation"),
+        ("model.activation", "glu", "did you mean 'gelu'"),
+        ("model.conv_init", "identity", "he_normal, dirac"),
+        ("model.norm_momentum", 1.0, "below 1"),
+        ("model.logit_scale", 0.0, "above 0"),
+        ("model.whiten_size", -1, "0 or more"),
+        ("optim.muon_iterations", 0, "above 0"),
+        ("optim.bias_learning_rate_multiplier", 0.0, "above 0"),
+        ("optim.lookahead_steps", -1, "0 or more"),
+        ("optim.lookahead_alpha", 1.5, "at most 1"),
+        ("eval.tta", "miror", "did you mean 'mirror'"),
+        ("data.flip", "randon", "did you mean 'random'"),
+        ("data.cutout", -1, "0 or more"),
         ("data.pipeline", "streamin", "did you mean 'streaming'"),
         ("model.cell", "grru", "did you mean 'gru'"),
         ("optim.learning_rate", None, "expects float"),
@@ -64,6 +76,14 @@ def test_adam_has_no_weight_decay():
     config = cfg.default_config("crnn")
     config.optim.name, config.optim.weight_decay = "adam", 0.1
     with pytest.raises(UserError, match="choose 'adamw'"):
+        validate(config)
+
+
+@pytest.mark.parametrize("sizes", [(), (2, 0), (2.0,)])
+def test_patch_sizes_are_whole_numbers(sizes):
+    config = cfg.default_config("rnn_deep")
+    config.model.patch_sizes = sizes
+    with pytest.raises(UserError, match=r"'model\.patch_sizes' expects whole numbers above 0"):
         validate(config)
 
 

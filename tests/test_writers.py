@@ -183,9 +183,13 @@ def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
     commit_all(tmp_path)
     (package / "writers.py").write_text("")
     assert writers.git_commit() is None  # a repository around it that does not hold this file
+    table = tmp_path / "code" / "results" / "table.json"
+    table.parent.mkdir()
+    table.write_text("old")
     commit = commit_all(tmp_path / "code")
     monkeypatch.chdir("/")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    table.write_text("new")  # what a study writes does not make its next run's code another
     assert writers.git_commit() == commit
     (package / "other.py").write_text("changed")
     assert writers.git_commit() == f"{commit}-dirty"

@@ -11,6 +11,7 @@ from crnn_jax.data.cache import cache_dir
 from crnn_jax.data.pipeline import Pipeline, make_pipeline
 from crnn_jax.data.sources import Source, Split, hold_out, load_source
 from crnn_jax.data.statistics import mean_and_std
+from crnn_jax.data.whitening import patch_covariance, whitening_kernel
 from crnn_jax.errors import UserError
 
 
@@ -29,14 +30,22 @@ class Dataset:
         return self.splits["train"].num_examples
 
     def norm(self) -> dict[str, Any]:
-        """Returns {"mean_C", "std_C"}, 0..255, of the training split less the validation part."""
-        mean_C, std_C = mean_and_std(
-            self.splits["train"],
-            cache_dir=self.cache,
-            fingerprint=self.source.fingerprint,
-            skip_corrupt=self.config.data.skip_corrupt,
-        )
-        return {"mean_C": mean_C, "std_C": std_C}
+        """Returns {"mean_C", "std_C"}, 0..255, of the training split less the validation part.
+
+        For a model with a whitening layer, its "whitening_HWIO" too, of the same images.
+        """
+        train, model = self.splits["train"], self.config.model
+        stored: dict[str, Any] = {
+            "cache_dir": self.cache,
+            "fingerprint": self.source.fingerprint,
+            "skip_corrupt": self.config.data.skip_corrupt,
+        }
+        mean_C, std_C = mean_and_std(train, **stored)
+        norm = {"mean_C": mean_C, "std_C": std_C}
+        if "whiten_size" in model and model.whiten_size > 0:
+            covariance_DD = patch_covariance(train, model.whiten_size, **stored)
+            norm["whitening_HWIO"] = whitening_kernel(covariance_DD, std_C)
+        return norm
 
     def pipeline(self, split: str, batch_size: int, mesh: Mesh) -> Pipeline:
         """Returns the pipeline over `split`.

@@ -4,7 +4,8 @@ import json
 import os
 import pathlib
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,24 +35,50 @@ def mean_and_std(
       CorruptImageError: an image is unreadable, without `skip_corrupt`.
       UserError: no image is readable, or the cache cannot be written.
     """
-    path = cache_dir / "statistics" / f"{cache.entry_name(fingerprint, split)}.json"
-    stored = _load(path)
-    if stored is None:
-        stored = _compute(split, cache_dir, fingerprint, skip_corrupt)
-        _save(path, stored)
+
+    def compute() -> dict[str, Any]:
+        index_N = sample(split.num_examples, _EXACT_EXAMPLES, _SAMPLE)
+        chunks = readable(
+            split, index_N, cache_dir=cache_dir, fingerprint=fingerprint, skip_corrupt=skip_corrupt
+        )
+        return _mean_and_std(chunks)
+
+    def is_good(stored: dict[str, Any]) -> bool:
+        return len(stored["mean"]) == len(stored["std"]) > 0 and all(s > 0 for s in stored["std"])
+
+    stored = remembered(path_of(cache_dir, fingerprint, split), compute, is_good)
     return np.array(stored["mean"], np.float32), np.array(stored["std"], np.float32)
 
 
-def _load(path: pathlib.Path) -> dict[str, list[float]] | None:
+def path_of(
+    cache_dir: pathlib.Path, fingerprint: str, split: "Split", suffix: str = ""
+) -> pathlib.Path:
+    """Returns where a statistic of `split` is stored."""
+    return cache_dir / "statistics" / f"{cache.entry_name(fingerprint, split)}{suffix}.json"
+
+
+def remembered(
+    path: pathlib.Path,
+    compute: Callable[[], dict[str, Any]],
+    is_good: Callable[[dict[str, Any]], bool],
+) -> dict[str, Any]:
+    """Returns what `path` holds, else `compute()`, which is then stored there.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
     try:
         stored = json.loads(path.read_text())
-        good = len(stored["mean"]) == len(stored["std"]) > 0 and all(s > 0 for s in stored["std"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return stored if good else None
+        if is_good(stored):
+            return stored
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged
+        pass
+    stored = compute()
+    _save(path, stored)
+    return stored
 
 
-def _save(path: pathlib.Path, stored: dict[str, list[float]]) -> None:
+def _save(path: pathlib.Path, stored: dict[str, Any]) -> None:
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,12 +91,17 @@ def _save(path: pathlib.Path, stored: dict[str, list[float]]) -> None:
         ) from None
 
 
-def _compute(
-    split: "Split", cache_dir: pathlib.Path, fingerprint: str, skip_corrupt: bool
-) -> dict[str, list[float]]:
+def readable(
+    split: "Split",
+    index_N: np.ndarray,
+    *,
+    cache_dir: pathlib.Path,
+    fingerprint: str,
+    skip_corrupt: bool,
+) -> Iterator[np.ndarray]:
+    """Yields image_BHWC uint8: the readable images among those of `index_N`, chunk by chunk."""
     shape = reading.image_shape(split, skip_corrupt)
     num_bytes = split.num_examples * int(np.prod(shape))
-    count, total_C, square_C = 0, [0] * shape[-1], [0] * shape[-1]
     if split.num_examples <= _EXACT_EXAMPLES and num_bytes <= _DECODED_BYTES:
         # The resident pipeline needs the same arrays: decode once, whoever comes first.
         whole = cache.decoded(
@@ -77,7 +109,6 @@ def _compute(
         )
     else:
         whole = None
-    index_N = _sample(split.num_examples)
     for start in range(0, len(index_N), _CHUNK):
         index_B = index_N[start : start + _CHUNK]
         if whole is None:
@@ -86,12 +117,19 @@ def _compute(
             image_BHWC, weight_B = part.image_NHWC, part.weight_N
         else:
             image_BHWC, weight_B = whole.image_NHWC[index_B], whole.weight_N[index_B]
-        readable_BHWC = image_BHWC[weight_B > 0].astype(np.uint64)
-        count += readable_BHWC[..., 0].size
-        sums_C = readable_BHWC.sum((0, 1, 2)), np.square(readable_BHWC).sum((0, 1, 2))
-        total_C = [a + int(b) for a, b in zip(total_C, sums_C[0], strict=True)]
-        square_C = [a + int(b) for a, b in zip(square_C, sums_C[1], strict=True)]
+        yield image_BHWC[weight_B > 0]
+
+
+def _mean_and_std(chunks: Iterator[np.ndarray]) -> dict[str, Any]:
+    count, totals, squares = 0, [], []
+    for image_BHWC in chunks:
+        pixel_BHWC = image_BHWC.astype(np.uint64)
+        count += pixel_BHWC[..., 0].size
+        totals.append(pixel_BHWC.sum((0, 1, 2)).tolist())
+        squares.append(np.square(pixel_BHWC).sum((0, 1, 2)).tolist())
     # Python's integers are exact: the variance of a constant channel is exactly 0.
+    total_C = [sum(of_channel) for of_channel in zip(*totals, strict=True)]
+    square_C = [sum(of_channel) for of_channel in zip(*squares, strict=True)]
     variance_C = [
         (count * q - s * s) / (count * count) for s, q in zip(total_C, square_C, strict=True)
     ]
@@ -101,8 +139,11 @@ def _compute(
     }
 
 
-def _sample(num_examples: int) -> np.ndarray:
-    """Indices to take statistics from: all, or a fixed random part, sorted for reading in order."""
-    if num_examples <= _EXACT_EXAMPLES:
+def sample(num_examples: int, most: int, size: int) -> np.ndarray:
+    """Returns the indices of all, or of a fixed random `size` where there are more than `most`.
+
+    Sorted, for reading in order.
+    """
+    if num_examples <= most:
         return np.arange(num_examples)
-    return np.sort(np.random.default_rng(0).choice(num_examples, _SAMPLE, replace=False))
+    return np.sort(np.random.default_rng(0).choice(num_examples, size, replace=False))

@@ -1,4 +1,4 @@
-"""The five models, by the name that `config.model.name` gives."""
+"""The models, by the name that `config.model.name` gives."""
 
 from typing import Any
 
@@ -9,11 +9,13 @@ from crnn_jax.models.cnn import CNN
 from crnn_jax.models.crnn import CRNN
 from crnn_jax.models.lrcn import LRCN
 from crnn_jax.models.rnn import RNN
+from crnn_jax.models.rnn_deep import RNNDeep
 from crnn_jax.models.tsn import TSN
 
 MODELS: dict[str, type[nn.Module]] = {
     "cnn": CNN,
     "rnn": RNN,
+    "rnn_deep": RNNDeep,
     "lrcn": LRCN,
     "tsn": TSN,
     "crnn": CRNN,

@@ -1,5 +1,6 @@
 """The convolutional trunk that CNN, LRCN, TSN and CRNN share, and the CNN itself."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,8 +12,12 @@ from flax import struct
 
 from crnn_jax.models.convolution import Conv
 from crnn_jax.models.heads import Classifier, Output
+from crnn_jax.models.whitening import Whitening, dirac
 
 Array = jax.Array
+
+_ACTIVATIONS = {"relu": nn.relu, "gelu": nn.gelu}
+_KERNEL_INITS = {"he_normal": nn.initializers.he_normal(), "dirac": dirac}
 
 
 @struct.dataclass
@@ -49,13 +54,27 @@ def layers_per_stage(num_conv_layers: int, num_stages: int) -> list[int]:
     return [each + (stage < extra) for stage in range(num_stages)]
 
 
-class Trunk(nn.Module):
+class TrunkFields(nn.Module):
+    """The fields of `Trunk`, which every model that has a trunk inherits."""
+
+    width: int
+    stage_multipliers: Sequence[float]
+    num_conv_layers: int
+    norm: bool
+    norm_momentum: float
+    norm_scale: bool
+    activation: str
+    conv_init: str
+    whiten_size: int
+
+
+class Trunk(TrunkFields):
     """3x3 convolutions in stages, each of which halves the map by max-pooling.
 
     The paper has "several conv layers followed by max pooling" and no more detail. Here a stage
     pools right after its first convolution, before the norm and the ReLU, as fast CIFAR-10 recipes
     do (Page 2018, "How to train your ResNet"; Jordan 2024, airbench): the rest of the stage then
-    works on a quarter of the positions. ReLU, since GELU and SiLU cost 1.6 times as much on a CPU.
+    works on a quarter of the positions. GELU and SiLU cost 1.6 times as much as ReLU on a CPU.
 
     Attributes:
       width: channels of the first stage before its multiplier.
@@ -63,13 +82,14 @@ class Trunk(nn.Module):
       num_conv_layers: in all, spread over the stages (`layers_per_stage`).
       norm: BatchNorm after each convolution, with statistics in float32 of the global batch;
         convolutions have a bias only without it.
+      norm_momentum: what the running statistics keep of themselves each step.
+      norm_scale: whether BatchNorm has a trained scale beside its trained bias.
+      activation: 'relu' or 'gelu' (in its tanh form).
+      conv_init: 'he_normal' or 'dirac' (`whitening.dirac`).
+      whiten_size: side of the patches of a `Whitening` layer before all others; 0: none.
       dtype: that the convolutions compute in; parameters are float32.
     """
 
-    width: int
-    stage_multipliers: Sequence[float]
-    num_conv_layers: int
-    norm: bool
     dtype: Any
 
     @nn.compact
@@ -79,6 +99,9 @@ class Trunk(nn.Module):
         A side of H pixels becomes ceil(H / 2**stages); a map of 1 stays 1.
         """
         map_BHWC = image_BHWC.astype(self.dtype)
+        activation = _ACTIVATIONS[self.activation]
+        if self.whiten_size > 0:
+            map_BHWC = activation(Whitening(self.whiten_size, self.dtype, name="whiten")(map_BHWC))
         counts = layers_per_stage(self.num_conv_layers, len(self.stage_multipliers))
         for stage, (multiplier, count) in enumerate(
             zip(self.stage_multipliers, counts, strict=True)
@@ -90,7 +113,7 @@ class Trunk(nn.Module):
                     channels,
                     use_bias=not self.norm,
                     dtype=self.dtype,
-                    kernel_init=nn.initializers.he_normal(),
+                    kernel_init=_KERNEL_INITS[self.conv_init],
                     name=f"conv_{name}",
                 )(map_BHWC)
                 if layer == 0:
@@ -98,24 +121,19 @@ class Trunk(nn.Module):
                 if self.norm:
                     map_BHWC = nn.BatchNorm(
                         use_running_average=not train,
-                        momentum=0.9,
+                        momentum=self.norm_momentum,
+                        use_scale=self.norm_scale,
                         dtype=self.dtype,
                         name=f"norm_{name}",
                     )(map_BHWC)
-                map_BHWC = nn.relu(map_BHWC)
+                map_BHWC = activation(map_BHWC)
         return Features(map_BHWC, jnp.mean(map_BHWC, axis=(1, 2), dtype=jnp.float32))
 
 
 def trunk_of(model: Any) -> Trunk:
-    """Returns the trunk, named "trunk", of a model that has the trunk's fields."""
-    return Trunk(
-        model.width,
-        model.stage_multipliers,
-        model.num_conv_layers,
-        model.norm,
-        model.dtype,
-        name="trunk",
-    )
+    """Returns the trunk, named "trunk", of a model that inherits the trunk's fields."""
+    names = {field.name for field in dataclasses.fields(TrunkFields)} - {"parent", "name"}
+    return Trunk(**{name: getattr(model, name) for name in names}, dtype=model.dtype, name="trunk")
 
 
 def over_frames(features: Callable[[Array], Array], video_BFHWC: Array) -> Array:
@@ -126,18 +144,15 @@ def over_frames(features: Callable[[Array], Array], video_BFHWC: Array) -> Array
     return feature_ND.reshape(batch, num_frames, math.prod(feature_ND.shape[1:]))
 
 
-class CNN(nn.Module):
+class CNN(TrunkFields):
     """The CRNN's very trunk, with mean pooling of the last map in place of the recurrence.
 
     The paper's first row, "CNN". The mean over the map (Lin et al. 2013, "Network In Network")
     feeds dropout and one fully connected layer. Fields: `Trunk` and `Classifier`.
     """
 
-    width: int
-    stage_multipliers: Sequence[float]
-    num_conv_layers: int
-    norm: bool
     dropout: float
+    logit_scale: float
     num_classes: int
     dtype: Any
 
@@ -146,5 +161,5 @@ class CNN(nn.Module):
         """Returns `logits_BK` of normalised float images."""
         trunk = trunk_of(self)
         pooled_BD = trunk(image_BHWC, train=train).pooled_BD
-        head = Classifier(self.num_classes, self.dropout, name="head")
+        head = Classifier(self.num_classes, self.dropout, self.logit_scale, name="head")
         return Output(head(pooled_BD, train=train))

@@ -1,12 +1,11 @@
 """The CRNN, the paper's proposed model: a recurrent layer reads the CNN's last feature map."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 from flax import linen as nn
 
-from crnn_jax.models.cnn import trunk_of
+from crnn_jax.models.cnn import TrunkFields, trunk_of
 from crnn_jax.models.heads import Classifier, Output
 from crnn_jax.models.recurrent import recurrent_of
 
@@ -29,7 +28,7 @@ def read_map(map_BHWC: Array, sequence: str) -> Array:
     return map_BHWC.reshape(batch, height * width, channels)
 
 
-class CRNN(nn.Module):
+class CRNN(TrunkFields):
     """Trunk, recurrent layer over its last map, last state, dropout, one fully connected layer.
 
     The paper: "the last conv output is flattened and fed to a recurrent layer", a GRU in practice,
@@ -44,16 +43,13 @@ class CRNN(nn.Module):
     The other fields: `Trunk`, `Recurrent` and `Classifier`.
     """
 
-    width: int
-    stage_multipliers: Sequence[float]
-    num_conv_layers: int
-    norm: bool
     cell: str
     hidden_units: int
     num_recurrent_layers: int
     bidirectional: bool
     implementation: str
     dropout: float
+    logit_scale: float
     sequence: str
     num_classes: int
     dtype: Any
@@ -64,5 +60,5 @@ class CRNN(nn.Module):
         trunk = trunk_of(self)
         feature_BTD = read_map(trunk(image_BHWC, train=train).map_BHWC, self.sequence)
         _, last_BN = recurrent_of(self)(feature_BTD)
-        head = Classifier(self.num_classes, self.dropout, name="head")
+        head = Classifier(self.num_classes, self.dropout, self.logit_scale, name="head")
         return Output(head(last_BN, train=train))

@@ -1,6 +1,5 @@
 """LRCN: a CNN on each of several bands of the image, an LSTM over the bands."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from crnn_jax.models.cnn import over_frames, trunk_of
+from crnn_jax.models.cnn import TrunkFields, over_frames, trunk_of
 from crnn_jax.models.heads import Classifier, Output
 from crnn_jax.models.recurrent import recurrent_of
 
@@ -34,7 +33,7 @@ def mean_probability(step_logits_BTK: Array) -> Array:
     return nn.logsumexp(log_probability_BTK, axis=1) - jnp.log(num_steps)
 
 
-class LRCN(nn.Module):
+class LRCN(TrunkFields):
     """Long-term recurrent convolutional network on the bands of a still image.
 
     Donahue et al. 2015, "Long-term Recurrent Convolutional Networks for Visual Recognition and
@@ -50,16 +49,13 @@ class LRCN(nn.Module):
     The other fields: `Trunk`, `Recurrent` and `Classifier`.
     """
 
-    width: int
-    stage_multipliers: Sequence[float]
-    num_conv_layers: int
-    norm: bool
     cell: str
     hidden_units: int
     num_recurrent_layers: int
     bidirectional: bool
     implementation: str
     dropout: float
+    logit_scale: float
     num_frames: int
     frame_height: float
     num_classes: int
@@ -72,6 +68,6 @@ class LRCN(nn.Module):
         video_BFHWC = cut_bands(image_BHWC, self.num_frames, self.frame_height)
         feature_BTD = over_frames(lambda image: trunk(image, train=train).pooled_BD, video_BFHWC)
         state_BTN, _ = recurrent_of(self)(feature_BTD)
-        head = Classifier(self.num_classes, self.dropout, name="head")
+        head = Classifier(self.num_classes, self.dropout, self.logit_scale, name="head")
         step_logits_BTK = head(state_BTN, train=train)
         return Output(mean_probability(step_logits_BTK), step_logits_BTK)

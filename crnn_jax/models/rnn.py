@@ -49,6 +49,7 @@ class RNN(nn.Module):
     bidirectional: bool
     implementation: str
     dropout: float
+    logit_scale: float
     tokens: str
     patch_size: int
     num_classes: int
@@ -62,5 +63,5 @@ class RNN(nn.Module):
         else:
             feature_BTD = read_patches(image_BHWC, self.patch_size)
         _, last_BN = recurrent_of(self)(feature_BTD)
-        head = Classifier(self.num_classes, self.dropout, name="head")
+        head = Classifier(self.num_classes, self.dropout, self.logit_scale, name="head")
         return Output(head(last_BN, train=train))

@@ -1,6 +1,5 @@
 """TSN: one snippet from each segment of the image, a CNN on each, a consensus of their scores."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from crnn_jax.models.cnn import over_frames, trunk_of
+from crnn_jax.models.cnn import TrunkFields, over_frames, trunk_of
 from crnn_jax.models.heads import Classifier, Output
 
 Array = jax.Array
@@ -31,7 +30,7 @@ def take_snippets(image_BHWC: Array, offset_BS: Array, height: int) -> Array:
     return jax.vmap(lambda image_HWC, row_SR: image_HWC[row_SR])(image_BHWC, row_BSR)
 
 
-class TSN(nn.Module):
+class TSN(TrunkFields):
     """Temporal segment network on the vertical segments of a still image.
 
     Wang et al. 2016, "Temporal Segment Networks: Towards Good Practices for Deep Action
@@ -49,11 +48,8 @@ class TSN(nn.Module):
     The other fields: `Trunk` and `Classifier`.
     """
 
-    width: int
-    stage_multipliers: Sequence[float]
-    num_conv_layers: int
-    norm: bool
     dropout: float
+    logit_scale: float
     num_segments: int
     snippet_height: float
     consensus: str
@@ -75,7 +71,7 @@ class TSN(nn.Module):
         trunk = trunk_of(self)
         video_BFHWC = take_snippets(image_BHWC, offset_BS, height)
         feature_BSD = over_frames(lambda image: trunk(image, train=train).pooled_BD, video_BFHWC)
-        head = Classifier(self.num_classes, self.dropout, name="head")
+        head = Classifier(self.num_classes, self.dropout, self.logit_scale, name="head")
         return Output(self._reduce(head(feature_BSD, train=train)))
 
     def _reduce(self, score_BSK: Array) -> Array:

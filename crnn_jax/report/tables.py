@@ -1,7 +1,8 @@
 """Writes the tables of Markdown files: python -m crnn_jax.report.tables README.md docs/*.md
 
 Reads the files under results/ alone, and replaces what lies between `<!-- table: NAME -->` and
-`<!-- /table -->`; the names are in `TABLES`.
+`<!-- /table -->`. A name is one of `TABLES`, or that of a study's file: table1_cifar10_cpu for
+results/table1_cifar10_cpu.json.
 """
 
 import json
@@ -13,6 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.report.study_tables import (
+    STUDY_TABLES,
+    format_accuracy,
+    format_commits,
+    train_seconds,
+)
 
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 _HEADER = (
@@ -22,19 +29,9 @@ _HEADER = (
 )
 
 
-def format_accuracy(row: dict[str, Any]) -> str:
-    """Returns "93.12% ± 0.20" (the mean and half its 95% interval) or, for one run, "93.12%"."""
-    mean = f"{100 * row['accuracy_mean']:.2f}%"
-    return mean if row["ci95"] is None else f"{mean} ± {100 * row['ci95']:.2f}"
-
-
 def format_row(name: str, content: dict[str, Any], row: dict[str, Any]) -> str:
     """Returns one line of the table; times are medians over the seeds."""
-    seconds = statistics.median(item.get("train", 0.0) for item in row["seconds"])
     rate = statistics.median(row["images_per_second"])
-    commits = ", ".join(
-        commit[:7] + ("*" if "dirty" in commit else "") for commit in row["git_commit"]
-    )
     cells = [
         f"[{name}](results/{name}.json)",
         format_accuracy(row),
@@ -43,18 +40,23 @@ def format_row(name: str, content: dict[str, Any], row: dict[str, Any]) -> str:
         f"{row['parameters']:,}",
         f"{row['flops_per_image'] / 1e6:.1f}",
         f"{rate:,.0f}",
-        f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min",
+        train_seconds(row),
         row["devices"],
-        f"{content['date']}, {commits}",
+        f"{content['date']}, {format_commits(row)}",
     ]
     return "| " + " | ".join(cells) + " |"
 
 
 def runs_table(results: pathlib.Path) -> str:
-    """Returns the Markdown table of all JSON files in `results` that have rows."""
+    """Returns the Markdown table of all JSON files in `results` that have rows.
+
+    A study of many settings has a table of its own, and is left out.
+    """
     lines = list(_HEADER)
     for path in sorted(results.glob("*.json")):
         content = json.loads(path.read_text())
+        if "study" in content:
+            continue
         lines += [format_row(path.stem, content, row) for row in content.get("rows", [])]
     if len(lines) == len(_HEADER):
         raise UserError(f"expected JSON files with rows in '{results}', found none")
@@ -224,18 +226,35 @@ TABLES: dict[str, Callable[[pathlib.Path], str]] = {
 }
 
 
+def make_table(name: str, results: pathlib.Path) -> str:
+    """Returns the table of a mark.
+
+    Raises:
+      UserError: an unknown name, or a table without results.
+    """
+    if name in TABLES:
+        return TABLES[name](results)
+    path = results / f"{name}.json"
+    content = json.loads(path.read_text()) if path.exists() else {}
+    if content.get("study") not in STUDY_TABLES:
+        raise UserError(
+            f"expected a table of {', '.join(TABLES)} or the name of a study's JSON file in "
+            f"'{results}', found '{name}'"
+        )
+    return STUDY_TABLES[content["study"]](content)
+
+
 def replace_tables(text: str, results: pathlib.Path) -> str:
     """Returns `text` with its marked tables made anew.
 
     Raises:
       UserError: no mark, a mark with an unknown name, or a table without results.
     """
-    for name in (match[2] for match in _MARKED.finditer(text)):
-        if name not in TABLES:
-            raise UserError(f"expected a table of {', '.join(TABLES)}, found '{name}'")
     if not _MARKED.search(text):
         raise UserError("expected lines '<!-- table: NAME -->' and '<!-- /table -->', found none")
-    return _MARKED.sub(lambda match: f"{match[1]}\n{TABLES[match[2]](results)}\n\n{match[3]}", text)
+    return _MARKED.sub(
+        lambda match: f"{match[1]}\n{make_table(match[2], results)}\n\n{match[3]}", text
+    )
 
 
 def main(argv: list[str]) -> None:

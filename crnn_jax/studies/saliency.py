@@ -29,7 +29,7 @@ def class_gradient(
     """Returns gradient_BHWC, dS_c / dI of each image's class score S_c, before the softmax.
 
     Args:
-      model: any of the five; for LRCN the score is the log of the mean probability.
+      model: any; for LRCN the score is the log of the mean probability.
       weights: its variables.
       image_BHWC: normalised float32 images.
       class_B: int, whose score.

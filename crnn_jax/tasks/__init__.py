@@ -12,5 +12,6 @@ def make_task(config: ConfigDict) -> Classification:
         label_smoothing=config.optim.label_smoothing,
         crop_padding=config.data.crop_padding,
         flip=config.data.flip,
+        cutout=config.data.cutout,
         dtype=jnp.dtype(config.precision),
     )

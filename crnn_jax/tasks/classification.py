@@ -19,7 +19,8 @@ class Classification:
 
     label_smoothing: float
     crop_padding: int  # pixels
-    flip: bool
+    flip: str  # none | random | alternating
+    cutout: int  # pixels
     dtype: Any  # of the compute
 
     def image(
@@ -39,12 +40,17 @@ class Classification:
           train: whether to augment.
         """
         image_BHWC = batch["image_BHWC"]
-        if train:
-            key_B = transforms.example_keys(seed, batch["epoch_B"], batch["example_B"])
+        which = (seed, batch["epoch_B"], batch["example_B"]) if train else None
+        if which is not None:
             image_BHWC = transforms.augment(
-                image_BHWC, key_B, crop_padding=self.crop_padding, flip=self.flip
+                image_BHWC, *which, crop_padding=self.crop_padding, flip=self.flip
             )
-        return transforms.normalize(image_BHWC, norm["mean_C"], norm["std_C"], self.dtype)
+        image_BHWC = transforms.normalize(image_BHWC, norm["mean_C"], norm["std_C"], self.dtype)
+        if which is not None and self.cutout > 0:
+            fold = jax.vmap(lambda key: jax.random.fold_in(key, 1))  # augment draws from the key
+            key_B = fold(transforms.example_keys(*which))
+            image_BHWC = transforms.cutout(image_BHWC, key_B, self.cutout)
+        return image_BHWC
 
     def loss(
         self, output: Any, batch: dict[str, jax.Array], *, train: bool

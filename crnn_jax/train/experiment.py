@@ -48,14 +48,18 @@ class Experiment:
         return make_init(self.model, self.optimizer, self.image_shape, ema=ema)
 
     def init_state(self, norm: dict[str, Any]) -> TrainState:
-        """Returns the state at step 0; `norm` is {"mean_C", "std_C"} of the training split."""
+        """Returns the state at step 0; `norm` is that of `Dataset.norm`."""
         return init_state(self._init(), self.config.seed, norm, self.mesh)
 
     def abstract_state(self) -> TrainState:
         """Returns the state's shapes, dtypes and shardings, for a restore."""
-        channels = jax.ShapeDtypeStruct((self.image_shape[-1],), jnp.float32)
-        seed = jax.ShapeDtypeStruct((), jnp.uint32)
-        state = jax.eval_shape(self._init(), seed, {"mean_C": channels, "std_C": channels})
+        channels, model = self.image_shape[-1], self.config.model
+        shapes: dict[str, tuple[int, ...]] = {"mean_C": (channels,), "std_C": (channels,)}
+        if "whiten_size" in model and model.whiten_size > 0:
+            size = model.whiten_size
+            shapes["whitening_HWIO"] = (size, size, channels, 2 * size**2 * channels)
+        norm = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+        state = jax.eval_shape(self._init(), jax.ShapeDtypeStruct((), jnp.uint32), norm)
         sharding = replicated(self.mesh)
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state
@@ -142,7 +146,7 @@ def build(
         model=models.build_model(config.model, num_classes, jnp.dtype(config.precision)),
         task=make_task(config),
         schedule=schedule,
-        optimizer=optim.make_optimizer(config.optim, schedule),
+        optimizer=optim.make_optimizer(config.optim, schedule, total_steps),
         image_shape=(height, width, channels),
         num_train=num_train,
         steps_per_dispatch=num_dispatched,

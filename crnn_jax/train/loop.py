@@ -72,10 +72,14 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
                 experiment, dataset, state, start_step, checkpoints, writers, clock, folder
             )
             with clock.phase("evaluation"):
-                metrics = _make_evaluator(experiment, dataset, split)(state)
-            result = {split: metrics, **_describe(experiment, clock)}
+                results = _evaluate(experiment, dataset, split, state)
+            result = {**results, **_describe(experiment, clock)}
             write_json_atomically(folder / "result.json", result)
-            _write_evaluation(split, experiment.total_steps, metrics, writers)
+            for name, metrics in results.items():
+                _write_evaluation(name, experiment.total_steps, metrics, writers)
+    if (with_views := f"{split}_tta") in results:
+        print(result_line(split, results[with_views], config.eval.tta))
+    metrics = results[split]
     print(f"results in {folder}\n{result_line(split, metrics)}", flush=True)
     return result
 
@@ -212,6 +216,19 @@ def _write_evaluation(split: str, step: int, metrics: dict[str, Any], writers: W
     writers.write(step, values)
 
 
-def _make_evaluator(experiment: Experiment, dataset: Dataset, split: str) -> Evaluator:
+def _evaluate(
+    experiment: Experiment, dataset: Dataset, split: str, state: TrainState
+) -> dict[str, dict[str, Any]]:
+    """Returns {"test": metrics}, with "test_tta" beside it where the config has views of images."""
+    results = {split: _make_evaluator(experiment, dataset, split)(state)}
+    if (tta := experiment.config.eval.tta) != "none":
+        metrics = _make_evaluator(experiment, dataset, split, tta)(state)
+        results[f"{split}_tta"] = {**metrics, "views": tta}
+    return results
+
+
+def _make_evaluator(
+    experiment: Experiment, dataset: Dataset, split: str, tta: str = "none"
+) -> Evaluator:
     batch_size = experiment.config.eval.batch_size
-    return make_evaluator(experiment, dataset.pipeline(split, batch_size, experiment.mesh))
+    return make_evaluator(experiment, dataset.pipeline(split, batch_size, experiment.mesh), tta)

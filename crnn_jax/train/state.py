@@ -34,14 +34,22 @@ def make_init(
     *,
     ema: bool,
 ) -> Callable[[jax.Array, Tree], TrainState]:
-    """Returns init(seed, norm) -> the state at step 0; pure."""
+    """Returns init(seed, norm) -> the state at step 0; pure.
+
+    `norm` is {"mean_C", "std_C"}, and "whitening_HWIO" for a model with a whitening layer, which
+    becomes that layer's kernel.
+    """
 
     def init(seed: jax.Array, norm: Tree) -> TrainState:
         image_BHWC = jnp.zeros((1, *image_shape), jnp.float32)
         key = jax.random.key(seed)
         rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(("params", *RANDOM))}
         variables = model.init(rngs, image_BHWC, train=False)
-        params, batch_stats = variables["params"], variables.get("batch_stats", {})
+        params: Tree = variables["params"]
+        batch_stats: Tree = variables.get("batch_stats", {})
+        norm = dict(norm)
+        if "whiten" in batch_stats.get("trunk", {}):
+            batch_stats = _with_whitening(batch_stats, norm.pop("whitening_HWIO"))
         average = {"params": params, "batch_stats": batch_stats}
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -54,6 +62,13 @@ def make_init(
         )
 
     return init
+
+
+def _with_whitening(batch_stats: Tree, kernel_HWIO: jax.Array) -> Tree:
+    expected = batch_stats["trunk"]["whiten"]["kernel"].shape
+    if kernel_HWIO.shape != expected:
+        raise ValueError(f"expected a whitening kernel {expected}, found {kernel_HWIO.shape}")
+    return {**batch_stats, "trunk": {**batch_stats["trunk"], "whiten": {"kernel": kernel_HWIO}}}
 
 
 def init_state(

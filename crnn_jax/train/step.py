@@ -5,10 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from crnn_jax.data.transforms import views
 from crnn_jax.metrics import Classification as Metrics
+from crnn_jax.models.heads import Output
 from crnn_jax.tasks import Classification as Task
 from crnn_jax.train.state import TrainState, step_rngs, update_ema, variables
 
@@ -86,11 +89,23 @@ def repeat_step(
 
 
 def make_eval_step(
-    model: nn.Module, task: Task, assemble: Assemble, *, weights: str, ema_decay: float
+    model: nn.Module,
+    task: Task,
+    assemble: Assemble,
+    *,
+    weights: str,
+    ema_decay: float,
+    tta: str,
 ) -> Callable[[TrainState, Metrics, Inputs, jax.Array], Metrics]:
     """Returns eval_step(state, totals, inputs, first_index) -> totals plus this batch's metrics.
 
-    `weights` is "last" or "ema".
+    Args:
+      model: of `models.build_model`.
+      task: says what the model sees and what is counted.
+      assemble: of a pipeline.
+      weights: "last" or "ema".
+      ema_decay: of the average.
+      tta: "none", or the views of an image (`transforms.views`) whose logits are averaged.
     """
 
     def eval_step(
@@ -98,7 +113,11 @@ def make_eval_step(
     ) -> Metrics:
         batch = assemble(inputs, first_index)
         image_BHWC = task.image(batch, state.norm, state.seed, train=False)
-        output = model.apply(variables(state, weights, ema_decay), image_BHWC, train=False)
-        return totals.merge(task.loss(output, batch, train=False)[1])
+        tree = variables(state, weights, ema_decay)
+        logits_BK = jnp.float32(0)
+        for weight, view_BHWC in views(image_BHWC, tta):
+            output: Any = model.apply(tree, view_BHWC, train=False)
+            logits_BK += weight * output.logits_BK
+        return totals.merge(task.loss(Output(logits_BK), batch, train=False)[1])
 
     return eval_step

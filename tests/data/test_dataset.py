@@ -42,6 +42,15 @@ def test_statistics_are_of_the_training_part_alone(tiny):
     assert dataset.norm()["mean_C"] != load_dataset(tiny("cnn")).norm()["mean_C"]
 
 
+def test_a_whitening_kernel_for_a_model_that_whitens(tiny):
+    norms = [load_dataset(tiny(model, data__validation=0.2)).norm() for model in ("cnn", "rnn")]
+    assert [set(norm) for norm in norms] == [{"mean_C", "std_C"}] * 2
+    whitening = load_dataset(tiny("cnn", model__whiten_size=2)).norm()["whitening_HWIO"]
+    other = load_dataset(tiny("cnn", model__whiten_size=2, data__validation=0.2)).norm()
+    assert whitening.shape == (2, 2, 1, 8)
+    assert not np.array_equal(whitening, other["whitening_HWIO"])  # of the training part alone
+
+
 @pytest.mark.parametrize(
     ("split", "hint"), [("validation", r"data\.validation"), ("tset", "train")]
 )

@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from crnn_jax.config import MODEL_DEFAULTS
 from crnn_jax.models.cnn import CNN, Trunk, layers_per_stage, max_pool, over_frames
 
 
-def make(norm=True, dropout=0.0, dtype=jnp.float32, multipliers=(1, 2)):
-    return CNN(4, multipliers, len(multipliers) + 1, norm, dropout, 10, dtype)
+def make(**changes):
+    fields = dict(width=4, stage_multipliers=(1, 2), num_conv_layers=3, dtype=jnp.float32)
+    return CNN(**(MODEL_DEFAULTS["cnn"] | fields | changes), num_classes=10)
+
+
+def make_trunk(width, stage_multipliers, num_conv_layers, norm, **changes):
+    shape = dict(width=width, stage_multipliers=stage_multipliers, num_conv_layers=num_conv_layers)
+    trunk = {k: v for k, v in MODEL_DEFAULTS["cnn"].items() if k not in ("dropout", "logit_scale")}
+    return Trunk(**(trunk | shape | {"norm": norm} | changes), dtype=jnp.float32)
 
 
 def images(*shape):
@@ -49,7 +57,7 @@ def test_layers_are_spread_evenly(layers, stages, expected):
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 5), (3, 3), (1, 1)])
 def test_each_stage_halves_the_map_rounded_up(size):
-    trunk = Trunk(4, (1, 2, 2.5), 4, True, jnp.float32)
+    trunk = make_trunk(4, (1, 2, 2.5), 4, True)
     features, _ = jax.eval_shape(
         lambda x: trunk.init_with_output(jax.random.key(0), x, train=False), images(2, *size, 1)
     )
@@ -60,7 +68,7 @@ def test_each_stage_halves_the_map_rounded_up(size):
 
 def test_one_layer_by_hand():
     """A kernel that doubles the centre pixel: the map is relu(2 * the block's maximum + bias)."""
-    trunk = Trunk(1, (1,), 1, False, jnp.float32)
+    trunk = make_trunk(1, (1,), 1, False)
     kernel = np.zeros((3, 3, 1, 1), np.float32)
     kernel[1, 1] = 2.0
     conv = {"kernel": jnp.array(kernel), "bias": jnp.array([-3.0])}
@@ -135,7 +143,7 @@ def test_frames_are_folded_and_unfolded_in_order():
 
 
 def test_he_initialisation_keeps_the_scale_through_relu():
-    trunk = Trunk(64, (1,), 2, False, jnp.float32)
+    trunk = make_trunk(64, (1,), 2, False)
 
     @jax.jit
     def initialise(key):
@@ -145,3 +153,24 @@ def test_he_initialisation_keeps_the_scale_through_relu():
 
     kernel = initialise(jax.random.key(0))
     assert abs(np.std(kernel) / np.sqrt(2 / (9 * 64)) - 1) < 0.02
+
+
+def test_gelu_by_hand():
+    trunk = make_trunk(1, (1,), 1, False, activation="gelu")
+    conv = {"kernel": jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0), "bias": jnp.zeros(1)}
+    image_BHWC = jnp.array([1.0, -1.0]).reshape(2, 1, 1, 1)
+    features = trunk.apply({"params": {"conv_0_0": conv}}, image_BHWC, train=False)
+    np.testing.assert_allclose(features.map_BHWC.ravel(), [0.8412, -0.1588], atol=1e-4)
+
+
+def test_norm_without_a_scale_and_with_a_shorter_memory():
+    """One layer, a batch of 1 and 3: the mean is 2, and the running mean keeps 0.6 of its 0."""
+    trunk = make_trunk(1, (1,), 1, True, norm_scale=False, norm_momentum=0.6)
+    image_BHWC = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)
+    shapes = jax.eval_shape(lambda: trunk.init(jax.random.key(0), image_BHWC, train=False))
+    assert set(shapes["params"]["norm_0_0"]) == {"bias"}
+    variables = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes)
+    kernel = variables["params"]["conv_0_0"]["kernel"]
+    variables["params"]["conv_0_0"]["kernel"] = kernel.at[1, 1].set(1.0)
+    _, updates = trunk.apply(variables, image_BHWC, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(updates["batch_stats"]["norm_0_0"]["mean"], 0.4 * 2, rtol=1e-6)

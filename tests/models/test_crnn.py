@@ -5,12 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from crnn_jax.config import MODEL_DEFAULTS
 from crnn_jax.models.crnn import CRNN, read_map
 
 
 def make(sequence="rows", bidirectional=False):
-    return CRNN(4, (1, 2), 3, True, "gru", 5, 1, bidirectional, "hoisted", 0.0, sequence, 10,
-                jnp.float32)  # fmt: skip
+    fields = dict(
+        width=4, stage_multipliers=(1, 2), num_conv_layers=3, hidden_units=5,
+        bidirectional=bidirectional, sequence=sequence, num_classes=10, dtype=jnp.float32,
+    )  # fmt: skip
+    return CRNN(**(MODEL_DEFAULTS["crnn"] | fields))
 
 
 def images(*shape):

@@ -5,16 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from crnn_jax.config import MODEL_DEFAULTS
 from crnn_jax.models.lrcn import LRCN, cut_bands, mean_probability
 
 
 def make(**changes):
     fields = dict(
-        width=4, stage_multipliers=(1, 2), num_conv_layers=2, norm=True, cell="lstm",
-        hidden_units=6, num_recurrent_layers=1, bidirectional=False, implementation="hoisted",
-        dropout=0.0, num_frames=4, frame_height=0.5, num_classes=10, dtype=jnp.float32,
+        width=4, stage_multipliers=(1, 2), num_conv_layers=2, hidden_units=6, num_classes=10,
+        dtype=jnp.float32,
     )  # fmt: skip
-    return LRCN(**(fields | changes))
+    return LRCN(**(MODEL_DEFAULTS["lrcn"] | fields | changes))
 
 
 def images(*shape):

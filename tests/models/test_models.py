@@ -1,4 +1,4 @@
-"""What all five models have in common, built from the config as training builds them."""
+"""What all models have in common, built from the config as training builds them."""
 
 import jax
 import jax.numpy as jnp

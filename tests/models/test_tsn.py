@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from crnn_jax.config import MODEL_DEFAULTS
 from crnn_jax.models.cnn import Trunk
 from crnn_jax.models.tsn import TSN, segment_bounds, take_snippets
 
 
 def make(consensus="mean", num_segments=3, snippet_height=0.5, norm=False):
-    return TSN(4, (1, 2), 2, norm, 0.0, num_segments, snippet_height, consensus, 10, jnp.float32)
+    fields = dict(
+        width=4, stage_multipliers=(1, 2), num_conv_layers=2, norm=norm, num_segments=num_segments,
+        snippet_height=snippet_height, consensus=consensus, num_classes=10, dtype=jnp.float32,
+    )  # fmt: skip
+    return TSN(**(MODEL_DEFAULTS["tsn"] | fields))
 
 
 def images(*shape):

@@ -124,6 +124,26 @@ def test_replace_keeps_the_rest_and_is_stable(tmp_path):
     assert tables.replace_tables(new, tmp_path) == new
 
 
+def test_a_study_has_a_table_of_its_own_by_its_files_name(tmp_path):
+    write(tmp_path, "a", [ROW])
+    content = {
+        "study": "race",
+        "config": "c.py",
+        "rows": [ROW],
+        "sentences": ["Reached."],
+        "seconds": {
+            "all": {"what": "x", "median": 2, "quartiles": [1, 3], "lowest": 0, "highest": 9}
+        },
+    }
+    (tmp_path / "race_c.json").write_text(json.dumps(content))
+    new = tables.replace_tables(f"{mark('runs')}\n{mark('race_c')}\n", tmp_path)
+    assert "race_c" not in new.split("<!-- /table -->")[0]  # not among the runs
+    assert "| x | 2.00 | 1.00 to 3.00 | 0.00 to 9.00 |" in new
+    assert "Reached.\nc.py, 10 epochs; test accuracy 93.12%; n=1; 2 cores" in new
+    with pytest.raises(UserError, match="found 'a'"):
+        tables.replace_tables(mark("a"), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

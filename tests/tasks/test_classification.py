@@ -11,8 +11,8 @@ NORM = {"mean_C": jnp.array([10.0]), "std_C": jnp.array([2.0])}
 
 
 def make_task(**changes):
-    fields = {"label_smoothing": 0.0, "crop_padding": 0, "flip": False, "dtype": jnp.float32}
-    return Classification(**{**fields, **changes})
+    fields = {"label_smoothing": 0.0, "crop_padding": 0, "flip": "none", "cutout": 0}
+    return Classification(**{**fields, "dtype": jnp.float32, **changes})
 
 
 def make_batch(size=8):
@@ -33,6 +33,15 @@ def test_images_are_normalised_and_augmented_in_training_alone():
     augmented = task.image(batch, NORM, seed, train=True)
     assert not np.array_equal(augmented, plain)
     np.testing.assert_array_equal(task.image(batch, NORM, seed, train=True), augmented)
+
+
+def test_a_square_is_cut_out_in_training_alone():
+    task, batch, seed = make_task(cutout=2), make_batch(), jnp.uint32(0)
+    plain = np.asarray(task.image(batch, NORM, seed, train=False))
+    cut = np.asarray(task.image(batch, NORM, seed, train=True))
+    changed = cut != plain
+    assert np.count_nonzero(cut[changed]) == 0
+    assert changed.sum(axis=(1, 2, 3)).tolist() == [4] * 8
 
 
 @pytest.mark.parametrize("key", ["epoch_B", "seed"])

@@ -13,6 +13,7 @@ from crnn_jax import peaks
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.data.dataset import load_dataset
 from crnn_jax.errors import UserError
+from crnn_jax.evaluate import main as evaluate
 from crnn_jax.train import loop
 from crnn_jax.train.experiment import build
 from crnn_jax.train.loop import train
@@ -129,10 +130,31 @@ def test_a_share_of_the_peak_is_logged_where_the_peak_is_known(tiny, tmp_path, m
     assert last["train/mfu"] == pytest.approx(expected)
 
 
+def test_a_recipe_resumes_is_reported_and_is_evaluated(tiny, recipe, tmp_path, monkeypatch, capsys):
+    config = tiny("crnn", **recipe, eval__weights="ema")
+    whole = train(config, str(tmp_path / "whole"))
+    parts = train_in_two_parts(config, tmp_path / "parts", monkeypatch, steps=9)
+    states = [final_state(config, tmp_path / name)[1] for name in ("whole", "parts")]
+    assert_equal_to_the_bit(*states)
+    found = states[0].batch_stats["trunk"]["whiten"]["kernel"]
+    np.testing.assert_array_equal(found, load_dataset(config).norm()["whitening_HWIO"])
+    assert whole["test_tta"]["views"] == "mirror_shift"
+    assert whole["test_tta"] == parts["test_tta"]
+    assert whole["test"]["loss"] != whole["test_tta"]["loss"]
+    assert "test_tta/accuracy" in read_lines(tmp_path / "whole" / "metrics.jsonl")[-1]
+    capsys.readouterr()
+    evaluate(["--workdir", str(tmp_path / "whole"), "--tta=mirror_shift"])
+    accuracy, counts = (whole["test_tta"][key] for key in ("accuracy", "num_correct"))
+    line = f"test accuracy with tta=mirror_shift {accuracy:.4f} ({counts}/360)"
+    assert capsys.readouterr().out.strip() == line
+
+
 def test_resident_and_streaming_train_alike(tiny, tmp_path):
     losses = []
+    # Fewer than 12 batches of training examples: the second epoch's mirrors are the others.
+    changes = {"data__test_fraction": 0.7, "data__flip": "alternating", "data__cutout": 2}
     for pipeline in ("resident", "streaming"):
-        train(tiny("crnn", data__pipeline=pipeline), str(tmp_path / pipeline))
+        train(tiny("crnn", data__pipeline=pipeline, **changes), str(tmp_path / pipeline))
         lines = read_lines(tmp_path / pipeline / "metrics.jsonl")
         losses.append([line["train/loss"] for line in lines if "train/loss" in line])
     assert len(losses[0]) >= 4

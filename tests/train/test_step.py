@@ -7,7 +7,8 @@ import pytest
 
 from crnn_jax.config import MODEL_DEFAULTS
 from crnn_jax.metrics import Classification as Metrics
-from crnn_jax.train.step import make_train_step, repeat_step
+from crnn_jax.models.heads import Output
+from crnn_jax.train.step import make_eval_step, make_train_step, repeat_step
 
 
 def first_losses(run, num_steps=1):
@@ -46,6 +47,61 @@ def test_steps_in_one_program_equal_single_steps(tiny, start_run):
     for name in ("params", "batch_stats", "ema"):
         one, other = getattr(together, name), getattr(single, name)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, other)
+
+
+def test_one_device_equals_eight_with_a_recipe(tiny, start_run, recipe):
+    runs = [
+        first_losses(start_run(tiny("crnn", mesh__data=n, **recipe)), num_steps=6) for n in (1, 8)
+    ]
+    (one, state_one), (eight, state_eight) = runs
+    np.testing.assert_allclose(one, eight, rtol=1e-3)
+    assert one[-1] < one[0]
+    kernel_HWIO = state_one.batch_stats["trunk"]["whiten"]["kernel"]
+    np.testing.assert_array_equal(kernel_HWIO, state_eight.batch_stats["trunk"]["whiten"]["kernel"])
+
+
+@pytest.mark.parametrize("model", ["cnn", "lrcn", "tsn", "crnn"])
+def test_the_whitening_kernel_of_every_model_is_the_datas_and_no_parameter(tiny, start_run, model):
+    experiment, dataset, pipeline, step, state = start_run(tiny(model, model__whiten_size=2))
+    expected = dataset.norm()["whitening_HWIO"]
+    np.testing.assert_array_equal(state.batch_stats["trunk"]["whiten"]["kernel"], expected)
+    assert set(state.params["trunk"]["whiten"]) == {"bias"}
+    assert set(state.norm) == {"mean_C", "std_C"}
+    inputs = next(pipeline.train_inputs(0))
+    after, _ = jax.eval_shape(step, state, Metrics.empty(), inputs)
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (after, experiment.abstract_state())]
+    assert shapes[0] == shapes[1] == jax.tree.map(jnp.shape, state)
+
+
+def test_views_of_an_image_are_averaged_by_their_logits(tiny, start_run):
+    experiment, _, _, _, state = start_run(tiny("cnn", mesh__data=1))
+    image_BHWC = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8)
+    label_B = jnp.arange(8, dtype=jnp.int32)
+    batch = {"image_BHWC": jnp.asarray(image_BHWC), "label_B": label_B, "weight_B": jnp.ones(8)}
+    mirror = {**batch, "image_BHWC": batch["image_BHWC"][:, :, ::-1]}
+
+    def apply(batch):
+        image_BHWC = experiment.task.image(batch, state.norm, state.seed, train=False)
+        weights = {"params": state.params, "batch_stats": state.batch_stats}
+        return experiment.model.apply(weights, image_BHWC, train=False).logits_BK
+
+    @jax.jit
+    def run(batch, mirror):
+        step = make_eval_step(
+            experiment.model,
+            experiment.task,
+            lambda inputs, first_index: inputs,
+            weights="last",
+            ema_decay=0.0,
+            tta="mirror",
+        )
+        mean_BK = (apply(batch) + apply(mirror)) / 2
+        expected = experiment.task.loss(Output(mean_BK), batch, train=False)[1]
+        return step(state, Metrics.empty(), batch, jnp.uint32(0)), expected
+
+    found, expected = run(batch, mirror)
+    np.testing.assert_allclose(found.loss_sum, expected.loss_sum, rtol=1e-6)
+    assert int(found.num_examples) == 8
 
 
 def test_jit_equals_no_jit(tiny, start_run):

@@ -1,0 +1,163 @@
+"""Markdown tables of the studies' result files, by the study's name."""
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+
+def percent(value: float | None) -> str:
+    """Returns "93.12%" of 0.9312, "-" of None."""
+    return "-" if value is None else f"{100 * value:.2f}%"
+
+
+def with_interval(mean: float, ci95: float | None, sign: str = "", unit: str = "") -> str:
+    """Returns "93.12% ± 0.20" of a fraction and half its 95% interval; without one, "93.12%"."""
+    text = f"{100 * mean:{sign}.2f}{unit}"
+    return text if ci95 is None else f"{text} ± {100 * ci95:.2f}"
+
+
+def format_accuracy(row: dict[str, Any]) -> str:
+    """Returns the mean test accuracy of a row as `with_interval`."""
+    return with_interval(row["accuracy_mean"], row["ci95"], unit="%")
+
+
+def format_seconds(seconds: float) -> str:
+    """Returns "95 s", or minutes from two of them on."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def train_seconds(row: dict[str, Any]) -> str:
+    """Returns the median over the seeds of the seconds spent in training steps."""
+    return format_seconds(statistics.median(item.get("train", 0.0) for item in row["seconds"]))
+
+
+def format_commits(row: dict[str, Any]) -> str:
+    """Returns the short commits of a row's runs; `*`: the tree had uncommitted changes."""
+    return ", ".join(
+        commit[:7] + ("*" if "dirty" in commit else "") for commit in row["git_commit"]
+    )
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Returns a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def table1_table(content: dict[str, Any]) -> str:
+    """Returns Table 1: ours against the paper, what a run costs, and sentences on the claims."""
+    minus = {pair["row"]: pair for pair in content["crnn_minus"]}
+    header = [
+        *"row|test accuracy|n|paper|difference|CRNN minus row|parameters|MFLOP/image".split("|"),
+        *"epochs|training FLOPs|images/s|training|on|date, commit".split("|"),
+    ]
+    rows = []
+    for row in content["rows"]:
+        pair = minus.get(row["row"])
+        difference = row["difference"]
+        rows.append(
+            [
+                row["row"],
+                format_accuracy(row),
+                str(row["n"]),
+                percent(row["paper"]),
+                "-" if difference is None else f"{100 * difference:+.2f}",
+                with_interval(pair["mean"], pair["ci95"], "+") if pair else "-",
+                f"{row['parameters']:,}",
+                f"{row['flops_per_image'] / 1e6:.1f}",
+                f"{row['epochs']:.4g}",
+                f"{row['training_flops']:.2e}",
+                f"{statistics.median(row['images_per_second']):,.0f}",
+                train_seconds(row),
+                ", ".join(row["hardware"]),
+                f"{', '.join(row['dates'])}, {format_commits(row)}",
+            ]
+        )
+    measured = "Images/s and training time are those of these very runs, disturbed or not."
+    notes = [content["definition"], *content["sentences"], measured]
+    return "\n".join([markdown(header, rows), "", *notes])
+
+
+def sensitivity_table(content: dict[str, Any]) -> str:
+    """Returns the grid: a line for each number of layers, a column for each of hidden units."""
+    points = {(row["num_conv_layers"], row["hidden_units"]): row for row in content["rows"]}
+    header = ["conv layers", *(f"{units} units" for units in content["units"])]
+    rows = []
+    for layers in content["layers"]:
+        cells = [points.get((layers, units)) for units in content["units"]]
+        rows.append(
+            [
+                str(layers),
+                *(
+                    f"{format_accuracy(row)} ({100 * row['validation_accuracy_mean']:.2f})"
+                    if row
+                    else "-"
+                    for row in cells
+                ),
+            ]
+        )
+    first = content["rows"][0]
+    note = (
+        f"Test accuracy, in brackets that on the held-out {content['validation']:.0%} of the "
+        f"training split; {content['config']}, {content['duration']} a point, "
+        f"n={_counts(content['rows'])}; {first['devices']}, commit {format_commits(first)}."
+    )
+    return "\n".join([markdown(header, rows), "", note, *content["sentences"]])
+
+
+def ablation_table(content: dict[str, Any]) -> str:
+    """Returns one line a change, each on top of those above it."""
+    rows = []
+    for row in content["rows"]:
+        keys = ", ".join(f"`{k}` {old} -> {new}" for k, (old, new) in row["keys"].items())
+        gain = row["gain"]
+        rows.append(
+            [
+                row["row"],
+                keys or "-",
+                format_accuracy(row),
+                str(row["n"]),
+                with_interval(gain["mean"], gain["ci95"], "+") if gain else "-",
+                train_seconds(row),
+            ]
+        )
+    header = ["change, on top of those above", "keys", "test accuracy", "n", "gain", "training"]
+    first = content["rows"][0]
+    note = (
+        f"{content['config']}, {content['duration']} a run; {first['devices']}, "
+        f"commit {format_commits(first)}."
+    )
+    return "\n".join([markdown(header, rows), "", note, *content["sentences"]])
+
+
+def race_table(content: dict[str, Any]) -> str:
+    """Returns the seconds of the runs, with and without compilation."""
+    header = ["seconds of", "median", "quartiles", "lowest to highest"]
+    rows = [
+        [
+            item["what"],
+            f"{item['median']:.2f}",
+            f"{item['quartiles'][0]:.2f} to {item['quartiles'][1]:.2f}",
+            f"{item['lowest']:.2f} to {item['highest']:.2f}",
+        ]
+        for item in content["seconds"].values()
+    ]
+    (row,) = content["rows"]
+    note = (
+        f"{content['config']}, {row['epochs']:.4g} epochs; test accuracy {format_accuracy(row)}; "
+        f"n={row['n']}; {row['devices']}, commit {format_commits(row)}."
+    )
+    return "\n".join([markdown(header, rows), "", *content["sentences"], note])
+
+
+def _counts(rows: list[dict[str, Any]]) -> str:
+    low, high = min(row["n"] for row in rows), max(row["n"] for row in rows)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+STUDY_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "table1": table1_table,
+    "sensitivity": sensitivity_table,
+    "ablation": ablation_table,
+    "race": race_table,
+}

@@ -1,0 +1,104 @@
+"""Table 1 of the paper: python -m crnn_jax.studies.table1 --dataset=cifar10 --budget=cpu
+
+Trains every row with every seed, each a resumable run of the one loop in WORKDIR/ROW_seed_N, and
+keeps its result in RESULTS/table1/DATASET_BUDGET/ROW_seed_N.json: what has one is not trained
+again. In the end it writes RESULTS/table1_DATASET_BUDGET.json, .md and .png from all that is kept.
+
+budgets (3 x forward FLOPs x images are a run's training FLOPs):
+"""
+
+import pathlib
+import sys
+from typing import Any
+
+from crnn_jax.errors import one_line_errors
+from crnn_jax.huge_pages import restart_with_huge_pages
+from crnn_jax.studies import claims, runs
+from crnn_jax.studies.budgets import BUDGETS, REFERENCE, ROWS, Plan, make_plan
+from crnn_jax.studies.seeds import summarize
+
+
+def make_row(dataset: str, plan: Plan, row: str, results: list[runs.Result]) -> dict[str, Any]:
+    """Returns one row of the result file: `seeds.summarize`, and how it stands to the paper."""
+    summary = summarize(row, results)
+    paper = claims.PAPER[dataset][row] if dataset in claims.PAPER else None
+    first = results[0]
+    images = first["steps"] * first["config"]["batch_size"]
+    training_flops = 3.0 * first["flops_per_image"] * images
+    facts = {"training_flops": training_flops, "parameters": first["parameters"]}
+    return {
+        **summary,
+        "paper": paper,
+        "difference": None if paper is None else summary["accuracy_mean"] - paper,
+        "training_flops": training_flops,
+        "ratio_to_target": facts[plan.matched] / plan.target if plan.matched else None,
+        "hardware": sorted({result["devices"] for result in results}),
+        "dates": sorted({result["date"] for result in results}),
+    }
+
+
+def make_content(
+    dataset: str, budget: str, plan: Plan, found: dict[str, list[runs.Result]]
+) -> dict[str, Any]:
+    """Returns the result file's facts: rows, paired differences and the sentences on the claims."""
+    rows = [make_row(dataset, plan, row, results) for row, results in found.items()]
+    paired = [
+        {"row": row, **difference}
+        for row, results in found.items()
+        if row != REFERENCE and REFERENCE in found
+        and (difference := runs.paired_difference(found[REFERENCE], results))
+    ]  # fmt: skip
+    missing = [row for row in ROWS if row not in found]
+    sentences = [claims.ordering(found), claims.efficiency(rows)]
+    if plan.matched:
+        ratios = [row["ratio_to_target"] for row in rows]
+        sentences.append(
+            f"Matched: a run's {plan.matched.replace('_', ' ')} are {min(ratios):.3f} to "
+            f"{max(ratios):.3f} times the {plan.target:.4g} of the CRNN's preset."
+        )
+    if missing:
+        sentences.append(f"Not trained yet and left out: {', '.join(missing)}.")
+    return {
+        "dataset": dataset,
+        "budget": budget,
+        "definition": f"Budget {budget}: {BUDGETS[budget]}.",
+        "matched": plan.matched or None,
+        "target": plan.target or None,
+        "rows": rows,
+        "crnn_minus": paired,
+        "missing": missing,
+        "sentences": sentences,
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Trains what is missing and writes the files."""
+    lines = [f"  {name:13}{text}" for name, text in BUDGETS.items()]
+    parser = runs.make_parser("table1", (__doc__ or "") + "\n".join(lines))
+    parser.add_argument("--dataset", default="cifar10", help="of configs/DATASET.py")
+    parser.add_argument("--budget", choices=list(BUDGETS), required=True)
+    parser.add_argument("--seeds", type=int, default=0, help="0, 1, ...; default: 5, cpu: 1")
+    parser.add_argument("--rows", default="", help=f"some of {','.join(ROWS)}; default: all")
+    flags, rest = parser.parse_known_args(argv)
+    with one_line_errors():
+        overrides = runs.study_overrides(rest)
+        seeds = runs.at_least_one("--seeds", flags.seeds or (1 if flags.budget == "cpu" else 5))
+        chosen = runs.choose("--rows", flags.rows, ROWS)
+        name = f"{flags.dataset}_{flags.budget}"
+        results = pathlib.Path(flags.results)
+        kept = results / "table1" / name
+        folders = runs.Folders(kept, pathlib.Path(flags.workdir or f"runs/table1_{name}"))
+        rows = [row for row in ROWS if row in chosen or any(kept.glob(f"{row}_seed_*.json"))]
+        plan = make_plan(f"configs/{flags.dataset}.py", flags.budget, rows, overrides)
+        if not flags.report:
+            runs.run_points(plan.points, chosen, seeds, folders)
+        content = make_content(
+            flags.dataset, flags.budget, plan, runs.finished(plan.points, folders)
+        )
+        path = results / f"table1_{name}.json"
+        runs.write_results(path, {**runs.header("table1", argv), **content})
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    main(sys.argv[1:])

@@ -1,0 +1,99 @@
+"""Runs are kept as they end, and not trained again where their file is."""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+
+from crnn_jax.errors import UserError
+from crnn_jax.studies import runs
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return runs.Folders(tmp_path / "kept", tmp_path / "runs")
+
+
+def names(paths):
+    return [pathlib.Path(path).name for path in paths]
+
+
+def test_a_kept_run_is_not_trained_again_even_without_its_workdir(tiny, folders, capsys):
+    config = tiny("rnn", duration="4 steps", data__validation=0.2, eval__every="3 steps")
+    first = runs.run_or_read(folders, "row", config)
+    lines = (folders.workdir / "row_seed_0" / "metrics.jsonl").read_text().splitlines()
+    found = [values for values in map(json.loads, lines) if "validation/loss" in values]
+    assert [values["step"] for values in found] == [3, 4]
+    assert (
+        first["validation"]["loss"] == found[-1]["validation/loss"] != found[0]["validation/loss"]
+    )
+    shutil.rmtree(folders.workdir)
+    assert runs.run_or_read(folders, "row", config) == first
+    assert "already finished" in capsys.readouterr().out
+    assert not folders.workdir.exists()
+    kept = json.loads((folders.kept / "row_seed_0.json").read_text())
+    assert kept == first
+    assert kept["config"]["model.hidden_units"] == 8
+    assert kept["test"]["num_examples"] == 360
+
+
+def test_a_file_of_another_config_is_refused_before_any_run(tiny, folders, stub):
+    points = {"a": tiny("rnn"), "b": tiny("cnn")}
+    runs.run_points(points, ["b"], 1, folders)
+    points["b"].optim.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"optim\.learning_rate is 0.004 there and 0.5 here"):
+        runs.run_points(points, points, 1, folders)
+    assert names(stub.trained) == ["b_seed_0"]
+    points["b"].optim.learning_rate = 0.004
+    points["b"].log.seconds = 1.0  # only places or reports a run
+    runs.run_points(points, points, 1, folders)
+    assert names(stub.trained) == ["b_seed_0", "a_seed_0"]
+
+
+def test_every_point_has_a_seed_before_the_next_seed_starts(tiny, folders, stub):
+    points = {"a": tiny("rnn"), "b": tiny("cnn")}
+    runs.run_points(points, points, 2, folders)
+    assert names(stub.trained) == ["a_seed_0", "b_seed_0", "a_seed_1", "b_seed_1"]
+    found = runs.finished(points, folders)
+    assert [result["seed"] for result in found["b"]] == [0, 1]
+
+
+def test_finished_takes_partial_seeds_and_leaves_other_configs_out(tiny, folders, stub, capsys):
+    points = {"rnn": tiny("rnn"), "rnn_deep": tiny("rnn_deep"), "cnn": tiny("cnn")}
+    with pytest.raises(UserError, match="found none"):
+        runs.finished(points, folders)
+    runs.run_points(points, ["rnn_deep"], 3, folders)
+    runs.run_points(points, ["rnn", "cnn"], 1, folders)
+    points["cnn"].batch_size = 32
+    found = runs.finished(points, folders)
+    assert {name: len(results) for name, results in found.items()} == {"rnn": 1, "rnn_deep": 3}
+    assert "left out" in capsys.readouterr().out
+
+
+def test_paired_differences_by_hand():
+    def results(**accuracies):
+        return [{"seed": int(k[1:]), "test": {"accuracy": v}} for k, v in accuracies.items()]
+
+    pair = runs.paired_difference(results(s0=0.9, s1=0.8, s2=0.7), results(s1=0.7, s0=0.6))
+    assert pair["seeds"] == [0, 1]
+    assert pair["differences"] == pytest.approx([0.3, 0.1])
+    assert pair["mean"] == pytest.approx(0.2)
+    # Student's t of one degree of freedom, 12.706, times the deviation 0.1414, over sqrt(2).
+    assert pair["ci95"] == pytest.approx(12.706 * 0.1, rel=1e-4)
+    assert runs.paired_difference(results(s0=0.9), results(s0=0.8))["ci95"] is None
+    assert runs.paired_difference(results(s0=0.9), results(s1=0.8)) is None
+
+
+def test_mistakes_on_the_command_line():
+    assert runs.choose("--rows", "b,a", ["a", "b", "c"]) == ["a", "b"]
+    assert runs.choose("--rows", "", ["a", "b"]) == ["a", "b"]
+    with pytest.raises(UserError, match="did you mean 'crnn'"):
+        runs.choose("--rows", "crn", ["cnn_x", "crnn"])
+    with pytest.raises(UserError, match=r"no --config\.seed"):
+        runs.study_overrides(["--config.seed=3"])
+    with pytest.raises(UserError, match=r"no --config\.duration"):
+        runs.study_overrides(["--config.duration=3 steps"], "duration")
+    assert runs.config_name("configs/cifar10.py:crnn_small,model.width=8") == (
+        "cifar10_crnn_small_model.width_8"
+    )
