@@ -78,6 +78,9 @@ _DEFAULTS: dict[str, Any] = dict(
     batch_size=128,  # global, over all devices and processes
     duration="10 epochs",  # "N epochs" | "N steps" | "N examples"
     precision="float32",  # of the compute: float32 | bfloat16; parameters stay float32
+    # Optimizer steps in one program (a scan), with resident data; 0: chosen for the device when the
+    # run starts. All durations but the warm-up are rounded up to a multiple of it.
+    steps_per_dispatch=0,
     compile_cache=True,  # keep compiled programs on disk, under data.cache_dir
     data=dict(
         source="digits",  # digits | tfds:NAME | folder:PATH
@@ -130,6 +133,7 @@ _DEFAULTS: dict[str, Any] = dict(
         every="50 steps",  # metrics.jsonl and TensorBoard
         seconds=5.0,  # between progress lines where stdout is no terminal
         tensorboard=True,
+        profile="",  # "10:20": trace these steps, counted from the start or resume; empty: none
     ),
     mesh=dict(
         data=-1,  # devices on the data axis; -1: all
@@ -252,3 +256,20 @@ def steps(duration: str, num_examples: int, batch_size: int, key: str = "duratio
     if match[2] == "step":
         return math.ceil(count)
     return math.ceil(count * (num_examples if match[2] == "epoch" else 1) / batch_size - 1e-9)
+
+
+def profile_window(text: str) -> tuple[int, int] | None:
+    """Returns (first, last) of "FIRST:LAST", steps counted from 1, or None for an empty text.
+
+    Raises:
+      UserError: not two numbers with 1 <= FIRST <= LAST.
+    """
+    if not text:
+        return None
+    match = re.fullmatch(r"([0-9]+):([0-9]+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(
+            "config key 'log.profile' expects FIRST:LAST, the steps to trace (such as '10:20'), "
+            f"found '{text}'"
+        )
+    return int(match[1]), int(match[2])

@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from crnn_jax.config import default_config, flatten, steps
+from crnn_jax.config import default_config, flatten, profile_window, steps
 from crnn_jax.errors import UserError, closest
 
 TTA = ("none", "mirror", "mirror_shift")
@@ -39,8 +39,9 @@ _FRACTION = (  # 0 <= value < 1
     "optim.momentum optim.b1 optim.b2 model.norm_momentum"
 ).split()
 _NOT_NEGATIVE = (
-    "seed data.image_size data.crop_padding data.cutout data.num_workers optim.weight_decay "
-    "optim.lookahead_steps optim.lookahead_ramp optim.clip_norm model.whiten_size"
+    "seed steps_per_dispatch data.image_size data.crop_padding data.cutout data.num_workers "
+    "optim.weight_decay optim.lookahead_steps optim.lookahead_ramp optim.clip_norm "
+    "model.whiten_size"
 ).split()
 _DURATIONS = ("duration", "optim.warmup", "eval.every", "checkpoint.every", "log.every")
 
@@ -77,6 +78,13 @@ def validate(config: ConfigDict) -> None:
         steps(flat[key], 1, 1, key)
     if steps(flat["duration"], 10**9, 1) == 0:
         raise UserError(f"config key 'duration' expects more than 0, found '{flat['duration']}'")
+    profile_window(flat["log.profile"])
+    if flat["steps_per_dispatch"] > 1 and flat["data.pipeline"] != "resident":
+        raise UserError(
+            "config key 'steps_per_dispatch' expects 0 or 1 with data.pipeline="
+            f"{flat['data.pipeline']}, whose batches come from the host one by one; found "
+            f"{flat['steps_per_dispatch']}"
+        )
     _check_model(flat)
     if flat["eval.report"] == "validation" and flat["data.validation"] == 0:
         raise UserError(

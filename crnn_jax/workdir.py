@@ -99,6 +99,17 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
     return config
 
 
+def stored_config(workdir: str | pathlib.Path) -> ConfigDict | None:
+    """Returns the config of the run in `workdir`, None where there is none yet.
+
+    Raises:
+      UserError: a config.json that cannot be read or is not valid.
+    """
+    # os.path: a folder that may not be read is for `open_workdir` to complain about.
+    exists = os.path.exists(pathlib.Path(workdir).expanduser() / "config.json")
+    return load_config(workdir) if exists else None
+
+
 def read_dataset(workdir: pathlib.Path) -> dict[str, Any]:
     """Returns dataset.json: image_shape, class_names, num_train (after the validation part)."""
     return _read_json(workdir / "dataset.json")
@@ -133,7 +144,6 @@ def describe_run(config: ConfigDict) -> dict[str, Any]:
         "git_commit": git_commit(),
         "versions": versions(),
         "devices": describe_devices(),
-        "mfu": None,  # not known: no peak has been measured for these devices
     }
 
 

@@ -26,6 +26,14 @@ def test_placement_keys_may_change_and_are_stored(tmp_path):
     assert workdirs.load_config(tmp_path).data.dir == "/elsewhere"
 
 
+def test_the_stored_config_of_a_new_run_is_none(tmp_path):
+    assert workdirs.stored_config(tmp_path / "new") is None
+    workdirs.open_workdir(str(tmp_path), cfg.default_config("cnn"))
+    stored = workdirs.stored_config(tmp_path)
+    assert stored is not None
+    assert stored.model.name == "cnn"
+
+
 def test_all_differing_keys_are_named(tmp_path):
     config = cfg.default_config("crnn")
     workdirs.open_workdir(str(tmp_path), config)

@@ -1,6 +1,7 @@
 """From a config and the facts about its data to the objects of a run, for all commands."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +18,11 @@ from crnn_jax.data.cache import cache_dir
 from crnn_jax.mesh import make_mesh, replicated
 from crnn_jax.models.fastest import fastest
 from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.peaks import peak_flops
 from crnn_jax.tasks import Classification, make_task
+from crnn_jax.train.dispatch import round_up, steps_per_dispatch
 from crnn_jax.train.state import TrainState, init_state, make_init
+from crnn_jax.train.step import Assemble, make_train_step, repeat_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +37,13 @@ class Experiment:
     optimizer: optax.GradientTransformation
     image_shape: tuple[int, int, int]
     num_train: int
-    total_steps: int
+    steps_per_dispatch: int
+    total_steps: int  # a multiple of steps_per_dispatch
 
     def steps(self, key: str, duration: str) -> int:
-        """Returns the duration of the config's `key` in steps."""
-        return steps(duration, self.num_train, self.config.batch_size, key)
+        """Returns the duration of the config's `key` in steps, a multiple of those of a program."""
+        num_steps = steps(duration, self.num_train, self.config.batch_size, key)
+        return round_up(num_steps, self.steps_per_dispatch)
 
     def _init(self) -> Callable[[jax.Array, Any], TrainState]:
         ema = self.config.optim.ema_decay > 0
@@ -61,15 +67,48 @@ class Experiment:
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state
         )
 
+    def train_step(self, assemble: Assemble, task: Any = None) -> Any:
+        """Returns the run's `make_train_step` with `assemble`, `steps_per_dispatch` times in a row.
+
+        `assemble` is a pipeline's; `task`, where given, takes the place of the run's own.
+        """
+        step = make_train_step(
+            self.model,
+            task or self.task,
+            self.optimizer,
+            assemble,
+            ema_decay=self.config.optim.ema_decay,
+        )
+        return repeat_step(step, self.steps_per_dispatch)
+
     def describe(self) -> dict[str, int]:
         """Returns the number of parameters and the forward FLOPs per image."""
+        parameters = jax.tree.leaves(self.abstract_state().params)
+        return {
+            "parameters": sum(x.size for x in parameters),
+            "flops_per_image": self._forward_flops,
+        }
+
+    @functools.cached_property
+    def _forward_flops(self) -> int:
         state = self.abstract_state()
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        forward = flops.forward_flops_per_image(self.model, variables, self.image_shape)
-        return {
-            "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
-            "flops_per_image": forward,
-        }
+        return flops.forward_flops_per_image(self.model, variables, self.image_shape)
+
+    def mfu(self, images_per_second: float) -> float | None:
+        """Returns the share of the devices' published peak that a training at this rate reaches.
+
+        Model FLOPs utilization (Chowdhery et al. 2022, "PaLM", appendix B): three times the forward
+        pass's products and convolutions, whatever is computed besides or twice, over the peak of
+        the precision (crnn_jax/peaks.py). None where the peak is not known.
+        """
+        kind = self.mesh.devices.flat[0].device_kind
+        matmul_precision = jax.config.jax_default_matmul_precision
+        peak = peak_flops(kind, self.config.precision, matmul_precision)
+        if peak is None:
+            return None
+        model_flops = flops.TRAIN_OVER_FORWARD * self._forward_flops * images_per_second
+        return model_flops / (peak * self.mesh.size)
 
 
 def enable_compile_cache(config: ConfigDict) -> None:
@@ -128,7 +167,9 @@ def build(
     """
     mesh = make_mesh(config.mesh.data)
     config = resolve_implementation(config, image_shape, mesh.size)
-    total_steps = steps(config.duration, num_train, config.batch_size)
+    num_dispatched = steps_per_dispatch(config, mesh.devices.flat[0].platform)
+    num_steps = steps(config.duration, num_train, config.batch_size)
+    total_steps = round_up(num_steps, num_dispatched)
     warmup_steps = steps(config.optim.warmup, num_train, config.batch_size, "optim.warmup")
     schedule = optim.make_schedule(config.optim, total_steps, min(warmup_steps, total_steps))
     height, width, channels = image_shape
@@ -141,5 +182,6 @@ def build(
         optimizer=optim.make_optimizer(config.optim, schedule, total_steps),
         image_shape=(height, width, channels),
         num_train=num_train,
+        steps_per_dispatch=num_dispatched,
         total_steps=total_steps,
     )
