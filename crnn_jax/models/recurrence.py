@@ -166,8 +166,11 @@ recurrence.defvjp(_forward_rule, _backward_rule)
 def _weight_gradient(state_BTN: Array, grad_BTG: Array, dtype: Any) -> Array:
     """Returns (N, G), float32: the sum over examples and steps of their outer products."""
     num_rows = state_BTN.shape[0] * state_BTN.shape[1]
-    rows = [x.reshape(num_rows, x.shape[-1]).astype(dtype) for x in (state_BTN, grad_BTG)]
-    return lax.dot_general(*rows, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+    left = state_BTN.reshape(num_rows, -1).astype(dtype)
+    right = grad_BTG.reshape(num_rows, grad_BTG.shape[-1]).astype(dtype)
+    return lax.dot_general(
+        left, right, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
+    )
 
 
 def _shift(state_BTN: Array, reverse: bool) -> Array:
