@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from peer import TorchPeer
-from timing import RESULTS, append, interleave, spread
+from timing import RESULTS, append, interleave, matmul_program, spread
 
 from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.models.cells import CELLS
@@ -89,11 +89,21 @@ def make_programs(
     return programs
 
 
-def measure(programs: dict[str, dict[str, Callable]], repeats: int) -> dict[str, Any]:
-    """Returns {"forward" and "both": {program: seconds [min, median, max]}, "ratio": ...}."""
-    found: dict[str, Any] = {"ratio": {}}
+def measure(
+    programs: dict[str, dict[str, Callable]], repeats: int, flops: int, dtype: str
+) -> dict[str, Any]:
+    """Returns {"forward" and "both": {program: seconds [min, median, max]}, "ratio": ...}.
+
+    And "floor": the seconds that the matmuls' `flops` of a forward pass, and of both, take at the
+    rate of a large matmul measured among the programs.
+    """
+    found: dict[str, Any] = {"ratio": {}, "floor": {}}
+    matmul, matmul_flops = matmul_program(dtype)
     for name in PASSES:
-        seconds = interleave({key: made[name] for key, made in programs.items()}, repeats)
+        passes = {key: made[name] for key, made in programs.items()}
+        seconds = interleave({**passes, "matmul": matmul}, repeats)
+        fastest = min(seconds.pop("matmul"))
+        found["floor"][name] = fastest * flops * (1 if name == "forward" else 3) / matmul_flops
         found[name] = {key: spread(times) for key, times in seconds.items()}
         medians = {key: times[1] for key, times in found[name].items()}
         best = min(value for key, value in medians.items() if key not in PEERS)
@@ -131,7 +141,10 @@ def main() -> None:
     peer = TorchPeer(flags.torch_python) if flags.cell == "gru" else None
     ratios = []
     for shape in itertools.product(flags.steps, flags.units, flags.batch):
-        found = measure(make_programs(flags.cell, shape, flags.dtype, peer), flags.repeats)
+        gates = CELLS[flags.cell].num_gates
+        flops = 2 * shape[0] * shape[2] * 2 * shape[1] * gates * shape[1]  # both projections
+        programs = make_programs(flags.cell, shape, flags.dtype, peer)
+        found = measure(programs, flags.repeats, flops, flags.dtype)
         cells = [
             f"{name}: " + " ".join(f"{key} {1e3 * s[1]:.1f}" for key, s in found[name].items())
             for name in PASSES

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from crnn_jax import timing
 from crnn_jax.timing import compare as compare
 from crnn_jax.timing import per_call as per_call
@@ -19,14 +22,21 @@ RESULTS = pathlib.Path(
     or pathlib.Path(__file__).parent.parent / "results" / "benchmarks"
 )
 
-# Between two programs: the threads of OpenMP (PyTorch's) spin for some 0.2 s after their work, on
+# Between two programs: the threads of OpenMP (PyTorch's) spin for up to 0.2 s after their work, on
 # the cores that the next program is measured on.
-PAUSE_SECONDS = 0.4
+PAUSE_SECONDS = 0.2
 
 
 def interleave(programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
     """Returns `crnn_jax.timing.interleave` with a pause before each run."""
     return timing.interleave(programs, repeats, pause_seconds=PAUSE_SECONDS)
+
+
+def matmul_program(dtype: Any) -> tuple[Callable[[], Any], int]:
+    """Returns (a call that multiplies two large square matrices, its FLOPs): the device's peak."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    square, matmul = jnp.ones((size, size), dtype), jax.jit(jnp.dot)
+    return lambda: jax.block_until_ready(matmul(square, square)), 2 * size**3
 
 
 def append(name: str, record: dict[str, Any]) -> None:

@@ -15,10 +15,13 @@ def append(folder, name, **record):
 
 def test_the_newest_line_of_a_benchmark_counts(tmp_path):
     common = {"torch": "2.0", "batch": 100, "torch_eager": [1, 4, 5], "torch_compile": [1, 2, 3]}
+    common["floor_seconds"] = 0.25
     for config, ours in (("a", 1.0), ("b", 1.0), ("a", 0.5)):
         append(tmp_path, "step", config=config, ours=[0, ours, 9], ratio=2 / ours, **common)
     lines = speed_tables.step_table(tmp_path).splitlines()
-    assert lines[2].startswith("| a, 100 | 200 | 25 | 50 | 4.00 | PyTorch 2.0, 2 cores, jax 9.9")
+    assert lines[2].startswith(
+        "| a, 100 | 200 | 25 | 50 | 4.00 | 8.00 | PyTorch 2.0, 2 cores, jax 9.9"
+    )
     assert len(lines) == 4
 
 
@@ -38,6 +41,7 @@ def test_rates_and_faults_are_medians(tmp_path):
 
 def test_best_implementation_against_both_peers(tmp_path):
     shape = {"units": 4, "batch": 2, "cell": "gru", "dtype": "float32", "backend": "cpu"}
+    shape["floor"] = {"both": 0.001}
     times = {"scan": [1, 0.002, 3], "hoisted": [1, 0.004, 3], "flax": [1, 0.006, 3],
              "torch": [1, 0.003, 3]}  # fmt: skip
     for steps, ratio in ((16, 1.5), (8, 1.5), (8, 0.5)):
@@ -46,10 +50,13 @@ def test_best_implementation_against_both_peers(tmp_path):
     append(tmp_path, "gru", steps=1, both={"scan": [1, 2, 3]}, ratio={"both": None},
            torch=None, **{**shape, "cell": "mingru"})  # fmt: skip
     lines = speed_tables.gru_table(tmp_path).splitlines()
-    assert lines[2] == "| 8 | 4 | 2 | 2.0 | scan | 6.0 | 3.0 | 0.50 |"  # the newest of the two
+    assert (
+        lines[2] == "| 8 | 4 | 2 | 2.0 | scan | 6.0 | 3.0 | 1.50 | 0.50 | 3.00 |"
+    )  # the newest of the two
     assert lines[3].startswith("| 16 | 4 |")
     assert len(lines) == 6
-    assert "0.50/1.00/1.50" in lines[5]
+    assert "1.50/1.50/1.50" in lines[5]
+    assert "3.00/3.00/3.00" in lines[5]
 
 
 def test_input_startup_and_dispatch_are_medians(tmp_path):
