@@ -71,6 +71,9 @@ _DEFAULTS: dict[str, Any] = dict(
         image_size=0,  # pixels; 0: as stored (all images must then have one size)
         crop_padding=0,  # pixels of reflected padding for random translation; 0: none
         flip=False,  # random horizontal mirror
+        crop="none",  # of each image as it is decoded: none | random_resized | paper; streaming
+        crop_min_area=0.08,  # of random_resized, as a fraction of the image
+        short_side=0,  # pixels before paper's and the test's crop; 0: 8/7 of image_size
         skip_corrupt=False,  # keep the place of an unreadable image, with weight 0
         num_workers=0,  # decoding processes of the streaming pipeline
     ),

@@ -11,6 +11,7 @@ from crnn_jax.errors import UserError, closest
 _CHOICES = {
     "task": ("classification",),
     "precision": ("float32", "bfloat16"),
+    "data.crop": ("none", "random_resized", "paper"),
     "data.pipeline": ("resident", "streaming"),
     "model.cell": ("elman", "gru", "gru_cho", "lstm"),
     "model.implementation": ("scan", "hoisted"),
@@ -23,16 +24,18 @@ _CHOICES = {
     "eval.report": ("test", "validation"),
 }
 _POSITIVE = (
-    "batch_size eval.batch_size optim.learning_rate checkpoint.keep_latest model.width "
-    "model.num_conv_layers model.hidden_units model.num_recurrent_layers model.patch_size "
-    "model.num_frames model.frame_height model.num_segments model.snippet_height log.seconds"
+    "batch_size eval.batch_size data.crop_min_area optim.learning_rate checkpoint.keep_latest "
+    "model.width model.num_conv_layers model.hidden_units model.num_recurrent_layers "
+    "model.patch_size model.num_frames model.frame_height model.num_segments "
+    "model.snippet_height log.seconds"
 ).split()
 _FRACTION = (  # 0 <= value < 1
     "data.validation data.test_fraction model.dropout optim.label_smoothing optim.ema_decay "
     "optim.momentum optim.b1 optim.b2"
 ).split()
 _NOT_NEGATIVE = (
-    "seed data.image_size data.crop_padding data.num_workers optim.weight_decay optim.clip_norm"
+    "seed data.image_size data.short_side data.crop_padding data.num_workers "
+    "optim.weight_decay optim.clip_norm"
 ).split()
 _DURATIONS = ("duration", "optim.warmup", "eval.every", "checkpoint.every", "log.every")
 
@@ -70,6 +73,7 @@ def validate(config: ConfigDict) -> None:
     if steps(flat["duration"], 10**9, 1) == 0:
         raise UserError(f"config key 'duration' expects more than 0, found '{flat['duration']}'")
     _check_model(flat)
+    _check_crop(flat)
     if flat["eval.report"] == "validation" and flat["data.validation"] == 0:
         raise UserError(
             "config key 'eval.report' is 'validation': set 'data.validation' above 0, found 0.0"
@@ -102,6 +106,29 @@ def _check_keys_and_types(flat: dict[str, Any], defaults: dict[str, Any], model:
             raise UserError(
                 f"config key '{key}' expects {expected} (such as {default}), found {flat[key]!r}"
             )
+
+
+def _check_crop(flat: dict[str, Any]) -> None:
+    size, short_side, crop = flat["data.image_size"], flat["data.short_side"], flat["data.crop"]
+    if crop == "none":
+        return
+    if flat["data.pipeline"] != "streaming":
+        raise UserError(
+            f"config key 'data.crop' is '{crop}', another part of each image in each epoch: set "
+            f"'data.pipeline' to 'streaming', found '{flat['data.pipeline']}'"
+        )
+    if size == 0:
+        raise UserError(f"config key 'data.crop' is '{crop}': set 'data.image_size', found 0")
+    if 0 < short_side < size:
+        raise UserError(
+            f"config key 'data.short_side' expects at least 'data.image_size' ({size}) or 0, "
+            f"found {short_side}"
+        )
+    if flat["data.crop_min_area"] > 1:
+        raise UserError(
+            "config key 'data.crop_min_area' expects a fraction of at most 1, found "
+            f"{flat['data.crop_min_area']}"
+        )
 
 
 def _check_model(flat: dict[str, Any]) -> None:

@@ -33,6 +33,9 @@ def test_defaults_are_valid(model):
         ("eval.weights", "ema", "optim.ema_decay"),
         ("eval.report", "validation", "data.validation"),
         ("data.pipeline", "streamin", "did you mean 'streaming'"),
+        ("data.crop", "paper", "'data.pipeline' to 'streaming', found 'resident'"),
+        ("data.crop", "papier", "did you mean 'paper'"),
+        ("data.crop_min_area", 0.0, "above 0"),
         ("model.cell", "grru", "did you mean 'gru'"),
         ("optim.learning_rate", None, "expects float"),
     ],
@@ -54,6 +57,24 @@ def test_adam_has_no_weight_decay():
     config.optim.name, config.optim.weight_decay = "adam", 0.1
     with pytest.raises(UserError, match="choose 'adamw'"):
         validate(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.image_size", 0, "set 'data.image_size', found 0"),
+        ("data.short_side", 200, r"at least 'data.image_size' \(224\) or 0, found 200"),
+        ("data.crop_min_area", 1.5, "at most 1, found 1.5"),
+    ],
+)
+def test_crops_need_sizes_that_fit(key, value, message):
+    config = cfg.default_config("crnn")
+    config.data.update(crop="random_resized", pipeline="streaming", image_size=224)
+    validate(config)
+    config.data[key.removeprefix("data.")] = value
+    with pytest.raises(UserError, match=f"'{key}'|{message}") as caught:
+        validate(config)
+    assert caught.match(message)
 
 
 def test_keys_of_another_model_are_unknown():
