@@ -1,6 +1,7 @@
 """JPEG decoders side by side on real images: whole, and a random-resized crop at 224 pixels.
 
-    TFDS_DATA_DIR=... python benchmarks/decoders.py [--repeats 5] [--turbojpeg_library PATH] [--write]
+    TFDS_DATA_DIR=... python benchmarks/decoders.py [--repeats 5] [--write]
+        [--turbojpeg_library PATH]
 
 Decoders that are not installed are left out. Each of the crops is decoded as little as the library
 can, then resized to 224 x 224: by Pillow (antialiased) where the library is Pillow's, else by

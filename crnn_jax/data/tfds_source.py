@@ -133,17 +133,17 @@ def _split(name: str, reader: _Reader) -> Split:
 
 def _find(location: str, root: pathlib.Path) -> pathlib.Path:
     """Returns ROOT/NAME/VERSION, after a check of each of the three."""
-    from crnn_jax.data.prepare import PREPARE
+    from crnn_jax.data.prepare import NAMES
 
     name, _, version = location.partition(":")
     folder = root / name
     base = name.split("/")[0]
     command = f"`python -m crnn_jax.data.prepare {base} --data_dir={root}`"
-    how = f"make it with {command}, or " if base in PREPARE else ""
+    how = f"make it with {command}, or " if base in NAMES else ""
     how += "set config key 'data.dir' or $TFDS_DATA_DIR to the folder that holds it"
     if not folder.is_dir():
         there = [f.name for f in root.iterdir() if f.is_dir()] if root.is_dir() else []
-        hint = closest(name, {*there, *PREPARE} - {name})
+        hint = closest(name, {*there, *NAMES} - {name})
         found = "no such folder" if root.is_dir() else f"no folder '{root}'"
         raise UserError(
             f"'tfds:{location}' expects TFDS data in '{folder}', found {found}{hint}; {how}"
