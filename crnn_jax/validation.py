@@ -34,6 +34,7 @@ _FRACTION = (  # 0 <= value < 1
     "optim.momentum optim.b1 optim.b2"
 ).split()
 _NOT_NEGATIVE = (
+    "data.mixup data.cutmix data.erase data.rand_augment data.rand_augment_magnitude "
     "seed data.image_size data.short_side data.crop_padding data.num_workers "
     "optim.weight_decay optim.clip_norm"
 ).split()
@@ -74,6 +75,7 @@ def validate(config: ConfigDict) -> None:
         raise UserError(f"config key 'duration' expects more than 0, found '{flat['duration']}'")
     _check_model(flat)
     _check_crop(flat)
+    _check_augmentation(flat)
     if flat["eval.report"] == "validation" and flat["data.validation"] == 0:
         raise UserError(
             "config key 'eval.report' is 'validation': set 'data.validation' above 0, found 0.0"
@@ -106,6 +108,12 @@ def _check_keys_and_types(flat: dict[str, Any], defaults: dict[str, Any], model:
             raise UserError(
                 f"config key '{key}' expects {expected} (such as {default}), found {flat[key]!r}"
             )
+
+
+def _check_augmentation(flat: dict[str, Any]) -> None:
+    for key, largest in (("data.erase", 1), ("data.rand_augment_magnitude", 10)):
+        if flat[key] > largest:
+            raise UserError(f"config key '{key}' expects at most {largest}, found {flat[key]}")
 
 
 def _check_crop(flat: dict[str, Any]) -> None:

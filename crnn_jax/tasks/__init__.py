@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from crnn_jax.data.mixing import Mixing
 from crnn_jax.tasks.classification import Classification
 
 
@@ -13,4 +14,7 @@ def make_task(config: ConfigDict) -> Classification:
         crop_padding=config.data.crop_padding,
         flip=config.data.flip,
         dtype=jnp.dtype(config.precision),
+        mixing=Mixing(config.data.mixup, config.data.cutmix, config.data.erase),
+        rand_augment=config.data.rand_augment,
+        rand_augment_magnitude=config.data.rand_augment_magnitude,
     )
