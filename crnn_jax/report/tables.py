@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.report import input_tables
 
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 _HEADER = (
@@ -134,6 +135,10 @@ TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "conv_gradient": conv_gradient_table,
     "huge_pages": huge_pages_table,
     "step": step_table,
+    "decoders": input_tables.decoders_table,
+    "input_imagenet": input_tables.input_imagenet_table,
+    "stream_memory": input_tables.memory_table,
+    "sizes_imagenet": input_tables.sizes_imagenet_table,
 }
 
 
