@@ -3,8 +3,8 @@
     TFDS_DATA_DIR=... python benchmarks/stream_memory.py [--images 20000] [--workers 1] [--write]
 
 Streams random-resized crops at 224 pixels of tfds:imagenet2012, epoch after epoch, and reads the
-memory that the process and its workers have to themselves at ten places. The change counts from the second
-place, when all buffers are filled, to the last. --write appends a JSON line to
+memory that the process and its workers have to themselves at ten places. The change counts from
+the second place, when all buffers are filled, to the last. --write appends a JSON line to
 results/benchmarks/stream_memory.jsonl.
 """
 
