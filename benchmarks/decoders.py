@@ -11,6 +11,7 @@ min/median/max over interleaved repeats. --write appends to results/benchmarks/d
 """
 
 import argparse
+import collections
 import ctypes
 import importlib
 import io
@@ -51,7 +52,7 @@ def pillow(draft: bool) -> tuple[Decode, Crop]:
     def crop(data: bytes, box: Box) -> Any:
         image = Image.open(io.BytesIO(data))
         whole = image.size
-        scale = min(box.height, box.width) // SIZE[0]
+        scale = int(min(box.height, box.width)) // SIZE[0]
         if draft and scale >= 2:
             image.draft("RGB", (whole[0] // scale, whole[1] // scale))
         factor = image.size[0] / whole[0]
@@ -195,11 +196,11 @@ def main() -> None:
         width, height = Image.open(io.BytesIO(data)).size
         boxes.append(jpegs.CROP.box(0, number, height, width))
 
-    def whole(decode: Decode) -> Callable[[], None]:
-        return lambda: [decode(data) for data in images] and None
+    def whole(decode: Decode) -> Callable[[], Any]:
+        return lambda: collections.deque(map(decode, images), maxlen=0)
 
-    def cropped(crop: Crop) -> Callable[[], None]:
-        return lambda: [crop(*pair) for pair in zip(images, boxes, strict=True)] and None
+    def cropped(crop: Crop) -> Callable[[], Any]:
+        return lambda: collections.deque(map(crop, images, boxes), maxlen=0)
 
     programs: dict[str, Callable[[], Any]] = {}
     for name, (decode, crop) in decoders(flags.turbojpeg_library).items():

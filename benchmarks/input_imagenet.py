@@ -89,7 +89,7 @@ def torch_batches(paths: list[str], workers: int) -> Iterator[Any]:
 def grain_batches(folder: pathlib.Path) -> Iterator[Any]:
     """Returns endless batches of a plain TFDS source through Grain."""
     source: Any = tfds.builder_from_directory(folder).as_data_source("train")
-    dataset = grain.MapDataset.source(source).shuffle(0).repeat().map(PlainCrop()).batch(BATCH)
+    dataset = grain.MapDataset.source(source).shuffle(seed=0).repeat().map(PlainCrop()).batch(BATCH)
     # Few are read ahead: what is read before the clock starts is not counted.
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
     return iter(dataset.to_iter_dataset(options))
@@ -130,19 +130,18 @@ def stages(source: Split, images: list[bytes]) -> dict[str, Callable[[], Any]]:
     every = list(range(len(records)))
     serialized = records.__getitems__(every)
     frames = [jpeg._usual_frame(data) for data in images]
-    work = []
+    work: list[Any] = []
     for number, (data, frame) in enumerate(zip(images, frames, strict=True)):
         if frame is not None:  # else Pillow's: none of these images
             box = jpegs.CROP.box(0, number, frame.height, frame.width)
             scale = next((n for n in (8, 4, 2) if min(box.height, box.width) >= n * SIZE), 1)
             work.append((data, frame, box, scale))
-    decoded = [(jpeg._decode_jpeg(*item, 3), *item[2:]) for item in work]
+    decoded = [(np.array(jpeg._decode_jpeg(*item, 3)), *item[2:]) for item in work]
     sharding = mesh_lib.batch_sharding(mesh_lib.make_mesh())
     batch_BHWC = np.zeros((BATCH, SIZE, SIZE, 3), np.uint8)
 
     def resize() -> None:
         for image_HWC, box, scale in decoded:
-            assert image_HWC is not None
             jpeg._resized(image_HWC, box, scale, (SIZE, SIZE, 3))
 
     def transfer() -> None:

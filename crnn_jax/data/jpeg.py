@@ -6,6 +6,8 @@ a JPEG, go through `decode.decode_image`.
 """
 
 import io
+import math
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -26,6 +28,11 @@ _UNIT = 16  # rows that are decoded together, at most; those of a box may need s
 # A JPEG is decoded to less than twice the resized part in one direction, and the box's ratio is at
 # most 4/3: what is shrunk by more than both comes from elsewhere, and bilinear would skip pixels.
 _MOST_BILINEAR = 2 * 4 / 3
+
+
+# A thread decodes all its images into one array: made anew for each, of ever other sizes, arrays
+# leave holes in the memory.
+_scratch = threading.local()
 
 
 class _Frame(NamedTuple):
@@ -95,9 +102,12 @@ def _span(start: float, length: float, limit: int) -> tuple[int, int]:
 
 
 def _decode_jpeg(
-    data: bytes | memoryview, frame: _Frame, box: Box, scale: int, channels: int
+    data: bytes | bytearray | memoryview, frame: _Frame, box: Box, scale: int, channels: int
 ) -> np.ndarray | None:
-    """Returns the rows down to the box's last, at 1/scale, HWC; None where they are unreadable."""
+    """Returns the rows down to the box's last, at 1/scale, HWC; None where they are unreadable.
+
+    They are valid until this thread's next call.
+    """
     rows = -(-(round(box.top + box.height) + _UNIT) // _UNIT) * _UNIT
     if rows < frame.height:
         # A lower image is the same but for its height: the decoder leaves the rest unread.
@@ -113,11 +123,19 @@ def _decode_jpeg(
             min_height=shape[0],
             min_width=shape[1],
             min_factor=scale,
+            buffer=_buffer(math.prod(shape)),
             strict=False,  # what is left unread is a warning
         )
     except ValueError:
         return None
     return image_HWC if image_HWC.shape == shape else None
+
+
+def _buffer(size: int) -> np.ndarray:
+    """Returns this thread's array, of `size` bytes or more."""
+    if getattr(_scratch, "array", None) is None or _scratch.array.size < size:
+        _scratch.array = np.empty(size, np.uint8)
+    return _scratch.array
 
 
 def _usual_frame(data: bytes | memoryview) -> _Frame | None:

@@ -121,11 +121,11 @@ def _draw(mixing: Mixing, shape: tuple[int, ...], weight_B: jax.Array, key_B: ja
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         mixup_key, cutmix_key, other_key = jax.random.split(key, 3)
-        shares = [
+        mixup, cutmix = (
             jax.random.beta(key, alpha, alpha) if alpha > 0 else jnp.ones(())
             for key, alpha in ((mixup_key, mixing.mixup), (cutmix_key, mixing.cutmix))
-        ]
-        return *shares, jax.random.uniform(other_key, (3,))
+        )
+        return mixup, cutmix, jax.random.uniform(other_key, (3,))
 
     mixup_B, cutmix_B, uniform_B3 = jax.vmap(one)(key_B)
     chance = 0.5 if mixing.mixup > 0 and mixing.cutmix > 0 else float(mixing.cutmix > 0)

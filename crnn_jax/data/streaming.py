@@ -164,7 +164,7 @@ class StreamingPipeline(Pipeline):
 
         # Grain's element is a batch or a part of one: a thread decodes it, few are in memory.
         count = reader.num_chunks
-        threads = 2 if self._num_workers else min(8, os.cpu_count() or 1)
+        threads = 1 if self._num_workers else min(8, _num_cores())
         dataset = grain.MapDataset.range(start * count, stop * count).map(reader)
         stream = dataset.to_iter_dataset(
             grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
@@ -186,6 +186,11 @@ class StreamingPipeline(Pipeline):
                 yield placed.popleft()
         finally:
             iterator.close()
+
+
+def _num_cores() -> int:
+    """Returns the cores that this process may use, which a container or a batch system limits."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _joined(chunks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -162,3 +162,11 @@ def test_a_view_is_as_good_as_bytes():
     data = encode(PHOTO_HWC)
     box = Box(3, 5, 50, 60)
     np.testing.assert_array_equal(read(data, box), read(memoryview(data), box))
+
+
+def test_what_was_read_stays_when_the_next_is_read():
+    data = encode(PHOTO_HWC)
+    first = read(data, Box(0, 0, 20, 20))  # not resized
+    before = first.copy()
+    read(data, Box(100, 100, 20, 20))
+    np.testing.assert_array_equal(first, before)
