@@ -89,7 +89,8 @@ def torch_batches(paths: list[str], workers: int) -> Iterator[Any]:
 def grain_batches(folder: pathlib.Path) -> Iterator[Any]:
     """Returns endless batches of a plain TFDS source through Grain."""
     source: Any = tfds.builder_from_directory(folder).as_data_source("train")
-    dataset = grain.MapDataset.source(source).shuffle(seed=0).repeat().map(PlainCrop()).batch(BATCH)
+    dataset: Any = grain.MapDataset.source(source)
+    dataset = dataset.shuffle(seed=0).repeat().map(PlainCrop()).batch(BATCH)
     # Few are read ahead: what is read before the clock starts is not counted.
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
     return iter(dataset.to_iter_dataset(options))
@@ -135,8 +136,8 @@ def stages(source: Split, images: list[bytes]) -> dict[str, Callable[[], Any]]:
         if frame is not None:  # else Pillow's: none of these images
             box = jpegs.CROP.box(0, number, frame.height, frame.width)
             scale = next((n for n in (8, 4, 2) if min(box.height, box.width) >= n * SIZE), 1)
-            work.append((data, frame, box, scale))
-    decoded = [(np.array(jpeg._decode_jpeg(*item, 3)), *item[2:]) for item in work]
+            work.append((data, frame, box, scale, 3))
+    decoded = [(np.array(jpeg._decode_jpeg(*item)), *item[2:4]) for item in work]
     sharding = mesh_lib.batch_sharding(mesh_lib.make_mesh())
     batch_BHWC = np.zeros((BATCH, SIZE, SIZE, 3), np.uint8)
 
@@ -157,7 +158,7 @@ def stages(source: Split, images: list[bytes]) -> dict[str, Callable[[], Any]]:
             jpegs.CROP.box(0, 1, frame.height, frame.width)
             for frame in map(jpeg._usual_frame, images) if frame
         ],
-        "decode": lambda: [jpeg._decode_jpeg(*item, 3) for item in work],
+        "decode": lambda: [jpeg._decode_jpeg(*item) for item in work],
         "resize": resize,
         "transfer": transfer,
         "decoder alone, whole images": lambda: [

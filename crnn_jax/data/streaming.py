@@ -205,6 +205,9 @@ def _prepare_workers() -> None:
 
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
+    # Each of a worker's threads would keep memory of its own for what it allocates: images of many
+    # sizes, which leave holes in every part. One part for all stays small, and does not grow.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     # A worker stopped with a batch in hand leaves it in shared memory; Python's tracker frees it,
     # and would say so after the one line of a user's mistake. Child processes inherit the option.
     option = "ignore:resource_tracker:UserWarning"

@@ -68,6 +68,23 @@ def memory_table(results: pathlib.Path) -> str:
     )
 
 
+def overfit_imagenet_table(results: pathlib.Path) -> str:
+    """Returns the losses of the newest run of benchmarks/overfit_imagenet.py."""
+    record = _lines(results, "overfit_imagenet")[-1]
+    first, last = record["train_loss"]
+    found = record["evaluated"]
+    return "\n".join(
+        [
+            "| epochs | training loss, first and last | their centres, evaluated | training |",
+            "|---|---|---|---|",
+            f"| {record['epochs']} | {first:.2f}, {last:.4f} | {found['num_correct']}/"
+            f"{found['num_examples']}, loss {found['loss']:.2f} | {record['seconds']:.0f} s |",
+            "",
+            f"{_where(record)}.",
+        ]
+    )
+
+
 def sizes_imagenet_table(results: pathlib.Path) -> str:
     """Returns FLOPs and parameters of the five models of configs/imagenet.py."""
     path = results / "sizes_imagenet.json"

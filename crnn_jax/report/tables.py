@@ -138,6 +138,7 @@ TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "decoders": input_tables.decoders_table,
     "input_imagenet": input_tables.input_imagenet_table,
     "stream_memory": input_tables.memory_table,
+    "overfit_imagenet": input_tables.overfit_imagenet_table,
     "sizes_imagenet": input_tables.sizes_imagenet_table,
 }
 

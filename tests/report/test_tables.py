@@ -126,6 +126,13 @@ def test_tables_of_the_input_by_hand(tmp_path):
     text = tables.TABLES["stream_memory"](tmp_path)
     assert "| 20,000 | 101 | 5 |" in text
     assert "+1.0%" in text
+    evaluated = {"num_correct": 150, "num_examples": 192, "loss": 0.5}
+    append(
+        tmp_path, "overfit_imagenet", epochs=60, train_loss=[7.0, 0.012], evaluated=evaluated,
+        seconds=70.4,
+    )  # fmt: skip
+    text = tables.TABLES["overfit_imagenet"](tmp_path)
+    assert "| 60 | 7.00, 0.0120 | 150/192, loss 0.50 | 70 s |" in text
     sizes = {"model": "crnn", "image_size": 224, "parameters": 1234, "flops_per_image": 8.2e9}
     (tmp_path / "sizes_imagenet.json").write_text(
         json.dumps({"models": [sizes], "command": "c", "git_commit": "0123456789"})
@@ -133,7 +140,10 @@ def test_tables_of_the_input_by_hand(tmp_path):
     assert "| crnn | 224 | 1,234 | 8.20 |" in tables.TABLES["sizes_imagenet"](tmp_path)
 
 
-@pytest.mark.parametrize("name", ["decoders", "input_imagenet", "stream_memory", "sizes_imagenet"])
+INPUT_TABLES = "decoders input_imagenet stream_memory sizes_imagenet overfit_imagenet".split()
+
+
+@pytest.mark.parametrize("name", INPUT_TABLES)
 def test_tables_of_the_input_without_results_say_what_to_run(tmp_path, name):
     with pytest.raises(UserError, match=r"found none: run "):
         tables.TABLES[name](tmp_path)
