@@ -88,8 +88,8 @@ def torch_batches(paths: list[str], workers: int) -> Iterator[Any]:
 
 def grain_batches(folder: pathlib.Path) -> Iterator[Any]:
     """Returns endless batches of a plain TFDS source through Grain."""
-    source: Any = tfds.builder_from_directory(folder).as_data_source("train")
-    dataset: Any = grain.MapDataset.source(source)
+    builder: Any = tfds.builder_from_directory(folder)
+    dataset: Any = grain.MapDataset.source(builder.as_data_source("train"))
     dataset = dataset.shuffle(seed=0).repeat().map(PlainCrop()).batch(BATCH)
     # Few are read ahead: what is read before the clock starts is not counted.
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
