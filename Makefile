@@ -36,7 +36,7 @@ lint: $(VENV)/.installed-dev  ## Check format, style, types, and that the tables
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pyright --pythonpath $(RUN)
-	$(RUN) -m crnn_jax.report.tables --check README.md docs/performance.md
+	$(RUN) -m crnn_jax.report.tables --check README.md docs/performance.md docs/imagenet.md
 
 doctor: $(VENV)/.installed  ## Say whether this installation can train.
 	$(RUN) -m crnn_jax.doctor

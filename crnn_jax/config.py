@@ -93,6 +93,14 @@ _DEFAULTS: dict[str, Any] = dict(
         crop_padding=0,  # pixels of reflected padding for random translation; 0: none
         flip="none",  # horizontal mirror: none | random | alternating, from one epoch to the next
         cutout=0,  # side in pixels of a square set to the mean; 0: none
+        crop="none",  # of each image as it is decoded: none | random_resized | paper; streaming
+        crop_min_area=0.08,  # of random_resized, as a fraction of the image
+        short_side=0,  # pixels before paper's and the test's crop; 0: 8/7 of image_size
+        mixup=0.0,  # alpha of the shares of two images and labels; 0: none
+        cutmix=0.0,  # the same, by area; with both, each example has one of them
+        erase=0.0,  # probability of a rectangle set to the mean
+        rand_augment=0,  # operations on the colours of each image
+        rand_augment_magnitude=9.0,  # 0..10
         skip_corrupt=False,  # keep the place of an unreadable image, with weight 0
         num_workers=0,  # decoding processes of the streaming pipeline
     ),

@@ -4,6 +4,7 @@ Prints `path<TAB>class<TAB>probability` a line; PNG, JPEG and the like, gray, RG
 any size.
 """
 
+import functools
 import json
 import pathlib
 import sys
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax.data import decode
+from crnn_jax.data.crops import evaluation_crop, make_crop
 from crnn_jax.errors import CorruptImageError, OneLineParser, UserError, one_line_errors
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.state import TrainState, variables
@@ -57,6 +59,26 @@ def make_predictor(experiment: Experiment) -> Callable[[TrainState, jax.Array], 
     return jax.jit(predict)
 
 
+def read_image(path: pathlib.Path, experiment: Experiment) -> np.ndarray:
+    """Returns what the model sees of an image file in an evaluation, uint8 of its image_shape.
+
+    Raises:
+      CorruptImageError: it is unreadable.
+    """
+    crop = make_crop(experiment.config)
+    if crop is None:
+        image_HWC = decode.decode_image(path, str(path))
+        return decode.to_shape(image_HWC, experiment.image_shape)
+    from crnn_jax.data.jpeg import decode_box
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CorruptImageError(f"{path}: expected an image, found: {error.strerror}") from None
+    box = functools.partial(evaluation_crop(crop).box, 0, 0)
+    return decode_box(data, box, experiment.image_shape, str(path))
+
+
 def predict_files(
     experiment: Experiment, state: TrainState, files: list[pathlib.Path]
 ) -> Iterator[tuple[pathlib.Path, np.ndarray | CorruptImageError]]:
@@ -68,8 +90,7 @@ def predict_files(
         errors: dict[int, CorruptImageError] = {}
         for row, path in enumerate(part):
             try:
-                image = decode.decode_image(path, str(path))
-                image_BHWC[row] = decode.to_shape(image, experiment.image_shape)
+                image_BHWC[row] = read_image(path, experiment)
             except CorruptImageError as error:
                 errors[row] = error
         probability_BK = np.asarray(predict(state, jnp.asarray(image_BHWC)))

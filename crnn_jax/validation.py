@@ -12,6 +12,7 @@ TTA = ("none", "mirror", "mirror_shift")
 _CHOICES = {
     "task": ("classification",),
     "precision": ("float32", "bfloat16"),
+    "data.crop": ("none", "random_resized", "paper"),
     "data.pipeline": ("resident", "streaming"),
     "data.flip": ("none", "random", "alternating"),
     "model.activation": ("relu", "gelu"),
@@ -32,7 +33,8 @@ _POSITIVE = (
     "model.num_conv_layers model.hidden_units model.num_recurrent_layers model.patch_size "
     "model.num_frames model.frame_height model.num_segments model.snippet_height log.seconds "
     "model.logit_scale optim.bias_learning_rate_multiplier optim.head_learning_rate_multiplier "
-    "optim.muon_iterations optim.muon_adamw_learning_rate optim.lookahead_alpha"
+    "optim.muon_iterations optim.muon_adamw_learning_rate optim.lookahead_alpha "
+    "data.crop_min_area"
 ).split()
 _FRACTION = (  # 0 <= value < 1
     "data.validation data.test_fraction model.dropout optim.label_smoothing optim.ema_decay "
@@ -41,7 +43,8 @@ _FRACTION = (  # 0 <= value < 1
 _NOT_NEGATIVE = (
     "seed steps_per_dispatch data.image_size data.crop_padding data.cutout data.num_workers "
     "optim.weight_decay optim.lookahead_steps optim.lookahead_ramp optim.clip_norm "
-    "model.whiten_size"
+    "model.whiten_size data.mixup data.cutmix data.erase data.rand_augment "
+    "data.rand_augment_magnitude data.short_side"
 ).split()
 _DURATIONS = ("duration", "optim.warmup", "eval.every", "checkpoint.every", "log.every")
 
@@ -86,6 +89,8 @@ def validate(config: ConfigDict) -> None:
             f"{flat['steps_per_dispatch']}"
         )
     _check_model(flat)
+    _check_crop(flat)
+    _check_augmentation(flat)
     if flat["eval.report"] == "validation" and flat["data.validation"] == 0:
         raise UserError(
             "config key 'eval.report' is 'validation': set 'data.validation' above 0, found 0.0"
@@ -123,6 +128,35 @@ def _check_keys_and_types(flat: dict[str, Any], defaults: dict[str, Any], model:
             raise UserError(
                 f"config key '{key}' expects {expected} (such as {default}), found {flat[key]!r}"
             )
+
+
+def _check_augmentation(flat: dict[str, Any]) -> None:
+    for key, largest in (("data.erase", 1), ("data.rand_augment_magnitude", 10)):
+        if flat[key] > largest:
+            raise UserError(f"config key '{key}' expects at most {largest}, found {flat[key]}")
+
+
+def _check_crop(flat: dict[str, Any]) -> None:
+    size, short_side, crop = flat["data.image_size"], flat["data.short_side"], flat["data.crop"]
+    if crop == "none":
+        return
+    if flat["data.pipeline"] != "streaming":
+        raise UserError(
+            f"config key 'data.crop' is '{crop}', another part of each image in each epoch: set "
+            f"'data.pipeline' to 'streaming', found '{flat['data.pipeline']}'"
+        )
+    if size == 0:
+        raise UserError(f"config key 'data.crop' is '{crop}': set 'data.image_size', found 0")
+    if 0 < short_side < size:
+        raise UserError(
+            f"config key 'data.short_side' expects at least 'data.image_size' ({size}) or 0, "
+            f"found {short_side}"
+        )
+    if flat["data.crop_min_area"] > 1:
+        raise UserError(
+            "config key 'data.crop_min_area' expects a fraction of at most 1, found "
+            f"{flat['data.crop_min_area']}"
+        )
 
 
 def _check_model(flat: dict[str, Any]) -> None:

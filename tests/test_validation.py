@@ -45,6 +45,12 @@ def test_defaults_are_valid(model):
         ("data.flip", "randon", "did you mean 'random'"),
         ("data.cutout", -1, "0 or more"),
         ("data.pipeline", "streamin", "did you mean 'streaming'"),
+        ("data.crop", "paper", "'data.pipeline' to 'streaming', found 'resident'"),
+        ("data.erase", 1.5, "at most 1, found 1.5"),
+        ("data.rand_augment_magnitude", 11.0, "at most 10"),
+        ("data.mixup", -0.1, "0 or more"),
+        ("data.crop", "papier", "did you mean 'paper'"),
+        ("data.crop_min_area", 0.0, "above 0"),
         ("model.cell", "grru", "did you mean 'gru'"),
         ("model.implementation", "associative", "'model.cell' to 'mingru', found 'gru'"),
         ("optim.learning_rate", None, "expects float"),
@@ -86,6 +92,24 @@ def test_patch_sizes_are_whole_numbers(sizes):
     config.model.patch_sizes = sizes
     with pytest.raises(UserError, match=r"'model\.patch_sizes' expects whole numbers above 0"):
         validate(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.image_size", 0, "set 'data.image_size', found 0"),
+        ("data.short_side", 200, r"at least 'data.image_size' \(224\) or 0, found 200"),
+        ("data.crop_min_area", 1.5, "at most 1, found 1.5"),
+    ],
+)
+def test_crops_need_sizes_that_fit(key, value, message):
+    config = cfg.default_config("crnn")
+    config.data.update(crop="random_resized", pipeline="streaming", image_size=224)
+    validate(config)
+    config.data[key.removeprefix("data.")] = value
+    with pytest.raises(UserError, match=f"'{key}'|{message}") as caught:
+        validate(config)
+    assert caught.match(message)
 
 
 def test_keys_of_another_model_are_unknown():

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from crnn_jax.data.cache import cache_dir
+from crnn_jax.data.crops import make_crop
 from crnn_jax.data.pipeline import Pipeline, make_pipeline
 from crnn_jax.data.sources import Source, Split, hold_out, load_source
 from crnn_jax.data.statistics import mean_and_std
@@ -66,6 +67,7 @@ class Dataset:
             skip_corrupt=self.config.data.skip_corrupt,
             num_workers=self.config.data.num_workers,
             fingerprint=self.source.fingerprint,
+            crop=make_crop(self.config),
         )
 
 

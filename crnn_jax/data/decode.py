@@ -88,7 +88,7 @@ def to_shape(image_HWC: np.ndarray, image_shape: tuple[int, int, int]) -> np.nda
     the wanted aspect ratio is resized as in `resize_and_crop`.
     """
     height, width, channels = image_shape
-    return _fit(_with_channels(image_HWC, channels), height, width)
+    return _fit(to_channels(image_HWC, channels), height, width)
 
 
 def match_source(
@@ -108,11 +108,20 @@ def match_source(
     return to_shape(image_HWC, image_shape)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def is_upright(image: Image.Image) -> bool:
+    """Returns whether EXIF does not say that the stored image is to be turned or mirrored."""
+    return _orientation(image) not in _TRANSPOSE
+
+
+def _orientation(image: Image.Image) -> int:
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        return image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # broken metadata does not spoil the pixels
-        orientation = 1
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    orientation = _orientation(image)
     return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
 
 
@@ -132,7 +141,8 @@ def _rgb(image: Image.Image) -> np.ndarray:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _with_channels(image_HWC: np.ndarray, channels: int) -> np.ndarray:
+def to_channels(image_HWC: np.ndarray, channels: int) -> np.ndarray:
+    """Returns `image_HWC` (uint8, C = 1 or 3) as gray (ITU-R 601 luma) or as RGB (repeated)."""
     if image_HWC.shape[2] == channels:
         return image_HWC
     if channels == 1:

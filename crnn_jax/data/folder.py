@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from crnn_jax.data.decode import (
     is_image_name,
     match_source,
 )
-from crnn_jax.data.sources import Source, Split, fingerprint
+from crnn_jax.data.sources import Encoded, Source, Split, fingerprint
 from crnn_jax.errors import CorruptImageError, UserError, closest
 
 _File = tuple[str, int, int]  # path below the root with /, bytes, time of last change in ns
@@ -93,6 +94,18 @@ class _Reader:
         image_HWC = match_source(decode_image(path), self.image_shape, self.image_size, str(path))
         return image_HWC, int(self.labels_N[index])
 
+    def read_encoded(self, index_B: Sequence[int]) -> list[Encoded | CorruptImageError]:
+        """Returns the files' bytes and their labels."""
+        return [self._encoded(index) for index in index_B]
+
+    def _encoded(self, index: int) -> Encoded | CorruptImageError:
+        path = self.root / self.paths[index]
+        try:
+            return Encoded(path.read_bytes(), int(self.labels_N[index]), str(path))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            return CorruptImageError(f"{path}: expected a readable file, found: {reason}")
+
 
 def _split(
     name: str,
@@ -108,7 +121,7 @@ def _split(
     # An absolute path, because a worker process may have another current folder.
     paths = tuple(path for path, _ in examples)
     reader = _Reader(root.absolute(), paths, labels_N, image_shape, image_size)
-    return Split(name, len(paths), reader, labels_N)
+    return Split(name, len(paths), reader, labels_N, encoded=reader.read_encoded)
 
 
 def _subfolders(folder: pathlib.Path) -> list[str]:

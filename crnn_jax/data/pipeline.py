@@ -13,6 +13,7 @@ from crnn_jax import mesh as mesh_lib
 from crnn_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from crnn_jax.data.crops import Crop
     from crnn_jax.data.sources import Split
 
 # image_BHWC uint8; label_B int32; weight_B float32 (0: padding, or an unreadable image);
@@ -85,6 +86,7 @@ def make_pipeline(
     skip_corrupt: bool,
     num_workers: int,
     fingerprint: str,
+    crop: "Crop | None" = None,
 ) -> Pipeline:
     """Returns the pipeline named `kind` over `split`.
 
@@ -98,6 +100,7 @@ def make_pipeline(
       skip_corrupt: an unreadable image keeps its place with weight 0, instead of ending the run.
       num_workers: decoding processes of the streaming pipeline; 0: threads.
       fingerprint: of the split's source; names the decoded images in the cache.
+      crop: the part of each image that is decoded, streaming alone; None: as the split gives it.
 
     Raises:
       UserError: an empty split.
@@ -130,4 +133,5 @@ def make_pipeline(
         mesh=mesh,
         skip_corrupt=skip_corrupt,
         num_workers=num_workers,
+        crop=crop,
     )

@@ -1,6 +1,7 @@
 """Makes TFDS array_record data sets without TensorFlow.
 
 python -m crnn_jax.data.prepare cifar10 --data_dir=~/tensorflow_datasets [--archive=FILE]
+python -m crnn_jax.data.prepare imagenet2012 --help
 
 TFDS alone needs TensorFlow to download and prepare a data set.
 """
@@ -22,6 +23,7 @@ from typing import Any, NoReturn
 import numpy as np
 from PIL import Image
 
+from crnn_jax.data import prepare_imagenet as imagenet
 from crnn_jax.data.tfds_source import data_dir
 from crnn_jax.errors import UserError, closest, one_line_errors
 
@@ -94,6 +96,7 @@ def prepare_cifar10(
 
 # What can be prepared: name -> function of (root, archive).
 PREPARE: dict[str, Callable[..., tuple[pathlib.Path, bool]]] = {"cifar10": prepare_cifar10}
+NAMES = (*PREPARE, imagenet.NAME)
 
 
 def download(url: str, path: pathlib.Path) -> pathlib.Path:
@@ -253,15 +256,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("name", help=f"the data set: {', '.join(PREPARE)}")
+    parser.add_argument("name", help=f"the data set: {', '.join(NAMES)}")
     parser.add_argument(
         "--data_dir", default="", help="default: $TFDS_DATA_DIR, else ~/tensorflow_datasets"
     )
     parser.add_argument("--archive", help="the official archive, where it is already downloaded")
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == [imagenet.NAME]:  # it needs other arguments
+        return imagenet.main(argv[1:])
     flags = parser.parse_args(argv)
     if flags.name not in PREPARE:
-        hint = closest(flags.name, PREPARE)
-        raise UserError(f"expected one of {', '.join(PREPARE)}, found '{flags.name}'{hint}")
+        hint = closest(flags.name, NAMES)
+        raise UserError(f"expected one of {', '.join(NAMES)}, found '{flags.name}'{hint}")
     archive = pathlib.Path(flags.archive).expanduser() if flags.archive else None
     folder, made = PREPARE[flags.name](data_dir(flags.data_dir), archive)
     print(f"{flags.name}: {'prepared' if made else 'already there'} in {folder}", file=sys.stderr)

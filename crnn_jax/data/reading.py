@@ -1,7 +1,8 @@
 """Reads several examples of a split into arrays, with blanks where an image is unreadable."""
 
 import dataclasses
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from crnn_jax.errors import CorruptImageError, UserError
 
 if TYPE_CHECKING:
-    from crnn_jax.data.sources import Split
+    from crnn_jax.data.crops import Crop
+    from crnn_jax.data.sources import Encoded, Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +69,60 @@ def read_into(
       CorruptImageError: an image is unreadable, without `skip_corrupt`.
       UserError: an image has another shape than the first.
     """
-    expected = examples.image_NHWC.shape[1:]
     indices = [int(index) for index in indices]
-    for row, (index, found) in enumerate(
-        zip(indices, split.read_many(indices), strict=True), start
-    ):
+    found = split.read_many(indices)
+    _fill(examples, split.name, zip(indices, found, strict=True), skip_corrupt, start)
+
+
+def crop_into(
+    examples: Examples,
+    split: "Split",
+    epoch_B: Iterable[int],
+    index_B: Iterable[int],
+    crop: "Crop",
+    skip_corrupt: bool,
+) -> None:
+    """Reads a part of each example into the first rows of `examples`, as `read_into`.
+
+    Only that part is decoded, where the format allows. It is a function of the crop's seed, the
+    epoch and the example's index.
+    """
+    assert split.encoded is not None, "the pipeline checks this when it is made"
+    indices = [int(index) for index in index_B]
+    found = _cropped(split.encoded(indices), epoch_B, indices, crop, examples.image_NHWC.shape[1:])
+    _fill(examples, split.name, zip(indices, found, strict=True), skip_corrupt, 0)
+
+
+def _cropped(
+    encoded: "Iterable[Encoded | CorruptImageError]",
+    epoch_B: Iterable[int],
+    index_B: Iterable[int],
+    crop: "Crop",
+    image_shape: tuple[int, ...],
+) -> Iterator[tuple[np.ndarray, int] | CorruptImageError]:
+    from crnn_jax.data.jpeg import decode_box  # its libraries take a moment to import
+
+    height, width, channels = image_shape
+    for found, epoch, index in zip(encoded, epoch_B, index_B, strict=True):
+        if isinstance(found, CorruptImageError):
+            yield found
+            continue
+        box = functools.partial(crop.box, int(epoch), index)
+        try:
+            yield decode_box(found.data, box, (height, width, channels), found.name), found.label
+        except CorruptImageError as error:
+            yield error
+
+
+def _fill(
+    examples: Examples,
+    name: str,
+    results: Iterable[tuple[int, tuple[np.ndarray, int] | CorruptImageError]],
+    skip_corrupt: bool,
+    start: int,
+) -> None:
+    expected = examples.image_NHWC.shape[1:]
+    for row, (index, found) in enumerate(results, start):
         if isinstance(found, CorruptImageError):
             if not skip_corrupt:
                 raise _with_advice(found)
@@ -79,7 +130,7 @@ def read_into(
         image_HWC, label = found
         if image_HWC.shape != expected:
             raise UserError(
-                f"example {index} of split '{split.name}' expects an image of shape {expected}, "
+                f"example {index} of split '{name}' expects an image of shape {expected}, "
                 f"found {image_HWC.shape}; set 'data.image_size' to bring all to one size"
             )
         examples.image_NHWC[row] = image_HWC

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,14 @@ from crnn_jax.errors import CorruptImageError, UserError, closest
 
 _VALIDATION_TAG = 1  # keeps the random numbers of one use of the seed apart from another's
 TEST_TAG = 2
+
+
+class Encoded(NamedTuple):
+    """An image as it is stored: the bytes of an image file."""
+
+    data: bytes | memoryview
+    label: int
+    name: str  # what an error calls it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,6 +34,8 @@ class Split:
         CorruptImageError names an image that cannot be decoded. Safe to call from several threads.
       labels_N: the labels, int32, where they are known without reading the images.
       bulk: what `read_many` does, where the format reads many records faster than one by one.
+      encoded: the images of many indices as they are stored, so that a part of each can be decoded;
+        None where they are not stored as image files.
       parent: of a subset, the split whose examples it has, so that decoded images are cached once.
       index_N: of a subset, which of the parent's examples.
     """
@@ -35,6 +45,7 @@ class Split:
     read: Callable[[int], tuple[np.ndarray, int]]
     labels_N: np.ndarray | None = None
     bulk: Callable[[Sequence[int]], list[tuple[np.ndarray, int] | CorruptImageError]] | None = None
+    encoded: Callable[[Sequence[int]], list[Encoded | CorruptImageError]] | None = None
     parent: "Split | None" = None
     index_N: np.ndarray | None = None
 
@@ -115,6 +126,7 @@ def subset(split: Split, index_N: np.ndarray, name: str | None = None) -> Split:
         reader,
         labels_N,
         bulk=reader.read_many,
+        encoded=reader.read_encoded if split.encoded is not None else None,
         parent=split,
         index_N=index_N,
     )
@@ -188,6 +200,10 @@ class _SubsetReader:
 
     def read_many(self, index_B: Sequence[int]) -> list[tuple[np.ndarray, int] | CorruptImageError]:
         return self.split.read_many(self.index_N[np.asarray(index_B, np.int64)].tolist())
+
+    def read_encoded(self, index_B: Sequence[int]) -> list[Encoded | CorruptImageError]:
+        assert self.split.encoded is not None
+        return self.split.encoded(self.index_N[np.asarray(index_B, np.int64)].tolist())
 
 
 def _read_or_error(

@@ -1,11 +1,14 @@
 """The pipeline for splits of any size: Grain reads, decodes and prefetches batches."""
 
+import abc
 import collections
 import dataclasses
+import itertools
+import math
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -13,29 +16,51 @@ from jax.sharding import Mesh
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.data import order, reading
+from crnn_jax.data.crops import Crop, evaluation_crop
 from crnn_jax.data.pipeline import Batch, Inputs, Pipeline
+from crnn_jax.errors import UserError
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Split
 
 _PLACED_AHEAD = 2  # batches whose copy to the devices overlaps the step before
+_CHUNK_BYTES = 16 * 2**20  # of images that a thread decodes at a time: a batch may be gigabytes
 
 
 @dataclasses.dataclass(frozen=True)
-class _Reader:
-    """Reads this process's rows of batch `step`; a class, since Grain's workers unpickle it."""
+class _Reader(abc.ABC):
+    """Reads chunk i of this process's rows; a class, since Grain's workers unpickle it.
+
+    A batch has num_chunks of them: chunk i is part i % num_chunks of batch i // num_chunks.
+    """
 
     split: "Split"
     image_shape: tuple[int, int, int]
     batch_size: int
     rows: slice
+    num_chunks: int
     skip_corrupt: bool
+    crop: Crop | None  # None: the whole image, as the split gives it
+
+    @abc.abstractmethod
+    def __call__(self, index: int) -> dict[str, np.ndarray]: ...
+
+    def _place(self, index: int) -> tuple[int, slice]:
+        """Returns (step, rows of the global batch) of a chunk."""
+        step, chunk = divmod(index, self.num_chunks)
+        count = self.rows.stop - self.rows.start
+        first, last = (self.rows.start + count * i // self.num_chunks for i in (chunk, chunk + 1))
+        return step, slice(first, last)
 
     def _batch(self, epoch_B: np.ndarray, example_B: np.ndarray) -> dict[str, np.ndarray]:
         examples = reading.blank(len(example_B), self.image_shape)
         # Padding comes last, so that reading may stop before it.
         index_B = example_B[example_B < self.split.num_examples]
-        reading.read_into(examples, self.split, index_B, self.skip_corrupt)
+        if self.crop is None:
+            reading.read_into(examples, self.split, index_B, self.skip_corrupt)
+        else:
+            epoch_N = epoch_B[: len(index_B)]
+            reading.crop_into(examples, self.split, epoch_N, index_B, self.crop, self.skip_corrupt)
         return {
             "image_BHWC": examples.image_NHWC,
             "label_B": examples.label_N,
@@ -49,15 +74,17 @@ class _Reader:
 class _TrainReader(_Reader):
     seed: int
 
-    def __call__(self, step: int) -> dict[str, np.ndarray]:
-        position_B = order.positions(step, self.batch_size, np)[self.rows]
+    def __call__(self, index: int) -> dict[str, np.ndarray]:
+        step, rows = self._place(index)
+        position_B = order.positions(step, self.batch_size, np)[rows]
         return self._batch(*order.example_at(position_B, self.split.num_examples, self.seed, np))
 
 
 @dataclasses.dataclass(frozen=True)
 class _EvalReader(_Reader):
-    def __call__(self, step: int) -> dict[str, np.ndarray]:
-        index_B = np.arange(self.batch_size, dtype=np.int32)[self.rows] + step * self.batch_size
+    def __call__(self, index: int) -> dict[str, np.ndarray]:
+        step, rows = self._place(index)
+        index_B = np.arange(rows.start, rows.stop) + step * self.batch_size
         index_B = index_B.astype(np.int32)
         return self._batch(np.zeros_like(index_B), index_B)
 
@@ -65,8 +92,9 @@ class _EvalReader(_Reader):
 class StreamingPipeline(Pipeline):
     """Reads each batch as it is needed, in threads, or in processes with `num_workers` above 0.
 
-    Grain is given batch numbers and the order is arithmetic, so that resuming needs no iterator
-    state and the number of workers changes nothing. See `make_pipeline` for the arguments.
+    Grain is given numbers of batches, or of parts of them, and the order is arithmetic, so that
+    resuming needs no iterator state and the number of workers changes nothing. See `make_pipeline`
+    for the arguments.
     """
 
     def __init__(
@@ -78,8 +106,15 @@ class StreamingPipeline(Pipeline):
         mesh: Mesh,
         skip_corrupt: bool,
         num_workers: int,
+        crop: Crop | None = None,
     ):
         super().__init__(split.num_examples, batch_size, mesh)
+        if crop is not None and split.encoded is None:
+            raise UserError(
+                "config key 'data.crop' expects 'none' for a source whose images are not stored as "
+                f"image files, found '{crop.kind}'"
+            )
+        self._crop = crop
         self._split = split
         self._seed = seed
         self._skip_corrupt = skip_corrupt
@@ -89,15 +124,21 @@ class StreamingPipeline(Pipeline):
     def train_inputs(self, start_step: int) -> Generator[Inputs]:
         """Returns an iterator of batches from `start_step` on, placed on the devices in advance."""
         mesh_lib.check_batch(self.batch_size, self.mesh)
-        reader = _TrainReader(
-            split=self._split,
-            image_shape=self._image_shape,
-            batch_size=self.batch_size,
-            rows=mesh_lib.process_rows(self.batch_size),
-            skip_corrupt=self._skip_corrupt,
-            seed=self._seed,
-        )
+        common = self._reader_arguments(self.batch_size)
+        reader = _TrainReader(**common, crop=self._crop, seed=self._seed)
         return self._stream(reader, start_step, order.MAX_POSITIONS // self.batch_size)
+
+    def _reader_arguments(self, batch_size: int) -> dict[str, Any]:
+        rows = mesh_lib.process_rows(batch_size)
+        num_bytes = (rows.stop - rows.start) * math.prod(self._image_shape)
+        return {
+            "split": self._split,
+            "image_shape": self._image_shape,
+            "batch_size": batch_size,
+            "rows": rows,
+            "num_chunks": min(rows.stop - rows.start, math.ceil(num_bytes / _CHUNK_BYTES)),
+            "skip_corrupt": self._skip_corrupt,
+        }
 
     def assemble(self, inputs: Inputs, step: jax.Array) -> Batch:
         """Returns `inputs`, which are the batch."""
@@ -106,13 +147,8 @@ class StreamingPipeline(Pipeline):
 
     def eval_inputs(self) -> Iterator[tuple[Inputs, jax.Array]]:
         """Returns an iterator of (batch, its first index)."""
-        reader = _EvalReader(
-            split=self._split,
-            image_shape=self._image_shape,
-            batch_size=self.eval_batch_size,
-            rows=mesh_lib.process_rows(self.eval_batch_size),
-            skip_corrupt=self._skip_corrupt,
-        )
+        crop = None if self._crop is None else evaluation_crop(self._crop)
+        reader = _EvalReader(**self._reader_arguments(self.eval_batch_size), crop=crop)
         sharding = mesh_lib.replicated(self.mesh)
         for step, batch in enumerate(self._stream(reader, 0, self.num_eval_batches)):
             yield batch, mesh_lib.place(np.uint32(step * self.eval_batch_size), sharding)
@@ -122,15 +158,14 @@ class StreamingPipeline(Pipeline):
         del first_index
         return inputs
 
-    def _stream(
-        self, reader: Callable[[int], dict[str, np.ndarray]], start: int, stop: int
-    ) -> Generator[Inputs]:
-        """Yields reader(start), ..., reader(stop - 1) as global arrays."""
+    def _stream(self, reader: _Reader, start: int, stop: int) -> Generator[Inputs]:
+        """Yields batches start, ..., stop - 1 as global arrays."""
         import grain
 
-        # Grain's element is a whole batch: a thread decodes a batch, and few are held in memory.
-        threads = 2 if self._num_workers else min(8, os.cpu_count() or 1)
-        dataset = grain.MapDataset.range(start, stop).map(reader)
+        # Grain's element is a batch or a part of one: a thread decodes it, few are in memory.
+        count = reader.num_chunks
+        threads = 1 if self._num_workers else min(8, _num_cores())
+        dataset = grain.MapDataset.range(start * count, stop * count).map(reader)
         stream = dataset.to_iter_dataset(
             grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
         )
@@ -143,8 +178,8 @@ class StreamingPipeline(Pipeline):
         placed: collections.deque[Inputs] = collections.deque()
         iterator = iter(stream)
         try:
-            for batch in iterator:
-                placed.append(mesh_lib.place(batch, sharding))
+            for chunks in iter(lambda: list(itertools.islice(iterator, count)), []):
+                placed.append(mesh_lib.place(_joined(chunks), sharding))
                 if len(placed) >= _PLACED_AHEAD:
                     yield placed.popleft()
             while placed:
@@ -153,12 +188,26 @@ class StreamingPipeline(Pipeline):
             iterator.close()
 
 
+def _num_cores() -> int:
+    """Returns the cores that this process may use, which a container or a batch system limits."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _joined(chunks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    if len(chunks) == 1:
+        return chunks[0]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
 def _prepare_workers() -> None:
     """Lets Grain start its processes outside absl's app.run too, and stop them without noise."""
     from absl import flags
 
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
+    # Each of a worker's threads would keep memory of its own for what it allocates: images of many
+    # sizes, which leave holes in every part. One part for all stays small, and does not grow.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     # A worker stopped with a batch in hand leaves it in shared memory; Python's tracker frees it,
     # and would say so after the one line of a user's mistake. Child processes inherit the option.
     option = "ignore:resource_tracker:UserWarning"

@@ -5,14 +5,16 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from crnn_jax.data.decode import DECODING, decode_image, match_source
-from crnn_jax.data.sources import Source, Split, check_label, fingerprint
+from crnn_jax.data.sources import Encoded, Source, Split, check_label, fingerprint
+from crnn_jax.data.tf_example import image_and_label
 from crnn_jax.errors import CorruptImageError, UserError, closest
 
+_T = TypeVar("_T")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -92,43 +94,56 @@ class _Reader:
 
     def read_many(self, index_B: Sequence[int]) -> list[tuple[np.ndarray, int] | CorruptImageError]:
         """Returns the examples; one call for many records is several times as fast as one each."""
+        return [_or_error(self._example, *pair) for pair in self._records(index_B)]
+
+    def read_encoded(self, index_B: Sequence[int]) -> list[Encoded | CorruptImageError]:
+        """Returns the stored images and their labels."""
+        return [_or_error(self._encoded, *pair) for pair in self._records(index_B)]
+
+    def _records(self, index_B: Sequence[int]) -> list[tuple[bytes, int]]:
         indices = list(index_B)
         records = _record(lambda: self.records.__getitems__(indices), self.where) if indices else []
-        return [self._example_or_error(*pair) for pair in zip(records, indices, strict=True)]
+        return list(zip(records, indices, strict=True))
 
-    def _example(self, record: bytes, index: int) -> tuple[np.ndarray, int]:
+    def _encoded(self, record: bytes, index: int) -> Encoded:
         name = f"{self.where} record {index}"
         data, label = _parse(record, self.keys, name)
-        check_label(label, self.num_classes, name)
-        image_HWC = decode_image(data, name)
+        return Encoded(data, check_label(label, self.num_classes, name), name)
+
+    def _example(self, record: bytes, index: int) -> tuple[np.ndarray, int]:
+        data, label, name = self._encoded(record, index)
+        image_HWC = decode_image(bytes(data), name)
         return match_source(image_HWC, self.image_shape, self.image_size, name), label
 
-    def _example_or_error(
-        self, record: bytes, index: int
-    ) -> tuple[np.ndarray, int] | CorruptImageError:
-        try:
-            return self._example(record, index)
-        except CorruptImageError as error:
-            return error
+
+def _or_error(
+    read: Callable[[bytes, int], _T], record: bytes, index: int
+) -> _T | CorruptImageError:
+    try:
+        return read(record, index)
+    except CorruptImageError as error:
+        return error
 
 
 def _split(name: str, reader: _Reader) -> Split:
-    return Split(name, len(reader.records), reader, bulk=reader.read_many)
+    return Split(
+        name, len(reader.records), reader, bulk=reader.read_many, encoded=reader.read_encoded
+    )
 
 
 def _find(location: str, root: pathlib.Path) -> pathlib.Path:
     """Returns ROOT/NAME/VERSION, after a check of each of the three."""
-    from crnn_jax.data.prepare import PREPARE
+    from crnn_jax.data.prepare import NAMES
 
     name, _, version = location.partition(":")
     folder = root / name
     base = name.split("/")[0]
     command = f"`python -m crnn_jax.data.prepare {base} --data_dir={root}`"
-    how = f"make it with {command}, or " if base in PREPARE else ""
+    how = f"make it with {command}, or " if base in NAMES else ""
     how += "set config key 'data.dir' or $TFDS_DATA_DIR to the folder that holds it"
     if not folder.is_dir():
         there = [f.name for f in root.iterdir() if f.is_dir()] if root.is_dir() else []
-        hint = closest(name, {*there, *PREPARE} - {name})
+        hint = closest(name, {*there, *NAMES} - {name})
         found = "no such folder" if root.is_dir() else f"no folder '{root}'"
         raise UserError(
             f"'tfds:{location}' expects TFDS data in '{folder}', found {found}{hint}; {how}"
@@ -207,7 +222,7 @@ def _image_shape(
         name = f"{data_config.source} train record {index}"
         try:
             record = _record(lambda index=index: records[index], name)
-            height, width, _ = decode_image(_parse(record, keys, name)[0], name).shape
+            height, width, _ = decode_image(bytes(_parse(record, keys, name)[0]), name).shape
         except CorruptImageError:
             if not data_config.skip_corrupt:
                 raise
@@ -235,16 +250,11 @@ def _record(read: Callable[[], Any], where: str) -> Any:
         ) from error
 
 
-def _parse(record: bytes, keys: tuple[str, str], name: str) -> tuple[bytes, int]:
+def _parse(record: bytes, keys: tuple[str, str], name: str) -> tuple[memoryview, int]:
     """Returns the encoded image and the label of a serialized tf.train.Example."""
-    from google.protobuf.message import DecodeError
-    from tensorflow_datasets.proto import tf_example_pb2
-
     try:
-        example = tf_example_pb2.Example.FromString(record)  # pyright: ignore
-        feature = example.features.feature
-        return feature[keys[0]].bytes_list.value[0], feature[keys[1]].int64_list.value[0]
-    except (DecodeError, IndexError) as error:
+        return image_and_label(record, *keys)
+    except ValueError as error:
         raise CorruptImageError(
             f"{name}: expected an image and a label, found an unreadable record ({error})"
         ) from error

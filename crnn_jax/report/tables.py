@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
-from crnn_jax.report import speed_tables
+from crnn_jax.report import input_tables, speed_tables
 from crnn_jax.report.study_tables import (
     STUDY_TABLES,
     format_accuracy,
@@ -74,6 +74,11 @@ TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "startup": speed_tables.startup_table,
     "dispatch": speed_tables.dispatch_table,
     "bottleneck": speed_tables.bottleneck_table,
+    "decoders": input_tables.decoders_table,
+    "input_imagenet": input_tables.input_imagenet_table,
+    "stream_memory": input_tables.memory_table,
+    "overfit_imagenet": input_tables.overfit_imagenet_table,
+    "sizes_imagenet": input_tables.sizes_imagenet_table,
 }
 
 

@@ -34,6 +34,10 @@ class _Prepared:
         del norm, seed, train
         return batch["image_BHWC"]
 
+    def targets(self, batch: Any, seed: Any) -> Any:
+        del seed
+        return batch
+
     def loss(self, output: Any, batch: Any, *, train: bool) -> Any:
         return self.task.loss(output, batch, train=train)
 
@@ -43,7 +47,7 @@ def prepare(experiment: Experiment, pipeline: Pipeline) -> Callable[[Any, TrainS
 
     @jax.jit
     def prepared(inputs: Any, state: TrainState) -> Any:
-        batch = pipeline.assemble(inputs, state.step)
+        batch = experiment.task.targets(pipeline.assemble(inputs, state.step), state.seed)
         image_BHWC = experiment.task.image(batch, state.norm, state.seed, train=True)
         return {**batch, "image_BHWC": image_BHWC}
 

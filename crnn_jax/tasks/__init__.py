@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from crnn_jax.data.mixing import Mixing
 from crnn_jax.tasks.classification import Classification
 
 
@@ -14,4 +15,7 @@ def make_task(config: ConfigDict) -> Classification:
         flip=config.data.flip,
         cutout=config.data.cutout,
         dtype=jnp.dtype(config.precision),
+        mixing=Mixing(config.data.mixup, config.data.cutmix, config.data.erase),
+        rand_augment=config.data.rand_augment,
+        rand_augment_magnitude=config.data.rand_augment_magnitude,
     )

@@ -7,7 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from crnn_jax import losses, metrics
-from crnn_jax.data import transforms
+from crnn_jax.data import colour, mixing, transforms
+from crnn_jax.data.mixing import Mixing
+
+# Streams of random numbers of an example; its key itself is `transforms.augment`'s.
+_CUTOUT, _MIX, _ERASE, _COLOUR = 1, 2, 3, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +26,9 @@ class Classification:
     flip: str  # none | random | alternating
     cutout: int  # pixels
     dtype: Any  # of the compute
+    mixing: Mixing = Mixing()  # noqa: RUF009 - frozen
+    rand_augment: int = 0  # operations
+    rand_augment_magnitude: float = 0.0
 
     def image(
         self,
@@ -40,17 +47,35 @@ class Classification:
           train: whether to augment.
         """
         image_BHWC = batch["image_BHWC"]
-        which = (seed, batch["epoch_B"], batch["example_B"]) if train else None
-        if which is not None:
+        if train:
+            which = (seed, batch["epoch_B"], batch["example_B"])
             image_BHWC = transforms.augment(
                 image_BHWC, *which, crop_padding=self.crop_padding, flip=self.flip
             )
+        if train and self.rand_augment > 0:
+            image_BHWC = colour.rand_augment(
+                image_BHWC,
+                _keys(batch, seed, _COLOUR),
+                num_ops=self.rand_augment,
+                magnitude=self.rand_augment_magnitude,
+            )
         image_BHWC = transforms.normalize(image_BHWC, norm["mean_C"], norm["std_C"], self.dtype)
-        if which is not None and self.cutout > 0:
-            fold = jax.vmap(lambda key: jax.random.fold_in(key, 1))  # augment draws from the key
-            key_B = fold(transforms.example_keys(*which))
+        if train and self.cutout > 0:
+            key_B = _keys(batch, seed, _CUTOUT)
             image_BHWC = transforms.cutout(image_BHWC, key_B, self.cutout)
+        if train and self.mixing.mixes:
+            key_B = _keys(batch, seed, _MIX)
+            image_BHWC = mixing.mix_images(self.mixing, image_BHWC, batch["weight_B"], key_B)
+        if train and self.mixing.erase > 0:
+            key_B = _keys(batch, seed, _ERASE)
+            image_BHWC = mixing.erase(image_BHWC, key_B, self.mixing.erase)
         return image_BHWC
+
+    def targets(self, batch: dict[str, jax.Array], seed: jax.Array) -> dict[str, jax.Array]:
+        """Returns the batch with the labels of its mixed images; without mixing, as it is."""
+        if not self.mixing.mixes:
+            return batch
+        return mixing.mix_labels(self.mixing, batch, _keys(batch, seed, _MIX))
 
     def loss(
         self, output: Any, batch: dict[str, jax.Array], *, train: bool
@@ -58,17 +83,29 @@ class Classification:
         """Returns (loss, metrics): the weighted mean cross-entropy, in float32, and sums.
 
         A model with `step_logits_BTK` (LRCN) is trained on the mean of its steps' losses; an
-        evaluation always reads the consensus `logits_BK`, without label smoothing.
+        evaluation always reads the consensus `logits_BK`, without label smoothing. Of mixed images
+        (`targets`) the loss is that of both labels by their shares, which equals that of the soft
+        label share * one_hot + (1 - share) * other; a hit is the image's own label.
         """
         label_B, weight_B = batch["label_B"], batch["weight_B"]
+        loss_B = self._cross_entropy(output, label_B, train=train)
+        if train and "share_B" in batch:
+            other_B = self._cross_entropy(output, batch["other_label_B"], train=train)
+            loss_B = batch["share_B"] * loss_B + (1 - batch["share_B"]) * other_B
+        sums = metrics.Classification.from_batch(output.logits_BK, label_B, loss_B, weight_B)
+        return losses.weighted_mean(loss_B, weight_B), sums
+
+    def _cross_entropy(self, output: Any, label_B: jax.Array, *, train: bool) -> jax.Array:
         smoothing = self.label_smoothing if train else 0.0
         if train and output.step_logits_BTK is not None:
             label_BT = jnp.broadcast_to(label_B[:, None], output.step_logits_BTK.shape[:2])
             loss_BT = losses.cross_entropy(
                 output.step_logits_BTK, label_BT, label_smoothing=smoothing
             )
-            loss_B = jnp.mean(loss_BT, axis=1)
-        else:
-            loss_B = losses.cross_entropy(output.logits_BK, label_B, label_smoothing=smoothing)
-        sums = metrics.Classification.from_batch(output.logits_BK, label_B, loss_B, weight_B)
-        return losses.weighted_mean(loss_B, weight_B), sums
+            return jnp.mean(loss_BT, axis=1)
+        return losses.cross_entropy(output.logits_BK, label_B, label_smoothing=smoothing)
+
+
+def _keys(batch: dict[str, jax.Array], seed: jax.Array, stream: int) -> jax.Array:
+    key_B = transforms.example_keys(seed, batch["epoch_B"], batch["example_B"])
+    return jax.vmap(lambda key: jax.random.fold_in(key, stream))(key_B)

@@ -37,7 +37,7 @@ def make_train_step(
     def train_step(
         state: TrainState, totals: Metrics, inputs: Inputs
     ) -> tuple[TrainState, Metrics]:
-        batch = assemble(inputs, state.step)
+        batch = task.targets(assemble(inputs, state.step), state.seed)
         image_BHWC = task.image(batch, state.norm, state.seed, train=True)
 
         def loss_fn(params: Any) -> tuple[jax.Array, tuple[Any, Metrics]]:

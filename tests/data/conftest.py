@@ -1,11 +1,13 @@
 """A split in memory, with unreadable images where wanted."""
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from crnn_jax.data.sources import Split
+from crnn_jax.data.sources import Encoded, Split
 from crnn_jax.errors import CorruptImageError
 
 
@@ -29,5 +31,44 @@ def memory_split():
     def make(num_examples, shape=(6, 5, 3), corrupt=(), name="train"):
         image_NHWC = np.random.default_rng(0).integers(0, 256, (num_examples, *shape), np.uint8)
         return Split(name, num_examples, MemoryReader(image_NHWC, frozenset(corrupt)))
+
+    return make
+
+
+@dataclasses.dataclass(eq=False)
+class EncodedReader:
+    """Images of different sizes in memory, as PNG files."""
+
+    files: list[bytes]
+    corrupt: frozenset[int]
+
+    def __call__(self, index: int) -> tuple[np.ndarray, int]:
+        return np.zeros((8, 8, 3), np.uint8), index % 10
+
+    def encoded(self, index_B):
+        return [
+            Encoded(b"broken" if i in self.corrupt else self.files[i], i % 10, f"image {i}")
+            for i in index_B
+        ]
+
+
+@pytest.fixture
+def encoded_split():
+    """Returns make(num_examples, corrupt=()) -> Split of PNGs, whose pixels say where they lie."""
+
+    def make(num_examples, corrupt=()):
+        random = np.random.default_rng(0)
+        files = []
+        for index in range(num_examples):
+            height, width = random.integers(9, 40, 2)
+            image_HWC = np.zeros((height, width, 3), np.uint8)
+            image_HWC[:, :, 0] = np.arange(height)[:, None]
+            image_HWC[:, :, 1] = np.arange(width)
+            image_HWC[:, :, 2] = index
+            file = io.BytesIO()
+            Image.fromarray(image_HWC).save(file, "PNG")
+            files.append(file.getvalue())
+        reader = EncodedReader(files, frozenset(corrupt))
+        return Split("train", num_examples, reader, encoded=reader.encoded)
 
     return make

@@ -256,7 +256,7 @@ def test_downloaded_archive_is_checked_and_then_removed(server, prepared, tmp_pa
     ("argv", "message"),
     [
         ([], "the following arguments are required: name"),
-        (["cifar"], "expected one of cifar10, found 'cifar' .did you mean 'cifar10'"),
+        (["cifar"], "expected one of cifar10, imagenet2012, found 'cifar' .did you mean 'cifar10'"),
         (["cifar10", "--datadir=x"], "unrecognized arguments: --datadir=x"),
     ],
 )

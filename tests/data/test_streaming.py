@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import jax
@@ -6,12 +7,16 @@ import pytest
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
-from crnn_jax.data import order, sources
+from crnn_jax.data import order, sources, streaming
+from crnn_jax.data.crops import Crop, evaluation_crop
+from crnn_jax.data.jpeg import decode_box
 from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.errors import CorruptImageError, UserError
 
+CROP = Crop("random_resized", 8, 9, 0.08, seed=4)
 
-def make(split, batch_size=16, num_workers=0, skip_corrupt=False):
+
+def make(split, batch_size=16, num_workers=0, skip_corrupt=False, crop=None):
     return StreamingPipeline(
         split,
         batch_size=batch_size,
@@ -19,6 +24,7 @@ def make(split, batch_size=16, num_workers=0, skip_corrupt=False):
         mesh=mesh_lib.make_mesh(),
         skip_corrupt=skip_corrupt,
         num_workers=num_workers,
+        crop=crop,
     )
 
 
@@ -81,3 +87,71 @@ def test_an_unreadable_image_ends_it_by_name_or_has_weight_0(memory_split):
 def test_a_batch_that_the_devices_do_not_divide(memory_split):
     with pytest.raises(UserError, match=r"'batch_size'.*found 12"):
         make(memory_split(50), batch_size=12).train_inputs(0)
+
+
+def expected_crop(split, crop, epoch, example):
+    data, _, name = split.encoded([example])[0]
+    return decode_box(data, functools.partial(crop.box, epoch, example), (8, 8, 3), name)
+
+
+def test_training_sees_the_crop_of_each_epoch_and_example(encoded_split):
+    split = encoded_split(40)
+    for batch in take(make(split, crop=CROP), 0, 5):
+        for row, (epoch, example) in enumerate(
+            zip(batch["epoch_B"].tolist(), batch["example_B"].tolist(), strict=True)
+        ):
+            np.testing.assert_array_equal(
+                batch["image_BHWC"][row], expected_crop(split, CROP, epoch, example)
+            )
+            assert batch["label_B"][row] == example % 10
+
+
+def test_evaluation_sees_the_centre_of_each_example_once(encoded_split):
+    split = encoded_split(21)
+    batches = [jax.device_get(inputs) for inputs, _ in make(split, crop=CROP).eval_inputs()]
+    keys = ("image_BHWC", "weight_B", "example_B")
+    rows = [row for batch in batches for row in zip(*(batch[k] for k in keys), strict=True)]
+    assert [(int(example), weight) for _, weight, example in rows if weight] == [
+        (example, 1) for example in range(21)
+    ]
+    for image_HWC, weight, example in rows:
+        if weight:
+            centre = expected_crop(split, evaluation_crop(CROP), 0, int(example))
+            np.testing.assert_array_equal(image_HWC, centre)
+        else:
+            assert not image_HWC.any()
+
+
+@pytest.mark.parametrize("crop", [None, CROP])
+def test_a_batch_in_parts_is_the_same_batch(encoded_split, monkeypatch, crop):
+    split = encoded_split(40, corrupt=[3])
+    whole = take(make(split, crop=crop, skip_corrupt=True), 2, 4)
+    monkeypatch.setattr(streaming, "_CHUNK_BYTES", 8 * 8 * 3 * 5)  # parts of 5 or so
+    parts = take(make(split, crop=crop, skip_corrupt=True), 2, 4)
+    jax.tree.map(np.testing.assert_array_equal, whole, parts)
+    evaluations = []
+    for size in (2**24, 8 * 8 * 3 * 3):
+        monkeypatch.setattr(streaming, "_CHUNK_BYTES", size)
+        inputs = make(split, crop=crop, skip_corrupt=True).eval_inputs()
+        evaluations.append([jax.device_get(batch) for batch, _ in inputs])
+    jax.tree.map(np.testing.assert_array_equal, *evaluations)
+
+
+def test_an_unreadable_image_in_a_crop(encoded_split):
+    split = encoded_split(40, corrupt=[7])
+    with pytest.raises(CorruptImageError, match=r"image 7: .*data.skip_corrupt"):
+        take(make(split, crop=CROP), 0, 3)
+    for batch in take(make(split, crop=CROP, skip_corrupt=True), 0, 3):
+        np.testing.assert_array_equal(batch["weight_B"], batch["example_B"] != 7)
+
+
+def test_only_image_files_can_be_cropped(memory_split):
+    with pytest.raises(UserError, match=r"'data.crop' expects 'none'.*found 'random_resized'"):
+        make(memory_split(20), crop=CROP)
+
+
+def test_a_subset_crops_by_its_own_numbers(encoded_split):
+    part = sources.subset(encoded_split(40), np.array([5, 6, 30]))
+    for batch in take(make(part, batch_size=8, crop=CROP), 0, 2):
+        stored = np.array([5, 6, 30])[batch["example_B"]]
+        np.testing.assert_array_equal(batch["image_BHWC"][:, 0, 0, 2], stored)

@@ -5,15 +5,7 @@ import json
 from crnn_jax.report import speed_tables
 
 
-def append(folder, name, **record):
-    path = folder / "benchmarks" / f"{name}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    where = {"time": "2026-01-02T03:04:05Z", "git_commit": "0123456789", "devices": "2 cores"}
-    with path.open("a") as file:
-        file.write(json.dumps({**where, "versions": {"jax": "9.9"}, **record}) + "\n")
-
-
-def test_the_newest_line_of_a_benchmark_counts(tmp_path):
+def test_the_newest_line_of_a_benchmark_counts(tmp_path, append):
     common = {"torch": "2.0", "batch": 100, "torch_eager": [1, 4, 5], "torch_compile": [1, 2, 3]}
     common["floor_seconds"] = 0.25
     for config, ours in (("a", 1.0), ("b", 1.0), ("a", 0.5)):
@@ -25,7 +17,7 @@ def test_the_newest_line_of_a_benchmark_counts(tmp_path):
     assert len(lines) == 4
 
 
-def test_rates_and_faults_are_medians(tmp_path):
+def test_rates_and_faults_are_medians(tmp_path, append):
     rates = {name: [1, 20, 300] for name in ("forward", "image_grad", "kernel_grad_xla")}
     shape = {"shape": [8, 1, 32], "batch": 128, "matmul": [1, 150, 160], "ratio": 2.5}
     append(tmp_path, "conv_gradient", kernel_grad_ours=[1, 50, 60], **shape, **rates)
@@ -39,7 +31,7 @@ def test_rates_and_faults_are_medians(tmp_path):
     )
 
 
-def test_best_implementation_against_both_peers(tmp_path):
+def test_best_implementation_against_both_peers(tmp_path, append):
     shape = {"units": 4, "batch": 2, "cell": "gru", "dtype": "float32", "backend": "cpu"}
     shape["floor"] = {"both": 0.001}
     times = {"scan": [1, 0.002, 3], "hoisted": [1, 0.004, 3], "flax": [1, 0.006, 3],
@@ -59,7 +51,7 @@ def test_best_implementation_against_both_peers(tmp_path):
     assert "3.00/3.00/3.00" in lines[5]
 
 
-def test_input_startup_and_dispatch_are_medians(tmp_path):
+def test_input_startup_and_dispatch_are_medians(tmp_path, append):
     times = {"data": [1, 0.5, 1], "constant": [1, 0.4, 1], "images_per_second": [1, 2000, 3]}
     ratios = {"ratios": [1, 1.25, 2], "alone_ratio": 1.01}
     append(tmp_path, "input", setting="c, 8, resident", **times, **ratios)
@@ -96,7 +88,7 @@ def test_bottlenecks(tmp_path):
     assert row in speed_tables.bottleneck_table(tmp_path)
 
 
-def test_each_machine_has_its_line(tmp_path):
+def test_each_machine_has_its_line(tmp_path, append):
     times = {"data": [1, 1, 1], "constant": [1, 1, 1], "images_per_second": [1, 1, 1]}
     times |= {"ratios": [1, 1, 1], "alone_ratio": 1}
     for devices in ("2 cores", "a GPU", "2 cores"):

@@ -1,9 +1,11 @@
 """What the model sees and what it is judged by."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from crnn_jax.data.mixing import Mixing
 from crnn_jax.models.heads import Output
 from crnn_jax.tasks import Classification
 
@@ -77,3 +79,36 @@ def test_steps_are_trained_one_by_one_and_judged_by_the_consensus():
     evaluated, metrics = make_task().loss(output, batch, train=False)
     np.testing.assert_allclose(evaluated, np.log(16 / 5), rtol=1e-6)
     assert int(metrics.num_correct) == 0  # the mean says class 1
+
+
+def test_mixed_images_have_the_loss_of_the_soft_label():
+    task = make_task(mixing=Mixing(mixup=0.4, cutmix=1.0), label_smoothing=0.1)
+    batch, seed = make_batch(), jnp.uint32(3)
+    mixed = task.targets(batch, seed)
+    logits_BK = jnp.asarray(np.random.default_rng(1).normal(size=(8, 3)), jnp.float32)
+    loss, _ = task.loss(Output(logits_BK), mixed, train=True)
+    one_hot_KK = np.eye(3)
+    share_B1 = np.asarray(mixed["share_B"])[:, None]
+    other_B = np.asarray(batch["label_B"]).reshape(-1, 2)[:, ::-1].ravel()
+    soft_BK = share_B1 * one_hot_KK[batch["label_B"]] + (1 - share_B1) * one_hot_KK[other_B]
+    soft_BK = 0.9 * soft_BK + 0.1 / 3
+    log_BK = np.asarray(jax.nn.log_softmax(logits_BK))
+    np.testing.assert_allclose(loss, -np.mean(np.sum(soft_BK * log_BK, axis=1)), rtol=1e-5)
+    assert 0.05 < share_B1.mean() < 0.95
+    np.testing.assert_allclose(
+        task.loss(Output(logits_BK), batch, train=False)[0],
+        make_task().loss(Output(logits_BK), batch, train=True)[0],
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"mixing": Mixing(mixup=0.4)}, {"mixing": Mixing(erase=1.0)},
+     {"rand_augment": 2, "rand_augment_magnitude": 9.0}],
+)  # fmt: skip
+def test_other_augmentations_change_training_alone(changes):
+    task, batch, seed = make_task(**changes), make_batch(), jnp.uint32(0)
+    plain = make_task().image(batch, NORM, seed, train=False)
+    np.testing.assert_array_equal(task.image(batch, NORM, seed, train=False), plain)
+    assert not np.array_equal(task.image(batch, NORM, seed, train=True), plain)

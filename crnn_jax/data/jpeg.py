@@ -1,0 +1,174 @@
+"""Part of an encoded image, resized; of a JPEG no more is decoded than that part needs.
+
+libjpeg-turbo (simplejpeg) computes 1/2, 1/4 or 1/8 of the pixels straight from the frequencies of a
+block where that is fine enough, and stops below the part. All other files, and what is unusual in
+a JPEG, go through `decode.decode_image`.
+"""
+
+import io
+import math
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from crnn_jax.data import decode
+from crnn_jax.data.crops import Box
+from crnn_jax.errors import CorruptImageError
+
+# Whole images are what runs in parallel; the threads of one resize would be in each other's way.
+cv2.setNumThreads(0)
+
+_FRAMES = (0xC0, 0xC1, 0xC2)  # markers of baseline, extended and progressive Huffman-coded frames
+_UNIT = 16  # rows that are decoded together, at most; those of a box may need some of the next
+# A JPEG is decoded to less than twice the resized part in one direction, and the box's ratio is at
+# most 4/3: what is shrunk by more than both comes from elsewhere, and bilinear would skip pixels.
+_MOST_BILINEAR = 2 * 4 / 3
+
+
+# A thread decodes all its images into one array: made anew for each, of ever other sizes, arrays
+# leave holes in the memory.
+_scratch = threading.local()
+
+
+class _Frame(NamedTuple):
+    height: int
+    width: int
+    at: int  # where its height is written, two bytes
+
+
+def decode_box(
+    data: bytes | memoryview,
+    choose: Callable[[int, int], Box],
+    image_shape: tuple[int, int, int],
+    name: str,
+) -> np.ndarray:
+    """Returns image_HWC, uint8 of `image_shape`: the chosen box of an encoded image, resized.
+
+    Bilinear, as TensorFlow's ImageNet pipelines; where it shrinks much, the mean over the area. The
+    box is rounded to whole pixels of what is decoded. Colours, transparency and EXIF orientation:
+    as `decode.decode_image`, whose upright image the box lies in.
+
+    Args:
+      data: of an image file.
+      choose: (height, width) of the whole image -> the box.
+      image_shape: C = 1 or 3.
+      name: what an error calls the image.
+
+    Raises:
+      CorruptImageError: unreadable, truncated, or more than `decode.MAX_PIXELS` pixels.
+    """
+    height, width, channels = image_shape
+    frame = _usual_frame(data)
+    if frame is not None:
+        if frame.height * frame.width > decode.MAX_PIXELS:
+            raise CorruptImageError(
+                f"{name}: expected a readable image, found {frame.width}x{frame.height} pixels, "
+                f"at most {decode.MAX_PIXELS}"
+            )
+        box = choose(frame.height, frame.width)
+        finest = min(box.height / height, box.width / width)
+        scale = next((n for n in (8, 4, 2) if finest >= n), 1)
+        part = _decode_jpeg(data, frame, box, scale, channels)
+        if part is not None:
+            return _resized(part, box, scale, image_shape)
+    # No JPEG, an unusual or a broken one: Pillow can read it, or say what is wrong.
+    whole = decode.to_channels(decode.decode_image(bytes(data), name), channels)
+    return _resized(whole, choose(*whole.shape[:2]), 1, image_shape)
+
+
+def _resized(
+    image_HWC: np.ndarray, box: Box, scale: int, image_shape: tuple[int, int, int]
+) -> np.ndarray:
+    """Resizes the box of an image that is 1/scale of the one in which the box was chosen."""
+    height, width, _ = image_shape
+    top, bottom = _span(box.top / scale, box.height / scale, image_HWC.shape[0])
+    left, right = _span(box.left / scale, box.width / scale, image_HWC.shape[1])
+    shrinks = max((bottom - top) / height, (right - left) / width)
+    method = cv2.INTER_AREA if shrinks > _MOST_BILINEAR else cv2.INTER_LINEAR
+    part_HWC = image_HWC[top:bottom, left:right]
+    return cv2.resize(part_HWC, (width, height), interpolation=method).reshape(image_shape)
+
+
+def _span(start: float, length: float, limit: int) -> tuple[int, int]:
+    """Rounds to whole pixels, at least one and all within the limit."""
+    count = min(max(1, round(length)), limit)
+    first = min(max(0, round(start)), limit - count)
+    return first, first + count
+
+
+def _decode_jpeg(
+    data: bytes | bytearray | memoryview, frame: _Frame, box: Box, scale: int, channels: int
+) -> np.ndarray | None:
+    """Returns the rows down to the box's last, at 1/scale, HWC; None where they are unreadable.
+
+    They are valid until this thread's next call.
+    """
+    rows = -(-(round(box.top + box.height) + _UNIT) // _UNIT) * _UNIT
+    if rows < frame.height:
+        # A lower image is the same but for its height: the decoder leaves the rest unread.
+        shorter = bytearray(data)
+        shorter[frame.at : frame.at + 2] = rows.to_bytes(2, "big")
+        data = shorter
+    rows = min(rows, frame.height)
+    shape = (-(-rows // scale), -(-frame.width // scale), channels)
+    try:
+        image_HWC = simplejpeg.decode_jpeg(
+            data,
+            "RGB" if channels == 3 else "GRAY",
+            min_height=shape[0],
+            min_width=shape[1],
+            min_factor=scale,
+            buffer=_buffer(math.prod(shape)),
+            strict=False,  # what is left unread is a warning
+        )
+    except ValueError:
+        return None
+    return image_HWC if image_HWC.shape == shape else None
+
+
+def _buffer(size: int) -> np.ndarray:
+    """Returns this thread's array, of `size` bytes or more."""
+    if getattr(_scratch, "array", None) is None or _scratch.array.size < size:
+        _scratch.array = np.empty(size, np.uint8)
+    return _scratch.array
+
+
+def _usual_frame(data: bytes | memoryview) -> _Frame | None:
+    """Returns the frame of a JPEG as most are, else None.
+
+    That is: 8 bits, gray or three components, upright, Huffman-coded, and complete: the decoder
+    fills what is missing of a truncated file with gray.
+    """
+    if bytes(data[:2]) != b"\xff\xd8" or b"\xff\xd9" not in bytes(data[-64:]):
+        return None
+    place = 2
+    while place + 10 <= len(data) and data[place] == 0xFF:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker in _FRAMES:
+            height = int.from_bytes(data[place + 5 : place + 7], "big")
+            width = int.from_bytes(data[place + 7 : place + 9], "big")
+            usual = data[place + 4] == 8 and data[place + 9] in (1, 3) and height and width
+            return _Frame(height, width, place + 5) if usual else None
+        if marker == 0xE1 and bytes(data[place + 4 : place + 8]) == b"Exif" and _is_turned(data):
+            return None
+        if marker == 0xFF:  # padding
+            place += 1
+        elif 0xC0 <= marker <= 0xFE and not 0xD0 <= marker <= 0xDA:
+            place += 2 + length
+        else:
+            return None
+    return None
+
+
+def _is_turned(data: bytes | memoryview) -> bool:
+    """Returns whether EXIF says that the image is to be turned, or Pillow cannot open it."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return not decode.is_upright(image)
+    except Exception:  # whatever it is: the other path says it
+        return True
