@@ -59,6 +59,7 @@ def make_evaluator(experiment: Experiment, pipeline: Pipeline, tta: str = "none"
         experiment.model,
         experiment.task,
         pipeline.eval_assemble,
+        mesh=experiment.mesh,
         weights=config.eval.weights,
         ema_decay=config.optim.ema_decay,
         tta=tta,
@@ -88,7 +89,8 @@ def main(argv: list[str]) -> None:
         from crnn_jax.workdir import load_config
 
         config = load_config(flags.workdir)
-        config.mesh.data = -1  # this machine may have other devices than the training's
+        # This machine may have other devices than the training's.
+        config.mesh.update(data=-1, fsdp=1, model=1)
         enable_compile_cache(config)
         dataset = load_dataset(config)
         experiment = build(

@@ -28,7 +28,8 @@ _CHOICES = {
     "eval.report": ("test", "validation"),
 }
 _POSITIVE = (
-    "batch_size eval.batch_size optim.learning_rate checkpoint.keep_latest model.width "
+    "eval.batch_size optim.accumulation_steps mesh.fsdp mesh.model optim.learning_rate "
+    "checkpoint.keep_latest model.width "
     "model.num_conv_layers model.hidden_units model.num_recurrent_layers model.patch_size "
     "model.num_frames model.frame_height model.num_segments model.snippet_height log.seconds "
     "model.logit_scale optim.bias_learning_rate_multiplier optim.head_learning_rate_multiplier "
@@ -39,8 +40,9 @@ _FRACTION = (  # 0 <= value < 1
     "optim.momentum optim.b1 optim.b2 model.norm_momentum"
 ).split()
 _NOT_NEGATIVE = (
-    "seed data.image_size data.crop_padding data.cutout data.num_workers optim.weight_decay "
-    "optim.lookahead_steps optim.lookahead_ramp optim.clip_norm model.whiten_size"
+    "seed batch_size batch_size_per_device data.image_size data.crop_padding data.cutout "
+    "data.num_workers optim.weight_decay optim.lookahead_steps optim.lookahead_ramp "
+    "optim.clip_norm model.whiten_size mesh.stuck_seconds"
 ).split()
 _DURATIONS = ("duration", "optim.warmup", "eval.every", "checkpoint.every", "log.every")
 
@@ -73,6 +75,11 @@ def validate(config: ConfigDict) -> None:
                 raise UserError(f"config key '{key}' expects {expected}, found {value}")
     if flat["seed"] >= 2**32:
         raise UserError(f"config key 'seed' expects less than 2**32, found {flat['seed']}")
+    if (flat["batch_size"] == 0) == (flat["batch_size_per_device"] == 0):
+        raise UserError(
+            "config keys 'batch_size' (global) and 'batch_size_per_device' expect one above 0 and "
+            f"the other 0, found {flat['batch_size']} and {flat['batch_size_per_device']}"
+        )
     for key in _DURATIONS:
         steps(flat[key], 1, 1, key)
     if steps(flat["duration"], 10**9, 1) == 0:

@@ -14,7 +14,7 @@ PACKAGE = "crnn_jax"
 LEVELS = (
     ("errors",),
     ("config", "mesh", "kernels", "disk", "huge_pages", "report"),
-    ("validation",),
+    ("validation", "sharding"),
     ("flags", "checksums", "flops", "data", "models", "losses", "metrics", "optim"),
     ("tasks",),
     ("train", "checkpoint", "writers"),

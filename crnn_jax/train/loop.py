@@ -14,8 +14,14 @@ from crnn_jax.errors import UserError
 from crnn_jax.evaluate import Evaluator, make_evaluator, result_line
 from crnn_jax.mesh import check_batch, replicated
 from crnn_jax.metrics import Classification as Metrics
+from crnn_jax.sharding import explain
 from crnn_jax.train.clock import Clock
-from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
+from crnn_jax.train.experiment import (
+    Experiment,
+    build,
+    enable_compile_cache,
+    with_global_batch,
+)
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.step import make_train_step
 from crnn_jax.train.stop import StopSignal
@@ -32,6 +38,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
       SystemExit: stopped by a signal, after a checkpoint; the code is 128 + the signal's number.
     """
     validate(config)
+    config = with_global_batch(config)
     folder = open_workdir(workdir, config)
     split = config.eval.report
     if (result := read_result(folder)) is not None:
@@ -43,7 +50,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         dataset = load_dataset(config)
         source = dataset.source
         experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
-        check_batch(config.batch_size, experiment.mesh)
+        check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
         facts = {
             "image_shape": source.image_shape,
             "class_names": source.class_names,
@@ -60,6 +67,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         with clock.phase("setup"):
             restored = checkpoints.restore(experiment.abstract_state())
         start_step, state = restored or (0, experiment.init_state(norm))
+        if config.mesh.explain:
+            print("\n".join(explain(state)), flush=True)
         if start_step:
             clock.add(last_seconds(folder, start_step))
             print(f"resuming at step {start_step}/{experiment.total_steps}", flush=True)
@@ -125,6 +134,8 @@ def _run_steps(
             experiment.optimizer,
             pipeline.assemble,
             ema_decay=config.optim.ema_decay,
+            accumulation_steps=config.optim.accumulation_steps,
+            mesh=experiment.mesh,
         )
         train_step = jax.jit(step_fn, donate_argnums=0).lower(state, empty, inputs).compile()
     num_epochs = total_steps * config.batch_size / dataset.num_train
