@@ -28,8 +28,8 @@ _CHOICES = {
     "eval.report": ("test", "validation"),
 }
 _POSITIVE = (
-    "eval.batch_size optim.accumulation_steps mesh.fsdp mesh.model optim.learning_rate "
-    "checkpoint.keep_latest model.width "
+    "eval.batch_size logical_shards optim.accumulation_steps optim.learning_rate mesh.fsdp "
+    "mesh.model checkpoint.keep_latest model.width "
     "model.num_conv_layers model.hidden_units model.num_recurrent_layers model.patch_size "
     "model.num_frames model.frame_height model.num_segments model.snippet_height log.seconds "
     "model.logit_scale optim.bias_learning_rate_multiplier optim.head_learning_rate_multiplier "
@@ -85,6 +85,8 @@ def validate(config: ConfigDict) -> None:
     if steps(flat["duration"], 10**9, 1) == 0:
         raise UserError(f"config key 'duration' expects more than 0, found '{flat['duration']}'")
     _check_model(flat)
+    if flat["reproducible"]:
+        _check_reproducible(flat)
     if flat["eval.report"] == "validation" and flat["data.validation"] == 0:
         raise UserError(
             "config key 'eval.report' is 'validation': set 'data.validation' above 0, found 0.0"
@@ -102,6 +104,18 @@ def validate(config: ConfigDict) -> None:
     if flat["eval.weights"] == "ema" and flat["optim.ema_decay"] == 0:
         raise UserError(
             "config key 'eval.weights' is 'ema': set 'optim.ema_decay' above 0, found 0.0"
+        )
+
+
+def _check_reproducible(flat: dict[str, Any]) -> None:
+    for key in ("mesh.fsdp", "mesh.model", "optim.accumulation_steps"):
+        if flat[key] != 1:
+            raise UserError(f"config key '{key}' expects 1 with 'reproducible', found {flat[key]}")
+    batch_size, shards = flat["batch_size"], flat["logical_shards"]
+    if batch_size == 0 or batch_size % shards != 0:
+        raise UserError(
+            f"config key 'batch_size' expects a multiple of 'logical_shards' ({shards}) with "
+            f"'reproducible', found {batch_size}"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from crnn_jax.config import PLACEMENT_KEYS, config_hash, default_config, flatten
+from crnn_jax.distributed import is_first
 from crnn_jax.errors import UserError
 from crnn_jax.validation import validate
 from crnn_jax.writers import describe_devices, git_commit, versions, write_json_atomically
@@ -38,7 +39,8 @@ def open_workdir(path: str, config: ConfigDict) -> pathlib.Path:
             "choose another with --workdir"
         )
     # Placement keys may have changed; the file says how the run goes on.
-    write_json_atomically(folder / "config.json", config.to_dict())
+    if is_first():
+        write_json_atomically(folder / "config.json", config.to_dict())
     return folder
 
 

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.data.dataset import Dataset, load_dataset
+from crnn_jax.distributed import is_first, say
 from crnn_jax.errors import UserError
 from crnn_jax.evaluate import Evaluator, make_evaluator, result_line
 from crnn_jax.mesh import check_batch, replicated
@@ -22,9 +23,10 @@ from crnn_jax.train.experiment import (
     enable_compile_cache,
     with_global_batch,
 )
+from crnn_jax.train.programs import compile_step
 from crnn_jax.train.state import TrainState
-from crnn_jax.train.step import make_train_step
 from crnn_jax.train.stop import StopSignal
+from crnn_jax.train.watchdog import Watchdog
 from crnn_jax.validation import validate
 from crnn_jax.workdir import describe_run, last_seconds, open_workdir, read_result
 from crnn_jax.writers import Progress, Writers, write_json_atomically
@@ -42,7 +44,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     folder = open_workdir(workdir, config)
     split = config.eval.report
     if (result := read_result(folder)) is not None:
-        print(f"already finished: results in {folder}\n{result_line(split, result[split])}")
+        say(f"already finished: results in {folder}\n{result_line(split, result[split])}")
         return result
     enable_compile_cache(config)
     clock = Clock()
@@ -56,7 +58,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
             "class_names": source.class_names,
             "num_train": dataset.num_train,
         }
-        write_json_atomically(folder / "dataset.json", facts)
+        if is_first():
+            write_json_atomically(folder / "dataset.json", facts)
         norm = dataset.norm()
     checkpoints = Checkpoints(
         folder / "checkpoints",
@@ -68,23 +71,24 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
             restored = checkpoints.restore(experiment.abstract_state())
         start_step, state = restored or (0, experiment.init_state(norm))
         if config.mesh.explain:
-            print("\n".join(explain(state)), flush=True)
+            say("\n".join(explain(state)))
         if start_step:
             clock.add(last_seconds(folder, start_step))
-            print(f"resuming at step {start_step}/{experiment.total_steps}", flush=True)
+            say(f"resuming at step {start_step}/{experiment.total_steps}")
         tensorboard = config.log.tensorboard
         with Writers(folder, tensorboard=tensorboard, start_step=start_step) as writers:
             state = _run_steps(experiment, dataset, state, start_step, checkpoints, writers, clock)
             with clock.phase("evaluation"):
                 results = _evaluate(experiment, dataset, split, state)
             result = {**results, **_describe(experiment, clock)}
-            write_json_atomically(folder / "result.json", result)
+            if is_first():
+                write_json_atomically(folder / "result.json", result)
             for name, metrics in results.items():
                 _write_evaluation(name, experiment.total_steps, metrics, writers)
     if (with_views := f"{split}_tta") in results:
-        print(result_line(split, results[with_views], config.eval.tta))
+        say(result_line(split, results[with_views], config.eval.tta))
     metrics = results[split]
-    print(f"results in {folder}\n{result_line(split, metrics)}", flush=True)
+    say(f"results in {folder}\n{result_line(split, metrics)}")
     return result
 
 
@@ -128,22 +132,14 @@ def _run_steps(
             evaluator = _make_evaluator(experiment, dataset, "validation")
     with clock.phase("compile"):
         empty = jax.jit(Metrics.empty, out_shardings=replicated(experiment.mesh))()
-        step_fn = make_train_step(
-            experiment.model,
-            experiment.task,
-            experiment.optimizer,
-            pipeline.assemble,
-            ema_decay=config.optim.ema_decay,
-            accumulation_steps=config.optim.accumulation_steps,
-            mesh=experiment.mesh,
-        )
-        train_step = jax.jit(step_fn, donate_argnums=0).lower(state, empty, inputs).compile()
+        train_step = compile_step(experiment, pipeline.assemble, state, empty, inputs)
     num_epochs = total_steps * config.batch_size / dataset.num_train
     totals, previous = empty, empty
     to_log: tuple[int, Metrics] | None = None
     first_second = clock.read("train")
     with (
         StopSignal() as stop,
+        Watchdog(config.mesh.stuck_seconds) as watchdog,
         contextlib.closing(iterator),
         Progress(total_steps, num_epochs, config.log) as progress,
         clock.phase("train"),
@@ -154,6 +150,8 @@ def _run_steps(
             # that rates are true and a signal is answered, and the device never waits for it.
             jax.block_until_ready(previous)
             previous = totals
+            watchdog.beat(step)
+            stop.poll(step)
             if to_log is not None:
                 _log(*to_log, experiment, writers, progress, clock)
                 to_log = None
@@ -187,7 +185,7 @@ def _run_steps(
     with clock.phase("checkpoint"):
         checkpoints.wait()
     if stop.requested is not None and step < total_steps:
-        print(f"stopped by a signal, saved at step {step}; the same command resumes", flush=True)
+        say(f"stopped by a signal, saved at step {step}; the same command resumes")
         raise SystemExit(128 + stop.requested)
     return state
 
