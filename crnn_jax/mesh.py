@@ -1,6 +1,9 @@
 """The device mesh and the shardings of what lies on it; the same for 1 device or many hosts."""
 
+import contextlib
+import contextvars
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from crnn_jax.errors import UserError
 
 DATA_AXES = ("data", "fsdp")  # a batch is split over both
+_TRACED_PARTS: contextvars.ContextVar[int] = contextvars.ContextVar("traced_parts", default=0)
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, model: int = 1) -> Mesh:
@@ -60,6 +64,24 @@ def _left_by(taken: int) -> str:
 def batch_parts(mesh: Mesh) -> int:
     """Returns how many parts a batch is split in: the sizes of the axes data and fsdp."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+@contextlib.contextmanager
+def tracing_batch(parts: int) -> Iterator[None]:
+    """Says, to what is traced in the block, how many parts the batch of a program is split in."""
+    token = _TRACED_PARTS.set(parts)
+    try:
+        yield
+    finally:
+        _TRACED_PARTS.reset(token)
+
+
+def traced_batch_parts() -> int:
+    """Returns what `tracing_batch` said; where nobody said it, the number of local devices.
+
+    For code whose loops over a batch must leave it split as it is.
+    """
+    return _TRACED_PARTS.get() or jax.local_device_count()
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.train.experiment import Experiment
@@ -16,7 +15,7 @@ Step = Callable[[TrainState, Metrics, Any], tuple[TrainState, Metrics]]
 
 
 def make_step(experiment: Experiment, assemble: Assemble) -> Step:
-    """Returns the step that `config` asks for, to be called or lowered; it donates the state."""
+    """Returns the step that `config` asks for, to be called or lowered."""
     config = experiment.config
     parts = (experiment.model, experiment.task, experiment.optimizer, assemble)
     if config.reproducible:
@@ -42,6 +41,6 @@ def compile_step(
     step = make_step(experiment, assemble)
     if hasattr(step, "lower"):
         return step.lower(state, totals, inputs).compile()
-    # Several programs that feed each other: one step of a copy compiles them all.
-    jax.block_until_ready(step(jax.tree.map(jnp.copy, state), totals, inputs))
+    # Several programs that feed each other: one step, which donates nothing, compiles them all.
+    jax.block_until_ready(step(state, totals, inputs))
     return step

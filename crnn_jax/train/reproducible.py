@@ -2,16 +2,17 @@
 
 The usual step is one program whose sums run over the devices: another number of devices is another
 order of additions, and other bits. Here a batch is cut into `logical_shards` parts whatever the
-devices, and every floating-point operation happens in programs that are the same for all of them:
+devices, and every floating-point operation happens in a program for one device, which is the same
+on any topology (even a program without a collective is compiled otherwise for many devices):
 
-1. `cut` selects the examples of each shard: bytes are moved, nothing is computed.
-2. `shard_gradient` computes one shard's gradient; it has no collective, and its shape depends on
-   the shard alone. Each device calls it once for each of its shards.
+1. `cut` gives each device its shards' examples: bytes are moved, nothing is computed.
+2. `shard_gradient` computes one shard's gradient, and is called once for each.
 3. `collect` copies all shards' gradients to every device.
 4. `update` adds them in the order of the shards and takes the optimizer's step, on every device.
 
-BatchNorm sees a shard; its running statistics move by the mean over the shards. A device holds all
-the shards' gradients for a moment, and an accelerator has less to do in each call.
+BatchNorm sees a shard; its running statistics move by the mean over the shards. The price: a device
+has less to do in each call, the optimizer's step and its additions are done on every device, each
+holds all shards' gradients for a moment, and programs are compiled for each local device.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from crnn_jax.errors import UserError
 from crnn_jax.mesh import batch_sharding, replicated
@@ -43,25 +44,45 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class ReproducibleStep:
-    """train_step(state, totals, inputs) -> (state, totals) in four programs; `state` is donated."""
+    """train_step(state, totals, inputs) -> (state, totals), in four programs."""
 
     cut: Callable[[Inputs, jax.Array], tuple[Tree, ...]]
     shard_gradient: Callable[[TrainState, Tree, jax.Array], Tree]
     collect: Callable[[tuple[Tree, ...]], Tree]
     update: Callable[[TrainState, Metrics, Tree], tuple[TrainState, Metrics]]
+    mesh: Mesh
     shard_index: tuple[jax.Array, ...]  # of each round, which shard each device has
 
     def __call__(
         self, state: TrainState, totals: Metrics, inputs: Inputs
     ) -> tuple[TrainState, Metrics]:
         """Returns the state after the step, and the totals with its metrics."""
-        read = dataclasses.replace(state, opt_state=None, ema=None)
-        parts = self.cut(inputs, state.step)
-        found = [
-            self.shard_gradient(read, part, index)
-            for part, index in zip(parts, self.shard_index, strict=True)
-        ]
-        return self.update(state, totals, self.collect(tuple(found)))
+        read = self._on_each(dataclasses.replace(state, opt_state=None, ema=None))
+        found = []
+        for part, index in zip(self.cut(inputs, state.step), self.shard_index, strict=True):
+            arguments = zip(read, self._on_each(part), self._on_each(index), strict=True)
+            found.append(self._join([self.shard_gradient(*each) for each in arguments], "data"))
+        everything = (state, totals, self.collect(tuple(found)))
+        return self._join([self.update(*each) for each in self._on_each(everything)], None)
+
+    def _on_each(self, tree: Tree) -> list[Tree]:
+        """Returns what each local device holds of the global arrays, as arrays of its own."""
+        leaves, structure = jax.tree.flatten(tree)
+        held = [{shard.device: shard.data for shard in leaf.addressable_shards} for leaf in leaves]
+        devices = [device for device in self.mesh.devices.flat if device in held[0]]
+        return [structure.unflatten([of[device] for of in held]) for device in devices]
+
+    def _join(self, trees: list[Tree], axis: str | None) -> Tree:
+        """Returns global arrays of what each holds: parts of the first axis, or equal copies."""
+        sharding = NamedSharding(self.mesh, PartitionSpec(axis) if axis else PartitionSpec())
+        parts = self.mesh.shape[axis] if axis else 1
+
+        def of_leaves(*leaves: jax.Array) -> jax.Array:
+            shape = leaves[0].shape
+            shape = (parts * shape[0], *shape[1:]) if axis else shape
+            return jax.make_array_from_single_device_arrays(shape, sharding, list(leaves))
+
+        return jax.tree.map(of_leaves, *trees)
 
 
 def make_reproducible_step(
@@ -86,10 +107,7 @@ def make_reproducible_step(
             f"'mesh.data', found {logical_shards}"
         )
     rounds = logical_shards // devices
-    gradient = make_gradient(model, task, mesh)
-    split, whole = PartitionSpec("data"), PartitionSpec()
-    options = _OPTIONS.get(mesh.devices.flat[0].platform)
-    on_each = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
+    gradient = make_gradient(model, task, None)
 
     def cut(inputs: Inputs, step: jax.Array) -> tuple[Tree, ...]:
         def of_round(array: jax.Array, index: int) -> jax.Array:
@@ -122,17 +140,17 @@ def make_reproducible_step(
         state = apply_gradient(state, grads, batch_stats, optimizer, ema_decay)
         return state, totals.merge(metrics)
 
-    compile_ = functools.partial(jax.jit, compiler_options=options)
-    number = jax.jit(
-        lambda: tuple(jnp.arange(devices, dtype=jnp.int32) * rounds + r for r in range(rounds)),
-        out_shardings=batch_sharding(mesh),
+    def number() -> tuple[jax.Array, ...]:
+        return tuple(jnp.arange(devices, dtype=jnp.int32) * rounds + r for r in range(rounds))
+
+    on_one_device = functools.partial(
+        jax.jit, compiler_options=_OPTIONS.get(mesh.devices.flat[0].platform)
     )
     return ReproducibleStep(
         cut=jax.jit(cut, out_shardings=batch_sharding(mesh)),
-        shard_gradient=compile_(
-            on_each(shard_gradient, in_specs=(whole, split, split), out_specs=split)
-        ),
+        shard_gradient=on_one_device(shard_gradient),
         collect=jax.jit(collect, out_shardings=replicated(mesh)),
-        update=compile_(on_each(update, in_specs=whole, out_specs=whole), donate_argnums=0),
-        shard_index=number(),
+        update=on_one_device(update),
+        mesh=mesh,
+        shard_index=jax.jit(number, out_shardings=batch_sharding(mesh))(),
     )

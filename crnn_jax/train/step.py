@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from crnn_jax.data.transforms import views
+from crnn_jax.mesh import batch_parts, tracing_batch
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.models.heads import Output
 from crnn_jax.sharding import gather, scatter
@@ -29,7 +30,9 @@ def make_gradient(model: nn.Module, task: Task, mesh: Mesh | None) -> Gradient:
     """Returns gradient(params, state, batch, rngs, share) -> (grads, batch_stats, metrics).
 
     The loss is the batch's weighted mean times `share`; `params` are those of `state`, gathered.
+    Without a mesh the program is for one device.
     """
+    parts = 1 if mesh is None else batch_parts(mesh)
 
     def gradient(
         params: Tree,
@@ -51,7 +54,8 @@ def make_gradient(model: nn.Module, task: Task, mesh: Mesh | None) -> Gradient:
             loss, metrics = task.loss(output, batch, train=True)
             return loss * share, (updated.get("batch_stats", {}), metrics)
 
-        grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(params)
+        with tracing_batch(parts):
+            grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(params)
         return scatter(grads, mesh), batch_stats, metrics
 
     return gradient
