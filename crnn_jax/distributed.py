@@ -11,8 +11,10 @@ Every process runs the same command. Where it finds the others is looked up in t
 Otherwise the run is one process.
 """
 
+import atexit
 import contextlib
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -28,10 +30,14 @@ T = TypeVar("T")
 PEER_LOST = 75  # exit code: the run is incomplete through no fault of its own; start it again
 # After so long without a sign of life a process counts as dead and JAX ends the others.
 HEARTBEAT_SECONDS = 30
+# Says why a process has ended where JAX itself ended it, at once and without Python: a child that
+# outlives it and reads, at its end, an empty line of farewell.
+_WITNESS = "import sys; sys.stdin.buffer.read() or print(sys.argv[1], file=sys.stderr, flush=True)"
 _LOST = (
     "gloo nccl heartbeat coordination preempted unavailable deadline_exceeded aborted "
     "connection_reset connection_closed connection_refused broken_pipe socket_closed"
 ).split()
+_FAREWELLS: list[Callable[[], None]] = []
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 
 
@@ -113,27 +119,42 @@ def start(coordinator: str = "", num_processes: str = "", process_id: str = "") 
         ) from error
 
 
+def _watch_over_this_process() -> None:
+    command = [sys.executable, "-I", "-S", "-c", _WITNESS, _lost_text()]
+    witness = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+    def farewell() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            witness.communicate(b"farewell", timeout=5)
+
+    _FAREWELLS.append(farewell)
+    atexit.register(farewell)
+
+
 @contextlib.contextmanager
 def ending_together() -> Iterator[None]:
     """Ends this process at once if the block fails in a run of several processes.
 
     JAX would wait at exit for processes that are gone or wait themselves. Exit codes: 2 for a
-    user's mistake, `PEER_LOST` where another process has ended, 1 for anything else.
+    user's mistake, `PEER_LOST` where another process has ended (134, an abort, where JAX's own
+    heartbeat found that first), 1 for anything else.
     """
     if jax.process_count() == 1:
         yield
         return
+    _watch_over_this_process()
     try:
         yield
     except UserError as error:
-        _leave(f"error: {' '.join(str(error).split())}", 2)
+        leave(f"error: {' '.join(str(error).split())}", 2)
     except KeyboardInterrupt:
-        _leave("interrupted; run the same command again to go on", 130)
+        leave("interrupted; run the same command again to go on", 130)
     except Exception as error:
-        if not is_lost_peer(error):
-            _leave(traceback.format_exc(), 1)
-        first = str(error).strip().partition("\n")[0][:200]
-        _leave(f"{_lost_text()} ({type(error).__name__}: {first})", PEER_LOST)
+        if is_lost_peer(error):
+            first = str(error).strip().partition("\n")[0][:200]
+            leave(f"{_lost_text()} ({type(error).__name__}: {first})", PEER_LOST)
+        else:
+            leave(traceback.format_exc(), 1)
 
 
 def is_lost_peer(error: BaseException) -> bool:
@@ -150,9 +171,12 @@ def _lost_text() -> str:
     )
 
 
-def _leave(text: str, code: int) -> None:
+def leave(text: str, code: int) -> None:
+    """Ends this process at once with one line on stderr."""
     print(text, file=sys.stderr, flush=True)
     sys.stdout.flush()
+    for farewell in _FAREWELLS:
+        farewell()
     os._exit(code)  # no exit handlers: JAX's would wait for the others
 
 

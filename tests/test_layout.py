@@ -18,7 +18,7 @@ LEVELS = (
     ("flags", "checksums", "flops", "data", "models", "losses", "metrics", "optim"),
     ("tasks",),
     ("train", "checkpoint", "writers"),
-    ("workdir", "train.experiment"),
+    ("workdir", "train.experiment", "train.programs"),
     ("evaluate",),
     ("train.loop",),
     ("predict", "studies", "doctor"),

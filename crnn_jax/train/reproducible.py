@@ -110,25 +110,13 @@ def make_reproducible_step(
     gradient = make_gradient(model, task, None)
 
     def cut(inputs: Inputs, step: jax.Array) -> tuple[Tree, ...]:
-        def of_round(array: jax.Array, index: int) -> jax.Array:
-            rows = array.reshape(devices, rounds, -1, *array.shape[1:])[:, index]
-            return rows.reshape(-1, *array.shape[1:])
-
-        batch = assemble(inputs, step)
-        return tuple(jax.tree.map(lambda x, r=r: of_round(x, r), batch) for r in range(rounds))
+        return _rounds_of(assemble(inputs, step), devices, rounds)
 
     def shard_gradient(state: TrainState, batch: Tree, shard: jax.Array) -> Tree:
         rngs = {name: jax.random.fold_in(key, shard[0]) for name, key in step_rngs(state).items()}
         weight = jnp.sum(batch["weight_B"])
         found = (*gradient(state.params, state, batch, rngs, weight), weight)
         return jax.tree.map(lambda x: x[None], found)
-
-    def collect(found: tuple[Tree, ...]) -> Tree:
-        def in_order(*of_rounds: jax.Array) -> jax.Array:
-            stacked = jnp.stack(of_rounds, axis=1)  # (device, round, ...): the order of the shards
-            return stacked.reshape(logical_shards, *stacked.shape[2:])
-
-        return jax.tree.map(in_order, *found)
 
     def update(state: TrainState, totals: Metrics, found: Tree) -> tuple[TrainState, Metrics]:
         def add_in_order(of_shards: jax.Array) -> jax.Array:
@@ -149,8 +137,28 @@ def make_reproducible_step(
     return ReproducibleStep(
         cut=jax.jit(cut, out_shardings=batch_sharding(mesh)),
         shard_gradient=on_one_device(shard_gradient),
-        collect=jax.jit(collect, out_shardings=replicated(mesh)),
+        collect=jax.jit(_in_order, out_shardings=replicated(mesh)),
         update=on_one_device(update),
         mesh=mesh,
         shard_index=jax.jit(number, out_shardings=batch_sharding(mesh))(),
     )
+
+
+def _rounds_of(batch: Tree, devices: int, rounds: int) -> tuple[Tree, ...]:
+    """Returns for each round the rows of one shard a device, device after device."""
+
+    def of_round(array: jax.Array, index: int) -> jax.Array:
+        rows = array.reshape(devices, rounds, -1, *array.shape[1:])[:, index]
+        return rows.reshape(-1, *array.shape[1:])
+
+    return tuple(jax.tree.map(lambda x, r=r: of_round(x, r), batch) for r in range(rounds))
+
+
+def _in_order(found: tuple[Tree, ...]) -> Tree:
+    """Returns what each shard found, stacked in the order of the shards."""
+
+    def stack(*of_rounds: jax.Array) -> jax.Array:
+        stacked = jnp.stack(of_rounds, axis=1)  # (device, round, ...)
+        return stacked.reshape(-1, *stacked.shape[2:])
+
+    return jax.tree.map(stack, *found)

@@ -1,7 +1,6 @@
 """Ends a process of several that makes no step: one that hangs would make all hang for ever."""
 
 import faulthandler
-import os
 import sys
 import threading
 import time
@@ -9,7 +8,7 @@ from typing import Self
 
 import jax
 
-from crnn_jax.distributed import PEER_LOST
+from crnn_jax.distributed import PEER_LOST, leave
 
 
 class Watchdog:
@@ -44,11 +43,10 @@ class Watchdog:
             step, since = self._last
             if time.monotonic() - since > self._seconds:
                 faulthandler.dump_traceback(file=sys.stderr)
-                print(
+                leave(
                     f"no step for {self._seconds:.0f} s after step {step} ('mesh.stuck_seconds'): "
                     "a process of this run is stuck, so this one ends; the same command on all of "
                     "them goes on from the last checkpoint",
-                    file=sys.stderr,
-                    flush=True,
+                    PEER_LOST,
                 )
-                os._exit(PEER_LOST)
+                return
