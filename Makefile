@@ -39,6 +39,7 @@ lint: $(VENV)/.installed-dev  ## Check format, style, types, and that the tables
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pyright --pythonpath $(RUN)
+	$(VENV)/bin/shellcheck launch/*.sh .ci/run
 	$(RUN) -m crnn_jax.report.tables --check README.md docs/performance.md
 
 doctor: $(VENV)/.installed  ## Say whether this installation can train.

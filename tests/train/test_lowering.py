@@ -36,9 +36,15 @@ def lowered(config_name, platform, **overrides):
     return export.export(jax.jit(step), platforms=[platform])(state, totals, batch)
 
 
+ALL = [(data, model) for data in SHAPES for model in MODEL_DEFAULTS]
+FEW = {("digits", "crnn"), ("cifar10", "rnn")}  # in every run of the tests
+
+
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
-@pytest.mark.parametrize("model", MODEL_DEFAULTS)
-@pytest.mark.parametrize("data", SHAPES)
+@pytest.mark.parametrize(
+    ("data", "model"),
+    [pytest.param(*x, marks=() if x in FEW else pytest.mark.distributed) for x in ALL],
+)
 def test_every_config_lowers(data, model, platform):
     exported = lowered(f"configs/{data}.py:{model}", platform)
     assert exported.platforms == (platform,)
