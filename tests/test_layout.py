@@ -15,7 +15,7 @@ LEVELS = (
     ("errors",),
     ("config", "mesh", "distributed", "kernels", "disk", "huge_pages", "report"),
     ("validation", "sharding"),
-    ("flags", "checksums", "flops", "data", "models", "losses", "metrics", "optim"),
+    ("flags", "checksums", "collectives", "flops", "data", "models", "losses", "metrics", "optim"),
     ("tasks",),
     ("train", "checkpoint", "writers"),
     ("workdir", "train.experiment", "train.programs"),
