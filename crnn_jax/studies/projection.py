@@ -31,8 +31,8 @@ ASSUMPTIONS = (
     "are moved",
     "communication and computation do not overlap",
     f"a collective takes {START_SECONDS * 1e6:.0f} us to start, and a hop "
-    f"{HOP_SECONDS['inside'] * 1e6:.0f} us inside a domain and {HOP_SECONDS['outside'] * 1e6:.0f} us "
-    "between domains: assumed, not published",
+    f"{HOP_SECONDS['inside'] * 1e6:.0f} us inside a domain and "
+    f"{HOP_SECONDS['outside'] * 1e6:.0f} us between domains: assumed, not published",
     "the input pipeline keeps up, and no chip waits for another",
 )
 # A doubling of the chips that makes the step less than this much faster does not pay.

@@ -31,7 +31,7 @@ from crnn_jax.mesh import batch_sharding, replicated
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.tasks import Classification as Task
 from crnn_jax.train.state import TrainState, step_rngs
-from crnn_jax.train.step import Assemble, Inputs, apply_gradient, make_gradient
+from crnn_jax.train.step import Assemble, Inputs, apply_gradient, make_gradient, stats_change
 
 Tree = Any
 
@@ -115,16 +115,17 @@ def make_reproducible_step(
     def shard_gradient(state: TrainState, batch: Tree, shard: jax.Array) -> Tree:
         rngs = {name: jax.random.fold_in(key, shard[0]) for name, key in step_rngs(state).items()}
         weight = jnp.sum(batch["weight_B"])
-        found = (*gradient(state.params, state, batch, rngs, weight), weight)
+        grads, batch_stats, metrics = gradient(state.params, state, batch, rngs, weight)
+        found = (grads, stats_change(state, batch_stats, logical_shards), metrics, weight)
         return jax.tree.map(lambda x: x[None], found)
 
     def update(state: TrainState, totals: Metrics, found: Tree) -> tuple[TrainState, Metrics]:
         def add_in_order(of_shards: jax.Array) -> jax.Array:
             return functools.reduce(jnp.add, [of_shards[i] for i in range(logical_shards)])
 
-        grads, batch_stats, metrics, weight = jax.tree.map(add_in_order, found)
+        grads, change, metrics, weight = jax.tree.map(add_in_order, found)
         grads = jax.tree.map(lambda x: x / jnp.maximum(weight, 1e-12), grads)
-        batch_stats = jax.tree.map(lambda x: x / logical_shards, batch_stats)
+        batch_stats = jax.tree.map(jnp.add, state.batch_stats, change)
         state = apply_gradient(state, grads, batch_stats, optimizer, ema_decay)
         return state, totals.merge(metrics)
 

@@ -78,7 +78,7 @@ def accumulate(
         keys = {name: jax.random.fold_in(key, index) for name, key in rngs.items()}
         share = jnp.sum(part["weight_B"]) / total_weight
         grads, batch_stats, metrics = gradient(params, state, part, keys, share)
-        return grads, jax.tree.map(lambda x: x / steps, batch_stats), metrics
+        return grads, stats_change(state, batch_stats, steps), metrics
 
     def add(total: Tree, numbered: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[Tree, None]:
         return jax.tree.map(jnp.add, total, part_gradient(*numbered)), None
@@ -88,7 +88,13 @@ def accumulate(
     numbered = jnp.arange(steps), parts
     shapes = jax.eval_shape(part_gradient, *jax.tree.map(lambda x: x[0], numbered))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.scan(add, zeros, numbered)[0]
+    (grads, change, metrics), _ = jax.lax.scan(add, zeros, numbered)
+    return grads, jax.tree.map(jnp.add, state.batch_stats, change), metrics
+
+
+def stats_change(state: TrainState, batch_stats: Tree, parts: int) -> Tree:
+    """Returns a part's share of the change of the running statistics: 0 for those that are fixed."""
+    return jax.tree.map(lambda new, old: (new - old) / parts, batch_stats, state.batch_stats)
 
 
 def apply_gradient(
