@@ -69,6 +69,8 @@ def _draw_roofline(axes: Any, content: dict[str, Any]) -> None:
     intensity = np.logspace(0, 4, 100)
     for name, chip in CHIPS.items():
         axes.plot(intensity, np.minimum(chip.peak, intensity * chip.memory_bandwidth), label=name)
+    rate = max(point["matmul_flops"] for point in content["one_device"])
+    axes.axhline(rate, linestyle=":", color="black", label="matmul here")
     for point in content["one_device"]:
         flops = 3 * point["flops_per_image"] * point["batch_size"]
         rate = flops / np.mean(point["step_seconds"])

@@ -93,7 +93,7 @@ def accumulate(
 
 
 def stats_change(state: TrainState, batch_stats: Tree, parts: int) -> Tree:
-    """Returns a part's share of the change of the running statistics: 0 for those that are fixed."""
+    """Returns a part's share of the change of the running statistics: exactly 0 where fixed."""
     return jax.tree.map(lambda new, old: (new - old) / parts, batch_stats, state.batch_stats)
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from crnn_jax.studies.hardware import CHIPS, HOP_SECONDS, KINDS, START_SECONDS, Chip
-from crnn_jax.studies.projection import Program, batch_for_efficiency, project, study
+from crnn_jax.studies.projection import TERMS, Program, batch_for_efficiency, project, study
 
 PROGRAM = Program(
     flops_per_image=1e9,
@@ -64,13 +64,7 @@ def test_the_study_says_where_scaling_stops_and_why():
     for chip in found.values():
         assert [point["chips"] for point in chip["points"]] == [8, 64]  # no chip without an image
         assert 1 <= chip["pays_up_to"] <= 256
-        assert chip["stopped_by"] in (
-            "compute",
-            "memory",
-            "bandwidth",
-            "latency",
-            "one image a chip",
-        )
+        assert chip["stopped_by"] in (*TERMS, "one image a chip")
         assert chip["source"]
     many = dataclasses.replace(PROGRAM, gradient_bytes=1e12)
     assert study(many, [8], 256)["H100"]["stopped_by"] == "bandwidth"
