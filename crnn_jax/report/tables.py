@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.report.scaling_tables import points_table, projection_table
 from crnn_jax.report.study_tables import (
     STUDY_TABLES,
     format_accuracy,
@@ -131,11 +132,26 @@ def step_table(results: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
+def reproducible_table(results: pathlib.Path) -> str:
+    """Returns the seconds of a usual step and of one with equal bits on any devices."""
+    lines = ["| config on devices | usual, s/step | reproducible, s/step | ratio | on |"]
+    lines.append("|---|---|---|---|---|")
+    for record in _records(results, "reproducible", "config"):
+        seconds = " | ".join(f"{record[name][1]:.3f}" for name in ("usual", "reproducible"))
+        lines.append(
+            f"| {record['config']} | {seconds} | {record['ratio']:.1f} | {_where(record)} |"
+        )
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "runs": runs_table,
     "conv_gradient": conv_gradient_table,
     "huge_pages": huge_pages_table,
     "step": step_table,
+    "reproducible": reproducible_table,
+    "scaling_points": points_table,
+    "scaling_projection": projection_table,
 }
 
 

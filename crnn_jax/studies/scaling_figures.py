@@ -22,7 +22,7 @@ def draw(path: pathlib.Path, content: dict[str, Any]) -> list[pathlib.Path]:
     _draw_efficiency(axes[1], content)
     _draw_roofline(axes[2], content)
     note = f" ({_NOTE})" if content["virtual"] else ""
-    figure.suptitle(f"{content['mode']} scaling of {content['config']}{note}", fontsize=10)
+    figure.suptitle(f"{path.stem}: {content['mode']} scaling{note}", fontsize=10)
     pictures = [path.with_suffix(".png")]
     figure.savefig(pictures[0], dpi=110)
     plt.close(figure)
@@ -30,7 +30,7 @@ def draw(path: pathlib.Path, content: dict[str, Any]) -> list[pathlib.Path]:
         figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
         _draw_projection(axes, content["projection"])
         figure.suptitle(
-            f"projection for {content['config']}, batch {content['projection']['batch_size']:,}: "
+            f"{path.stem}: projection, batch {content['projection']['batch_size']:,}: "
             "a model, not a measurement",
             fontsize=10,
         )
