@@ -2,33 +2,40 @@
 
     pip install -e ".[bench]"
     python benchmarks/gru.py [--steps 8 16 49 64 196] [--units 128 256 512] [--batch 128 1024]
-        [--dtype float32] [--repeats 5] [--write]
+        [--cell gru] [--dtype float32] [--repeats 5] [--torch_python PYTHON] [--write]
+    python benchmarks/gru.py --table        # MEASURED of crnn_jax/models/fastest.py, from the file
 
 The input is as wide as the state (D = N). All run on the same device in the same precision (TF32
-off); the outputs are checked equal first. Prints milliseconds (median) of a forward pass and of a
-forward and backward pass, interleaved, and the best peer's median over our best implementation's.
+off), in huge pages as a training does; the outputs are checked equal first. Prints milliseconds
+(median) of a forward pass and of a forward and backward pass of each implementation, interleaved,
+and the best peer's median over our best implementation's. A cell other than the GRU has no peers.
 --write appends a JSON line a shape to results/benchmarks/gru.jsonl.
 """
 
 import argparse
 import itertools
+import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch  # pyright: ignore[reportMissingImports]
 from flax import linen as nn
-from timing import append, interleave, spread
+from peer import TorchPeer
+from timing import RESULTS, append, interleave, matmul_program, spread
 
+from crnn_jax.huge_pages import restart_with_huge_pages
+from crnn_jax.models.cells import CELLS
 from crnn_jax.models.recurrent import Recurrent
 
 PEERS = ("flax", "torch")
+PASSES = ("forward", "both")
 
 
-def jax_programs(model: Any, variables: Any, feature_BTD: jax.Array) -> list[Callable[[], Any]]:
-    """Returns [forward, forward and backward] of a module, each a call that ends when done."""
+def jax_programs(model: Any, variables: Any, feature_BTD: jax.Array) -> dict[str, Callable]:
+    """Returns {"forward", "both": forward and backward}, each a call that ends when done."""
 
     def states(variables: Any, feature_BTD: jax.Array) -> jax.Array:
         output = model.apply(variables, feature_BTD)
@@ -38,75 +45,82 @@ def jax_programs(model: Any, variables: Any, feature_BTD: jax.Array) -> list[Cal
         return jnp.sum(states(variables, feature_BTD).astype(jnp.float32) ** 2)
 
     forward, both = jax.jit(states), jax.jit(jax.value_and_grad(loss, (0, 1)))
-    return [
-        lambda: jax.block_until_ready(forward(variables, feature_BTD)),
-        lambda: jax.block_until_ready(both(variables, feature_BTD)),
-    ]
-
-
-def torch_programs(layer: Any, feature: Any) -> list[Callable[[], Any]]:
-    """Returns [forward, forward and backward] of PyTorch's layer."""
-    synchronize = torch.cuda.synchronize if feature.is_cuda else lambda: None
-
-    def forward() -> Any:
-        with torch.no_grad():
-            states = layer(feature)[0]
-        synchronize()
-        return states
-
-    def both() -> None:
-        layer.zero_grad(set_to_none=True)
-        feature.grad = None
-        layer(feature)[0].float().square().sum().backward()
-        synchronize()
-
-    return [forward, both]
-
-
-def make_torch_layer(params: Any, units: int, dtype: str) -> Any:
-    """Returns PyTorch's GRU with our weights; both order the gates r, z, n."""
-    layer = torch.nn.GRU(units, units, batch_first=True)
-    bias_h = np.concatenate([np.zeros(2 * units, np.float32), params["bias_h"]])
-    values = {
-        "weight_ih_l0": params["kernel_x"].T, "weight_hh_l0": params["kernel_h"].T,
-        "bias_ih_l0": params["bias"], "bias_hh_l0": bias_h,
-    }  # fmt: skip
-    with torch.no_grad():
-        for name, value in values.items():
-            getattr(layer, name).copy_(torch.tensor(np.array(value)))
-    return layer.to("cuda" if torch.cuda.is_available() else "cpu", getattr(torch, dtype))
-
-
-def measure(steps: int, units: int, batch: int, dtype: str, repeats: int) -> dict[str, Any]:
-    """Returns {"forward" and "both": {program: seconds [min, median, max]}} at one shape."""
-    noise = np.random.default_rng(0).normal(size=(batch, steps, units))
-    feature_BTD = jnp.asarray(noise, dtype)
-    ours = {
-        how: Recurrent("gru", units, 1, False, how, jnp.dtype(dtype)) for how in ("scan", "hoisted")
-    }
-    variables = jax.jit(ours["scan"].init)(jax.random.key(0), feature_BTD[:1])
-    layer = make_torch_layer(jax.device_get(variables["params"]["layer_0"]), units, dtype)
-    device = next(layer.parameters()).device
-    feature = torch.tensor(noise, dtype=getattr(torch, dtype), device=device, requires_grad=True)
-    programs = {how: jax_programs(model, variables, feature_BTD) for how, model in ours.items()}
-    peer = nn.RNN(nn.GRUCell(units, dtype=jnp.dtype(dtype)))
-    peer_variables = jax.jit(peer.init)(jax.random.key(0), feature_BTD[:1])
-    programs["flax"] = jax_programs(peer, peer_variables, feature_BTD)
-    programs["torch"] = torch_programs(layer, feature)
-
-    expected = programs["torch"][0]().float().cpu().numpy()
-    limit = 1e-4 if dtype == "float32" else 5e-2
-    for how in ours:
-        error = np.abs(np.asarray(programs[how][0](), np.float32) - expected).max()
-        if not error < limit:
-            raise SystemExit(f"{how} differs from PyTorch by {error:.1e}, over {limit}")
     return {
-        name: {
-            key: spread(seconds)
-            for key, seconds in interleave({k: p[i] for k, p in programs.items()}, repeats).items()
-        }
-        for i, name in enumerate(("forward", "both"))
+        "forward": lambda: jax.block_until_ready(forward(variables, feature_BTD)),
+        "both": lambda: jax.block_until_ready(both(variables, feature_BTD)),
     }
+
+
+def torch_arrays(params: Any, feature: np.ndarray) -> dict[str, Any]:
+    """Returns our weights by PyTorch's names; both order the gates r, z, n."""
+    units = params["bias_h"].size
+    return {
+        "feature_BTD": feature,
+        "weight_ih_l0": params["kernel_x"].T,
+        "weight_hh_l0": params["kernel_h"].T,
+        "bias_ih_l0": params["bias"],
+        "bias_hh_l0": np.concatenate([np.zeros(2 * units, np.float32), params["bias_h"]]),
+    }
+
+
+def make_programs(
+    cell: str, shape: tuple[int, int, int], dtype: str, peer: TorchPeer | None
+) -> dict[str, dict[str, Callable]]:
+    """Returns {implementation or peer: its two programs} at (T, N, B), checked to be equal."""
+    steps, units, batch = shape
+    noise = np.random.default_rng(0).normal(size=(batch, steps, units)).astype(np.float32)
+    feature_BTD = jnp.asarray(noise, dtype)
+    names = ["scan", "hoisted"] + ["associative"] * (CELLS[cell].parallel is not None)
+    ours = {name: Recurrent(cell, units, 1, False, name, False, jnp.dtype(dtype)) for name in names}
+    variables = jax.jit(ours["scan"].init)(jax.random.key(0), feature_BTD[:1])
+    programs = {name: jax_programs(model, variables, feature_BTD) for name, model in ours.items()}
+    expected = np.asarray(programs["scan"]["forward"](), np.float32)
+    if peer is not None:
+        flax_layer = nn.RNN(nn.GRUCell(units, dtype=jnp.dtype(dtype)))
+        flax_variables = jax.jit(flax_layer.init)(jax.random.key(0), feature_BTD[:1])
+        programs["flax"] = jax_programs(flax_layer, flax_variables, feature_BTD)
+        arrays = torch_arrays(jax.device_get(variables["params"]["layer_0"]), noise)
+        expected, programs["torch"] = peer.make("gru", arrays, {"units": units, "dtype": dtype})
+    limit = 1e-4 if dtype == "float32" else 5e-2
+    for name in ours:
+        error = np.abs(np.asarray(programs[name]["forward"](), np.float32) - expected).max()
+        if not error < limit:
+            raise SystemExit(f"{name} differs by {error:.1e}, over {limit}")
+    return programs
+
+
+def measure(
+    programs: dict[str, dict[str, Callable]], repeats: int, flops: int, dtype: str
+) -> dict[str, Any]:
+    """Returns {"forward" and "both": {program: seconds [min, median, max]}, "ratio": ...}.
+
+    And "floor": the seconds that the matmuls' `flops` of a forward pass, and of both, take at the
+    rate of a large matmul measured among the programs.
+    """
+    found: dict[str, Any] = {"ratio": {}, "floor": {}}
+    matmul, matmul_flops = matmul_program(dtype)
+    for name in PASSES:
+        passes = {key: made[name] for key, made in programs.items()}
+        seconds = interleave({**passes, "matmul": matmul}, repeats)
+        fastest = min(seconds.pop("matmul"))
+        found["floor"][name] = fastest * flops * (1 if name == "forward" else 3) / matmul_flops
+        found[name] = {key: spread(times) for key, times in seconds.items()}
+        medians = {key: times[1] for key, times in found[name].items()}
+        best = min(value for key, value in medians.items() if key not in PEERS)
+        peers = [medians[key] for key in PEERS if key in medians]
+        found["ratio"][name] = min(peers) / best if peers else None
+    return found
+
+
+def print_table() -> None:
+    """Prints the fastest implementation, forward and backward, at each shape of the file."""
+    for text in (RESULTS / "gru.jsonl").read_text().splitlines():
+        line = json.loads(text)
+        times = {key: t[1] for key, t in line["both"].items() if key not in PEERS}
+        shape = (line["steps"], line["units"], line["batch"])
+        print(
+            line["backend"], line["cell"], line["dtype"], shape, min(times, key=times.__getitem__)
+        )
 
 
 def main() -> None:
@@ -115,31 +129,38 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="*", default=[8, 16, 49, 64, 196])
     parser.add_argument("--units", type=int, nargs="*", default=[128, 256, 512])
     parser.add_argument("--batch", type=int, nargs="*", default=[128, 1024])
+    parser.add_argument("--cell", default="gru", choices=CELLS)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--torch_python", default=sys.executable, help="that has PyTorch")
     parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
+    parser.add_argument("--table", action="store_true", help="print the fastest of each shape")
     flags = parser.parse_args()
+    if flags.table:
+        return print_table()
+    peer = TorchPeer(flags.torch_python) if flags.cell == "gru" else None
     ratios = []
-    for steps, units, batch in itertools.product(flags.steps, flags.units, flags.batch):
-        found = measure(steps, units, batch, flags.dtype, flags.repeats)
-        ratio = {}
-        for name, times in found.items():
-            best = min(seconds[1] for key, seconds in times.items() if key not in PEERS)
-            ratio[name] = min(times[peer][1] for peer in PEERS) / best
+    for shape in itertools.product(flags.steps, flags.units, flags.batch):
+        gates = CELLS[flags.cell].num_gates
+        flops = 2 * shape[0] * shape[2] * 2 * shape[1] * gates * shape[1]  # both projections
+        programs = make_programs(flags.cell, shape, flags.dtype, peer)
+        found = measure(programs, flags.repeats, flops, flags.dtype)
         cells = [
-            f"{name}: " + " ".join(f"{key} {1e3 * s[1]:.1f}" for key, s in times.items())
-            for name, times in found.items()
+            f"{name}: " + " ".join(f"{key} {1e3 * s[1]:.1f}" for key, s in found[name].items())
+            for name in PASSES
         ]
-        head = f"T={steps} N={units} B={batch}"
-        print(f"{head:20}", *cells, f"x{ratio['forward']:.2f} x{ratio['both']:.2f}", flush=True)
-        ratios.append(ratio["both"])
+        factors = [f"x{ratio:.2f}" for ratio in found["ratio"].values() if ratio]
+        print(f"T={shape[0]} N={shape[1]} B={shape[2]:<5}", *cells, *factors, flush=True)
+        ratios += [found["ratio"]["both"] or 1.0]
         if flags.write:
-            shape = {"steps": steps, "units": units, "batch": batch, "dtype": flags.dtype}
-            unit = {"unit": "seconds [min, median, max]", "torch": torch.__version__}
-            append("gru", {**shape, **unit, **found, "ratio": ratio})
+            where = dict(zip(("steps", "units", "batch"), shape, strict=True))
+            setting = {"cell": flags.cell, "dtype": flags.dtype, "repeats": flags.repeats}
+            setting |= {"backend": jax.default_backend(), "torch": peer and peer.version}
+            append("gru", {**where, **setting, "unit": "seconds [min, median, max]", **found})
     low, median, high = spread(ratios)
     print(f"forward and backward: {low:.2f}/{median:.2f}/{high:.2f} times the best peer")
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     main()

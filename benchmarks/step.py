@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from peer import TorchPeer
-from timing import append, interleave, spread
+from timing import append, interleave, matmul_program, spread
 
 from crnn_jax.flags import resolve_config
+from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.models.cnn import layers_per_stage
 from crnn_jax.train.experiment import Experiment, build
@@ -128,8 +129,14 @@ def main() -> None:
     print(f"outputs agree to {error:.1e} of the largest score")
 
     programs = {"ours": our_step(experiment, state, batch), **peer_programs}
-    seconds = interleave(programs, flags.repeats)
+    matmul, matmul_flops = matmul_program(config.precision)
+    seconds = interleave({**programs, "matmul": matmul}, flags.repeats)
     found = {name: spread(times) for name, times in seconds.items()}
+    peak = matmul_flops / found.pop("matmul")[0]
+    # Forward, and twice as much backward, at the rate of the best matmul: no step of XLA's that
+    # multiplies as often as this network says can be faster.
+    floor = 3 * flags.batch * experiment.describe()["flops_per_image"] / peak
+    print(f"{'floor':14} {floor:.4f} s at this device's matmul rate, {peak / 1e9:,.0f} GFLOP/s")
     for name, (low, median, high) in found.items():
         rate = flags.batch / median
         print(f"{name:14} {low:.4f}/{median:.4f}/{high:.4f} s  {rate:,.0f} images/s")
@@ -138,8 +145,10 @@ def main() -> None:
     if flags.write:
         setting = {"config": flags.config, "batch": flags.batch, "precision": config.precision}
         record = {**setting, "repeats": flags.repeats, "torch": peer.version}
-        append("step", {**record, "unit": "seconds [min, median, max]", **found, "ratio": ratio})
+        record |= {"unit": "seconds [min, median, max]", "matmul_flops_per_second": peak}
+        append("step", {**record, **found, "floor_seconds": floor, "ratio": ratio})
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()  # as crnn_jax.main does; PyTorch's process inherits it
     main()

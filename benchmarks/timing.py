@@ -1,43 +1,42 @@
-"""Interleaved timing, and records that say what they were measured on."""
+"""Records that say what they were measured on, and the timing that all benchmarks share."""
 
 import json
+import os
 import pathlib
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
+from crnn_jax import timing
+from crnn_jax.timing import compare as compare
+from crnn_jax.timing import per_call as per_call
+from crnn_jax.timing import spread as spread
 from crnn_jax.writers import describe_devices, git_commit, versions
 
-RESULTS = pathlib.Path(__file__).parent.parent / "results" / "benchmarks"
+# Elsewhere for a round of many: a changed file under results/ would make the next record "dirty".
+RESULTS = pathlib.Path(
+    os.environ.get("BENCHMARK_RESULTS")
+    or pathlib.Path(__file__).parent.parent / "results" / "benchmarks"
+)
 
-# Between two programs: the threads of OpenMP (PyTorch's) spin for some 0.2 s after their work, on
+# Between two programs: the threads of OpenMP (PyTorch's) spin for up to 0.2 s after their work, on
 # the cores that the next program is measured on.
-PAUSE_SECONDS = 0.4
+PAUSE_SECONDS = 0.2
 
 
 def interleave(programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Returns each program's seconds, one run of each in turn, so that all see the same machine.
-
-    A program returns when its work is done; one that runs in another process returns its own
-    seconds. The first round is not timed: it compiles.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
-    for repeat in range(-1, repeats):
-        for name, program in programs.items():
-            time.sleep(PAUSE_SECONDS)
-            start = time.perf_counter()
-            elapsed = program()
-            if not isinstance(elapsed, float):
-                elapsed = time.perf_counter() - start
-            if repeat >= 0:
-                seconds[name].append(elapsed)
-    return seconds
+    """Returns `crnn_jax.timing.interleave` with a pause before each run."""
+    return timing.interleave(programs, repeats, pause_seconds=PAUSE_SECONDS)
 
 
-def spread(values: list[float]) -> list[float]:
-    """Returns [min, median, max]."""
-    return [min(values), statistics.median(values), max(values)]
+def matmul_program(dtype: Any) -> tuple[Callable[[], Any], int]:
+    """Returns (a call that multiplies two large square matrices, its FLOPs): the device's peak."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    square, matmul = jnp.ones((size, size), dtype), jax.jit(jnp.dot)
+    return lambda: jax.block_until_ready(matmul(square, square)), 2 * size**3
 
 
 def append(name: str, record: dict[str, Any]) -> None:

@@ -29,11 +29,14 @@ _TRUNK = dict(
     whiten_size=0,  # patch side of a fixed whitening layer before all others; 0: none; airbench: 2
 )
 _RECURRENT = dict(
-    cell="gru",  # elman (Eq. 1) | gru | gru_cho (reset gate before the matmul) | lstm
+    cell="gru",  # elman (Eq. 1) | gru | gru_cho (reset gate before the matmul) | lstm | mingru
     hidden_units=256,
     num_recurrent_layers=1,
     bidirectional=False,
-    implementation="hoisted",  # scan | hoisted (input projection of all steps in one matmul)
+    # auto (measured fastest; resolved before training) | scan | hoisted (input projection of all
+    # steps in one matmul) | associative (all steps at once; mingru alone)
+    implementation="auto",
+    remat=False,  # compute steps again in the backward pass: less memory for long sequences
 )
 _HEAD = dict(
     dropout=0.0,  # probability, before the last fully connected layer
@@ -47,7 +50,7 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
         "cell": "gru",
         "hidden_units": 128,  # of each direction
         "patch_sizes": (2, 2),  # side of each layer's patches; the first are of pixels
-        "implementation": "hoisted",
+        "implementation": "auto",
         **_HEAD,
     },
     "lrcn": {
@@ -78,6 +81,9 @@ _DEFAULTS: dict[str, Any] = dict(
     precision="float32",  # of the compute: float32 | bfloat16; parameters stay float32
     reproducible=False,  # equal bits on any number of devices of one kind (train/reproducible.py)
     logical_shards=8,  # of a batch, where reproducible: a multiple of the devices
+    # Optimizer steps in one program (a scan), with resident data; 0: chosen for the device when the
+    # run starts. All durations but the warm-up are rounded up to a multiple of it.
+    steps_per_dispatch=0,
     compile_cache=True,  # keep compiled programs on disk, under data.cache_dir
     data=dict(
         source="digits",  # digits | tfds:NAME | folder:PATH
@@ -131,6 +137,7 @@ _DEFAULTS: dict[str, Any] = dict(
         every="50 steps",  # metrics.jsonl and TensorBoard
         seconds=5.0,  # between progress lines where stdout is no terminal
         tensorboard=True,
+        profile="",  # "10:20": trace these steps, counted from the start or resume; empty: none
     ),
     mesh=dict(
         data=-1,  # devices that split the batch and hold all parameters; -1: all that are left
@@ -178,9 +185,14 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
     return flat
 
 
+# Keys that say by which program the same numbers are computed; settled when a run starts.
+PROGRAM_KEYS = ("model.implementation", "steps_per_dispatch")
+
+
 def config_hash(config: ConfigDict) -> str:
-    """Returns 12 hex digits that name what the run computes (placement keys left out)."""
-    kept = {k: v for k, v in flatten(config).items() if not k.startswith(PLACEMENT_KEYS)}
+    """Returns 12 hex digits that name what the run computes, not where or by which program."""
+    left_out = PLACEMENT_KEYS + PROGRAM_KEYS
+    kept = {k: v for k, v in flatten(config).items() if not k.startswith(left_out)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -252,3 +264,20 @@ def steps(duration: str, num_examples: int, batch_size: int, key: str = "duratio
     if match[2] == "step":
         return math.ceil(count)
     return math.ceil(count * (num_examples if match[2] == "epoch" else 1) / batch_size - 1e-9)
+
+
+def profile_window(text: str) -> tuple[int, int] | None:
+    """Returns (first, last) of "FIRST:LAST", steps counted from 1, or None for an empty text.
+
+    Raises:
+      UserError: not two numbers with 1 <= FIRST <= LAST.
+    """
+    if not text:
+        return None
+    match = re.fullmatch(r"([0-9]+):([0-9]+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(
+            "config key 'log.profile' expects FIRST:LAST, the steps to trace (such as '10:20'), "
+            f"found '{text}'"
+        )
+    return int(match[1]), int(match[2])

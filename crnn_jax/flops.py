@@ -11,6 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+# Of a training step over those of its forward pass, by convention: the backward pass makes two
+# products for each one of the forward pass. What remat computes again does not count, nor is the
+# gradient of the first layer's input, which nobody computes, taken off.
+TRAIN_OVER_FORWARD = 3
+
 
 def count_flops(fn: Callable[..., Any], *args: Any) -> int:
     """Returns the operations of matrix products and convolutions in `fn(*args)`.

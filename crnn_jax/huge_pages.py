@@ -5,7 +5,7 @@ import sys
 
 # Huge pages, and memory that the process keeps: all of it in one heap (mmap_max, arena_max) that is
 # never given back (trim_threshold, bytes).
-_SETTING = (
+SETTING = (
     "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1"
     ":glibc.malloc.trim_threshold=68719476736"
 )
@@ -22,6 +22,6 @@ def restart_with_huge_pages() -> None:
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if sys.platform != "linux" or "glibc.malloc.hugetlb" in tunables:
         return
-    os.environ["GLIBC_TUNABLES"] = f"{tunables}:{_SETTING}" if tunables else _SETTING
+    os.environ["GLIBC_TUNABLES"] = f"{tunables}:{SETTING}" if tunables else SETTING
     sys.stdout.flush()
     os.execv(sys.executable, sys.orig_argv)

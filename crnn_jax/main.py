@@ -30,9 +30,19 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--config", required=True, metavar="FILE:MODEL", help="what to train")
     parser.add_argument("--workdir", required=True, help="where checkpoints and results go")
     add_process_flags(parser)
+    parser.add_argument(
+        "--profile",
+        nargs="?",
+        const="10:20",
+        metavar="FIRST:LAST",
+        help="trace these steps (10:20 where none are named); short for --config.log.profile",
+    )
     flags, rest = parser.parse_known_args(argv)
     with one_line_errors():
-        config = resolve_config(flags.config, parse_overrides(rest))
+        overrides = parse_overrides(rest)
+        if flags.profile is not None:
+            overrides["log.profile"] = flags.profile
+        config = resolve_config(flags.config, overrides)
         from crnn_jax import distributed  # JAX starts here: mistakes above answer at once
 
         distributed.start(flags.coordinator, flags.num_processes, flags.process_id)

@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from crnn_jax.config import default_config, flatten, steps
+from crnn_jax.config import default_config, flatten, profile_window, steps
 from crnn_jax.errors import UserError, closest
 
 TTA = ("none", "mirror", "mirror_shift")
@@ -16,8 +16,8 @@ _CHOICES = {
     "data.flip": ("none", "random", "alternating"),
     "model.activation": ("relu", "gelu"),
     "model.conv_init": ("he_normal", "dirac"),
-    "model.cell": ("elman", "gru", "gru_cho", "lstm"),
-    "model.implementation": ("scan", "hoisted"),
+    "model.cell": ("elman", "gru", "gru_cho", "lstm", "mingru"),
+    "model.implementation": ("auto", "scan", "hoisted", "associative"),
     "model.tokens": ("rows", "patches"),
     "model.sequence": ("rows", "columns", "raster"),
     "model.consensus": ("mean", "max", "learned"),
@@ -40,8 +40,8 @@ _FRACTION = (  # 0 <= value < 1
     "optim.momentum optim.b1 optim.b2 model.norm_momentum"
 ).split()
 _NOT_NEGATIVE = (
-    "seed batch_size batch_size_per_device data.image_size data.crop_padding data.cutout "
-    "data.num_workers optim.weight_decay optim.lookahead_steps optim.lookahead_ramp "
+    "seed steps_per_dispatch batch_size batch_size_per_device data.image_size data.crop_padding "
+    "data.cutout data.num_workers optim.weight_decay optim.lookahead_steps optim.lookahead_ramp "
     "optim.clip_norm model.whiten_size mesh.stuck_seconds"
 ).split()
 _DURATIONS = ("duration", "optim.warmup", "eval.every", "checkpoint.every", "log.every")
@@ -84,6 +84,13 @@ def validate(config: ConfigDict) -> None:
         steps(flat[key], 1, 1, key)
     if steps(flat["duration"], 10**9, 1) == 0:
         raise UserError(f"config key 'duration' expects more than 0, found '{flat['duration']}'")
+    profile_window(flat["log.profile"])
+    if flat["steps_per_dispatch"] > 1 and flat["data.pipeline"] != "resident":
+        raise UserError(
+            "config key 'steps_per_dispatch' expects 0 or 1 with data.pipeline="
+            f"{flat['data.pipeline']}, whose batches come from the host one by one; found "
+            f"{flat['steps_per_dispatch']}"
+        )
     _check_model(flat)
     if flat["reproducible"]:
         _check_reproducible(flat)
@@ -108,8 +115,8 @@ def validate(config: ConfigDict) -> None:
 
 
 def _check_reproducible(flat: dict[str, Any]) -> None:
-    for key in ("mesh.fsdp", "mesh.model", "optim.accumulation_steps"):
-        if flat[key] != 1:
+    for key in ("mesh.fsdp", "mesh.model", "optim.accumulation_steps", "steps_per_dispatch"):
+        if flat[key] > 1:
             raise UserError(f"config key '{key}' expects 1 with 'reproducible', found {flat[key]}")
     batch_size, shards = flat["batch_size"], flat["logical_shards"]
     if batch_size == 0 or batch_size % shards != 0:
@@ -153,6 +160,12 @@ def _check_model(flat: dict[str, Any]) -> None:
     if not patch_sizes or any(type(size) is not int or size < 1 for size in patch_sizes):
         raise UserError(
             f"config key 'model.patch_sizes' expects whole numbers above 0, found {patch_sizes}"
+        )
+    if flat.get("model.implementation") == "associative" and flat["model.cell"] != "mingru":
+        raise UserError(
+            "config key 'model.implementation' is 'associative', which needs a step that is linear "
+            f"in the state: set 'model.cell' to 'mingru', found '{flat['model.cell']}', or choose "
+            "'auto', 'scan' or 'hoisted'"
         )
     for key in ("model.frame_height", "model.snippet_height"):
         if flat.get(key, 1.0) > 1:

@@ -15,11 +15,15 @@ from crnn_jax.validation import validate
 from crnn_jax.writers import describe_devices, git_commit, versions, write_json_atomically
 
 
-def open_workdir(path: str, config: ConfigDict) -> pathlib.Path:
-    """Returns the folder, made if needed, whose config.json equals `config` but for placement keys.
+def open_workdir(path: str, config: ConfigDict) -> tuple[pathlib.Path, ConfigDict]:
+    """Returns (the folder, made if needed, and the config that its config.json now holds).
+
+    That is `config`, whose `model.implementation`, if it is 'auto', is the one that the run in the
+    folder began with.
 
     Raises:
-      UserError: the folder cannot be written, or belongs to a run of another config.
+      UserError: the folder cannot be written, or belongs to a run of another config
+        (placement keys may differ).
     """
     folder = pathlib.Path(path).expanduser()
     try:
@@ -32,16 +36,33 @@ def open_workdir(path: str, config: ConfigDict) -> pathlib.Path:
             "choose another with --workdir"
         ) from error
     if (folder / "config.json").exists():
-        _check_same_run(flatten(load_config(folder)), flatten(config), folder)
+        stored = load_config(folder)
+        config = _keep_implementation(config, stored)
+        _check_same_run(flatten(stored), flatten(config), folder)
     elif (folder / "checkpoints").exists():
         raise UserError(
             f"workdir '{folder}' has checkpoints but no config.json to say of which run: "
             "choose another with --workdir"
         )
     # Placement keys may have changed; the file says how the run goes on.
+    write_config(folder, config)
+    return folder, config
+
+
+def write_config(folder: pathlib.Path, config: ConfigDict) -> None:
+    """Writes config.json of the run in `folder`."""
     if is_first():
         write_json_atomically(folder / "config.json", config.to_dict())
-    return folder
+
+
+def _keep_implementation(config: ConfigDict, stored: ConfigDict) -> ConfigDict:
+    """Returns the config with what 'auto' was when the stored run began."""
+    key = "implementation"
+    if key not in config.model or key not in stored.model or config.model[key] != "auto":
+        return config
+    config = config.copy_and_resolve_references()
+    config.model[key] = stored.model[key]
+    return config
 
 
 def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: pathlib.Path) -> None:
@@ -80,6 +101,17 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
     return config
 
 
+def stored_config(workdir: str | pathlib.Path) -> ConfigDict | None:
+    """Returns the config of the run in `workdir`, None where there is none yet.
+
+    Raises:
+      UserError: a config.json that cannot be read or is not valid.
+    """
+    # os.path: a folder that may not be read is for `open_workdir` to complain about.
+    exists = os.path.exists(pathlib.Path(workdir).expanduser() / "config.json")
+    return load_config(workdir) if exists else None
+
+
 def read_dataset(workdir: pathlib.Path) -> dict[str, Any]:
     """Returns dataset.json: image_shape, class_names, num_train (after the validation part)."""
     return _read_json(workdir / "dataset.json")
@@ -114,7 +146,6 @@ def describe_run(config: ConfigDict) -> dict[str, Any]:
         "git_commit": git_commit(),
         "versions": versions(),
         "devices": describe_devices(),
-        "mfu": None,  # not known: no peak has been measured for these devices
     }
 
 

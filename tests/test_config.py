@@ -82,6 +82,14 @@ def test_argument():
         cfg.parse_argument("crnn,seed")
 
 
+def test_profile_window():
+    assert cfg.profile_window("") is None
+    assert cfg.profile_window("3:12") == (3, 12)
+    for text in ("3", "0:3", "4:3", "a:b", "1:2:3"):
+        with pytest.raises(UserError, match=r"'log\.profile' expects FIRST:LAST"):
+            cfg.profile_window(text)
+
+
 def test_hash_ignores_placement_only():
     config = cfg.default_config("crnn")
     before = cfg.config_hash(config)

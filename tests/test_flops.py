@@ -37,11 +37,27 @@ def test_convolution(groups, strides):
 @pytest.mark.parametrize("implementation", ["scan", "hoisted"])
 @pytest.mark.parametrize("num_steps", [1, 5, 20])
 def test_gru_counts_every_step(implementation, num_steps):
-    layer = Recurrent("gru", 6, 1, False, implementation, jnp.float32)
+    layer = Recurrent("gru", 6, 1, False, implementation, False, jnp.float32)
     feature_BTD = shape(2, num_steps, 4)
     variables = jax.eval_shape(layer.init, jax.random.key(0), feature_BTD)
     expected = 2 * 2 * num_steps * (4 * 18 + 6 * 18)
     assert count_flops(layer.apply, variables, feature_BTD) == expected
+
+
+def test_gradient_of_a_gru_costs_twice_its_forward():
+    layer = Recurrent("gru", 6, 1, False, "hoisted", False, jnp.float32)
+    feature_BTD = shape(2, 20, 4)
+    variables = jax.eval_shape(layer.init, jax.random.key(0), feature_BTD)
+    both = jax.value_and_grad(lambda v, x: layer.apply(v, x)[0].sum(), (0, 1))
+    forward = count_flops(layer.apply, variables, feature_BTD)
+    assert count_flops(both, variables, feature_BTD) == 3 * forward
+
+
+def test_mingru_has_no_recurrent_product():
+    layer = Recurrent("mingru", 6, 1, False, "associative", False, jnp.float32)
+    feature_BTD = shape(2, 20, 4)
+    variables = jax.eval_shape(layer.init, jax.random.key(0), feature_BTD)
+    assert count_flops(layer.apply, variables, feature_BTD) == 2 * 2 * 20 * 4 * 12
 
 
 def test_nested_programs_are_followed():

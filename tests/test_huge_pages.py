@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from crnn_jax.huge_pages import _SETTING
+from crnn_jax.huge_pages import SETTING
 
 CODE = """
 import os, sys
@@ -27,9 +27,9 @@ def run(tunables):
 
 
 def test_restarted_once_with_the_same_arguments():
-    assert run("")[:4] == [_SETTING, "['a", "b',", "'--c=1']"]
+    assert run("")[:4] == [SETTING, "['a", "b',", "'--c=1']"]
 
 
 def test_other_tunables_are_kept_and_a_choice_is_respected():
-    assert run("glibc.malloc.check=0")[0] == f"glibc.malloc.check=0:{_SETTING}"
+    assert run("glibc.malloc.check=0")[0] == f"glibc.malloc.check=0:{SETTING}"
     assert run("glibc.malloc.hugetlb=0")[0] == "glibc.malloc.hugetlb=0"

@@ -29,6 +29,7 @@ def test_help_needs_no_jax():
         (["--config=" + DIGITS, "--workdir=W", "--config.sed=1"], "did you mean 'seed'"),
         (["--config=" + DIGITS, "--workdir=W", "--config.batch_size=0"], "above 0"),
         (["--config=" + DIGITS], "--workdir"),
+        (["--config=" + DIGITS, "--workdir=W", "--profile=9"], "FIRST:LAST"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path):

@@ -48,7 +48,10 @@ def test_defaults_are_valid(model):
         ("data.cutout", -1, "0 or more"),
         ("data.pipeline", "streamin", "did you mean 'streaming'"),
         ("model.cell", "grru", "did you mean 'gru'"),
+        ("model.implementation", "associative", "'model.cell' to 'mingru', found 'gru'"),
         ("optim.learning_rate", None, "expects float"),
+        ("steps_per_dispatch", -1, "0 or more"),
+        ("log.profile", "20:10", "FIRST:LAST"),
     ],
 )
 def test_validate_names_the_key(key, value, message):
@@ -61,6 +64,15 @@ def test_validate_names_the_key(key, value, message):
     with pytest.raises(UserError, match=message) as error:
         validate(config)
     assert key in str(error.value)
+
+
+def test_several_steps_a_program_need_resident_data():
+    config = cfg.default_config("crnn")
+    config.steps_per_dispatch = 4
+    validate(config)
+    config.data.pipeline = "streaming"
+    with pytest.raises(UserError, match=r"'steps_per_dispatch' expects 0 or 1.*found 4"):
+        validate(config)
 
 
 def test_adam_has_no_weight_decay():

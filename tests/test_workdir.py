@@ -26,6 +26,14 @@ def test_placement_keys_may_change_and_are_stored(tmp_path):
     assert workdirs.load_config(tmp_path).data.dir == "/elsewhere"
 
 
+def test_the_stored_config_of_a_new_run_is_none(tmp_path):
+    assert workdirs.stored_config(tmp_path / "new") is None
+    workdirs.open_workdir(str(tmp_path), cfg.default_config("cnn"))
+    stored = workdirs.stored_config(tmp_path)
+    assert stored is not None
+    assert stored.model.name == "cnn"
+
+
 def test_all_differing_keys_are_named(tmp_path):
     config = cfg.default_config("crnn")
     workdirs.open_workdir(str(tmp_path), config)
@@ -65,3 +73,17 @@ def test_seconds_of_the_last_line_up_to_a_step(tmp_path):
     assert workdirs.last_seconds(tmp_path, 7) == {"train": 1.5}
     assert workdirs.last_seconds(tmp_path, 8) == {"train": 3.0}
     assert workdirs.last_seconds(tmp_path, 3) == {}
+
+
+def test_auto_is_what_the_run_began_with(tmp_path):
+    config = cfg.default_config("crnn")
+    folder, opened = workdirs.open_workdir(str(tmp_path), config)
+    assert opened.model.implementation == "auto"
+    opened.model.implementation = "scan"
+    workdirs.write_config(folder, opened)
+    again = cfg.default_config("crnn")
+    assert workdirs.open_workdir(str(tmp_path), again)[1].model.implementation == "scan"
+    assert workdirs.load_config(tmp_path).model.implementation == "scan"
+    again.model.implementation = "hoisted"
+    with pytest.raises(UserError, match="implementation is 'scan' there and 'hoisted' here"):
+        workdirs.open_workdir(str(tmp_path), again)

@@ -48,6 +48,7 @@ class CRNN(TrunkFields):
     num_recurrent_layers: int
     bidirectional: bool
     implementation: str
+    remat: bool
     dropout: float
     logit_scale: float
     sequence: str

@@ -54,6 +54,7 @@ class LRCN(TrunkFields):
     num_recurrent_layers: int
     bidirectional: bool
     implementation: str
+    remat: bool
     dropout: float
     logit_scale: float
     num_frames: int

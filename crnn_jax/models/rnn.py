@@ -48,6 +48,7 @@ class RNN(nn.Module):
     num_recurrent_layers: int
     bidirectional: bool
     implementation: str
+    remat: bool
     dropout: float
     logit_scale: float
     tokens: str

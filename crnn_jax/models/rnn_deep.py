@@ -63,7 +63,7 @@ class RNNDeep(nn.Module):
         """Returns the states (B, L, T, 2N) of each of the L lines, read in both directions."""
         batch, num_lines, num_steps, _ = line_BLTD.shape
         recurrent = Recurrent(
-            self.cell, self.hidden_units, 1, True, self.implementation, self.dtype, name=name
+            self.cell, self.hidden_units, 1, True, self.implementation, False, self.dtype, name=name
         )
         # Lines are examples to the layer: its matmuls are L times as tall.
         state_NTD, _ = recurrent(line_BLTD.reshape(batch * num_lines, num_steps, -1))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
-from crnn_jax.report.scaling_tables import points_table, projection_table
+from crnn_jax.report import scaling_tables, speed_tables
 from crnn_jax.report.study_tables import (
     STUDY_TABLES,
     format_accuracy,
@@ -64,94 +64,19 @@ def runs_table(results: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def _records(results: pathlib.Path, name: str, key: str) -> list[dict[str, Any]]:
-    """Returns the newest line of results/benchmarks/NAME.jsonl for each value of `key`."""
-    path = results / "benchmarks" / f"{name}.jsonl"
-    if not path.exists():
-        raise UserError(f"expected '{path}', found none: run benchmarks/{name}.py --write")
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return list({str(line[key]): line for line in lines}.values())
-
-
-def _where(record: dict[str, Any]) -> str:
-    commit = (record["git_commit"] or "unknown")[:7]
-    dirty = "*" if "dirty" in (record["git_commit"] or "") else ""
-    jax = record["versions"]["jax"]
-    return f"{record['devices']}, jax {jax}, commit {commit}{dirty}, {record['time'][:10]}"
-
-
-def conv_gradient_table(results: pathlib.Path) -> str:
-    """Returns the median GFLOP/s of each shape."""
-    records = _records(results, "conv_gradient", "shape")
-    names = ("forward", "image_grad", "kernel_grad_xla", "kernel_grad_ours")
-    lines = [
-        "| H=W, in, out | forward | input gradient | weight gradient, XLA | ours | ours / XLA |",
-        "|---|---|---|---|---|---|",
-    ]
-    for record in records:
-        shape = ", ".join(map(str, record["shape"]))
-        rates = " | ".join(f"{record[name][1]:.0f}" for name in names)
-        lines.append(f"| {shape} | {rates} | {record['ratio']:.1f} |")
-    last = records[-1]
-    peak = f"matmul of 2048: {last['matmul'][1]:.0f} GFLOP/s"
-    return "\n".join(
-        [*lines, "", f"Median GFLOP/s, batch {last['batch']}; {peak}. {_where(last)}."]
-    )
-
-
-def huge_pages_table(results: pathlib.Path) -> str:
-    """Returns the seconds and page faults of a step with and without huge pages."""
-    lines = ["| config | | s/step | page faults a step |", "|---|---|---|---|"]
-    for record in _records(results, "huge_pages", "config"):
-        for name in ("plain", "huge"):
-            low, median, high = record[name]["seconds"]
-            faults = record[name]["page_faults"][1]
-            seconds = f"{median:.3f} ({low:.3f} to {high:.3f})"
-            lines.append(f"| {record['config']} | {name} | {seconds} | {faults:,.0f} |")
-        lines += [
-            "",
-            f"{record['ratio']:.2f} times as fast; n={record['repeats']}. {_where(record)}.",
-        ]
-    return "\n".join(lines)
-
-
-def step_table(results: pathlib.Path) -> str:
-    """Returns the images/s of a step, ours and PyTorch's."""
-    lines = [
-        "| config, batch | ours, images/s | PyTorch, eager | torch.compile | ours / best | on |",
-        "|---|---|---|---|---|---|",
-    ]
-    for record in _records(results, "step", "config"):
-        rates = " | ".join(
-            f"{record['batch'] / record[name][1]:,.0f}"
-            for name in ("ours", "torch_eager", "torch_compile")
-        )
-        where = f"PyTorch {record['torch']}, {_where(record)}"
-        setting = f"{record['config']}, {record['batch']}"
-        lines.append(f"| {setting} | {rates} | {record['ratio']:.2f} | {where} |")
-    return "\n".join(lines)
-
-
-def reproducible_table(results: pathlib.Path) -> str:
-    """Returns the seconds of a usual step and of one with equal bits on any devices."""
-    lines = ["| config on devices | usual, s/step | reproducible, s/step | ratio | on |"]
-    lines.append("|---|---|---|---|---|")
-    for record in _records(results, "reproducible", "config"):
-        seconds = " | ".join(f"{record[name][1]:.3f}" for name in ("usual", "reproducible"))
-        lines.append(
-            f"| {record['config']} | {seconds} | {record['ratio']:.1f} | {_where(record)} |"
-        )
-    return "\n".join(lines)
-
-
 TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "runs": runs_table,
-    "conv_gradient": conv_gradient_table,
-    "huge_pages": huge_pages_table,
-    "step": step_table,
-    "reproducible": reproducible_table,
-    "scaling_points": points_table,
-    "scaling_projection": projection_table,
+    "conv_gradient": speed_tables.conv_gradient_table,
+    "huge_pages": speed_tables.huge_pages_table,
+    "step": speed_tables.step_table,
+    "gru": speed_tables.gru_table,
+    "input": speed_tables.input_table,
+    "startup": speed_tables.startup_table,
+    "dispatch": speed_tables.dispatch_table,
+    "bottleneck": speed_tables.bottleneck_table,
+    "reproducible": speed_tables.reproducible_table,
+    "scaling_points": scaling_tables.points_table,
+    "scaling_projection": scaling_tables.projection_table,
 }
 
 

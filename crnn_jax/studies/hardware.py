@@ -51,14 +51,3 @@ CHIPS: dict[str, Chip] = {
 # Assumptions, not publications: the start-up of one collective and of each hop of it.
 START_SECONDS = 5e-6
 HOP_SECONDS = {"inside": 1e-6, "outside": 10e-6}
-
-# What JAX calls the chips (`device.device_kind`).
-KINDS = {
-    "TPU v4": "v4",
-    "TPU v5 lite": "v5e",
-    "TPU v5": "v5p",
-    "TPU v5p": "v5p",
-    "TPU v6 lite": "v6e",
-    "NVIDIA H100 80GB HBM3": "H100",
-    "NVIDIA H200": "H200",
-}

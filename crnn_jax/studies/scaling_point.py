@@ -23,7 +23,7 @@ from crnn_jax.collectives import KINDS as COLLECTIVES
 from crnn_jax.collectives import read_traffic
 from crnn_jax.flags import resolve_config
 from crnn_jax.metrics import Classification as Metrics
-from crnn_jax.studies.hardware import CHIPS, KINDS
+from crnn_jax.peaks import peak_flops
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.programs import make_step
 from crnn_jax.writers import describe_devices, versions
@@ -62,6 +62,7 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
         steps), steps, matmul (whether to time that too).
     """
     keys = {**settings["overrides"], "mesh.data": str(settings["devices"])}
+    keys["steps_per_dispatch"] = "1"
     config = resolve_config(settings["config"], keys)
     enable_compile_cache(config)
     shape, num_classes = image_shape(config), 1000 if image_shape(config)[0] > 64 else 10
@@ -87,7 +88,6 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     take(max(2, settings["steps"]))
     seconds = [take(settings["steps"]) for _ in range(settings["repeats"])]
     first = jax.devices()[0]
-    chip = KINDS.get(first.device_kind)
     return {
         "devices": settings["devices"],
         "processes": jax.process_count(),
@@ -96,7 +96,7 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
         "step_seconds": seconds,
         "flops_per_image": experiment.describe()["flops_per_image"],
         "parameters": experiment.describe()["parameters"],
-        "peak_flops": CHIPS[chip].peak if chip else None,
+        "peak_flops": peak_flops(first.device_kind, config.precision),
         "matmul_flops": _matmul_rate(config.precision) if settings["matmul"] else None,
         "collective_seconds": _collective_seconds(lambda: take(2), 2, settings["devices"]),
         **_read_program(compiled),

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,9 +17,14 @@ from crnn_jax import flops, models, optim
 from crnn_jax.config import steps
 from crnn_jax.data.cache import cache_dir
 from crnn_jax.mesh import batch_parts, make_mesh
+from crnn_jax.models.fastest import fastest
+from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.peaks import peak_flops
 from crnn_jax.sharding import tree_shardings
 from crnn_jax.tasks import Classification, make_task
+from crnn_jax.train.dispatch import round_up, steps_per_dispatch
 from crnn_jax.train.state import TrainState, init_state, make_init
+from crnn_jax.train.step import Assemble, make_train_step, repeat_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +39,13 @@ class Experiment:
     optimizer: optax.GradientTransformation
     image_shape: tuple[int, int, int]
     num_train: int
-    total_steps: int
+    steps_per_dispatch: int
+    total_steps: int  # a multiple of steps_per_dispatch
 
     def steps(self, key: str, duration: str) -> int:
-        """Returns the duration of the config's `key` in steps."""
-        return steps(duration, self.num_train, self.config.batch_size, key)
+        """Returns the duration of the config's `key` in steps, a multiple of those of a program."""
+        num_steps = steps(duration, self.num_train, self.config.batch_size, key)
+        return round_up(num_steps, self.steps_per_dispatch)
 
     def _init(self) -> Callable[[jax.Array, Any], TrainState]:
         ema = self.config.optim.ema_decay > 0
@@ -62,15 +70,50 @@ class Experiment:
             tree_shardings(state, self.mesh),
         )
 
+    def train_step(self, assemble: Assemble, task: Any = None) -> Any:
+        """Returns the run's `make_train_step` with `assemble`, `steps_per_dispatch` times in a row.
+
+        `assemble` is a pipeline's; `task`, where given, takes the place of the run's own.
+        """
+        step = make_train_step(
+            self.model,
+            task or self.task,
+            self.optimizer,
+            assemble,
+            ema_decay=self.config.optim.ema_decay,
+            accumulation_steps=self.config.optim.accumulation_steps,
+            mesh=self.mesh,
+        )
+        return repeat_step(step, self.steps_per_dispatch)
+
     def describe(self) -> dict[str, int]:
         """Returns the number of parameters and the forward FLOPs per image."""
+        parameters = jax.tree.leaves(self.abstract_state().params)
+        return {
+            "parameters": sum(x.size for x in parameters),
+            "flops_per_image": self._forward_flops,
+        }
+
+    @functools.cached_property
+    def _forward_flops(self) -> int:
         state = self.abstract_state()
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        forward = flops.forward_flops_per_image(self.model, variables, self.image_shape)
-        return {
-            "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
-            "flops_per_image": forward,
-        }
+        return flops.forward_flops_per_image(self.model, variables, self.image_shape)
+
+    def mfu(self, images_per_second: float) -> float | None:
+        """Returns the share of the devices' published peak that a training at this rate reaches.
+
+        Model FLOPs utilization (Chowdhery et al. 2022, "PaLM", appendix B): three times the forward
+        pass's products and convolutions, whatever is computed besides or twice, over the peak of
+        the precision (crnn_jax/peaks.py). None where the peak is not known.
+        """
+        kind = self.mesh.devices.flat[0].device_kind
+        matmul_precision = jax.config.jax_default_matmul_precision
+        peak = peak_flops(kind, self.config.precision, matmul_precision)
+        if peak is None:
+            return None
+        model_flops = flops.TRAIN_OVER_FORWARD * self._forward_flops * images_per_second
+        return model_flops / (peak * self.mesh.size)
 
 
 def enable_compile_cache(config: ConfigDict) -> None:
@@ -101,13 +144,43 @@ def with_global_batch(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def resolve_implementation(
+    config: ConfigDict, image_shape: Sequence[int], num_devices: int
+) -> ConfigDict:
+    """Returns the config, its `model.implementation` 'auto' replaced by the one for its shapes.
+
+    So the choice is made once: config.json holds it, and a run that is resumed on another machine,
+    or after the measurements have changed, goes on with the same program.
+    """
+    if "implementation" not in config.model or config.model.implementation != "auto":
+        return config
+    model = models.build_model(config.model, 2, jnp.dtype(config.precision))
+    batch = max(1, config.batch_size // num_devices)
+    shapes: list[tuple[int, ...]] = []
+
+    def note_shape(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if isinstance(context.module, Recurrent) and context.method_name == "__call__":
+            shapes.append(args[0].shape)
+        return call(*args, **kwargs)
+
+    image_BHWC = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
+    with nn.intercept_methods(note_shape):
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image_BHWC)
+    rows, num_steps, _ = shapes[0]  # rnn_deep's layers read many lines of an image
+    config = config.copy_and_resolve_references()
+    config.model.implementation = fastest(
+        config.model.cell, num_steps, config.model.hidden_units, rows
+    )
+    return config
+
+
 def build(
     config: ConfigDict, image_shape: Sequence[int], num_classes: int, num_train: int
 ) -> Experiment:
     """Returns the `Experiment` of a validated config.
 
     Args:
-      config: see crnn_jax/config.py.
+      config: see crnn_jax/config.py; the experiment's has 'auto' resolved.
       image_shape: (H, W, C) of the images as stored.
       num_classes: K.
       num_train: examples of the training split, without the validation part.
@@ -116,7 +189,11 @@ def build(
       UserError: `mesh.*` does not fit the devices.
     """
     mesh = _mesh(config)
-    total_steps = steps(config.duration, num_train, config.batch_size)
+    parts = config.logical_shards if config.reproducible else batch_parts(mesh)
+    config = resolve_implementation(config, image_shape, parts)
+    num_dispatched = steps_per_dispatch(config, mesh.devices.flat[0].platform)
+    num_steps = steps(config.duration, num_train, config.batch_size)
+    total_steps = round_up(num_steps, num_dispatched)
     warmup_steps = steps(config.optim.warmup, num_train, config.batch_size, "optim.warmup")
     schedule = optim.make_schedule(config.optim, total_steps, min(warmup_steps, total_steps))
     height, width, channels = image_shape
@@ -129,5 +206,6 @@ def build(
         optimizer=optim.make_optimizer(config.optim, schedule, total_steps),
         image_shape=(height, width, channels),
         num_train=num_train,
+        steps_per_dispatch=num_dispatched,
         total_steps=total_steps,
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import pathlib
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from crnn_jax.mesh import check_batch, replicated
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.sharding import explain
 from crnn_jax.train.clock import Clock
+from crnn_jax.train.dispatch import settle
 from crnn_jax.train.experiment import (
     Experiment,
     build,
@@ -26,9 +28,17 @@ from crnn_jax.train.experiment import (
 from crnn_jax.train.programs import compile_step
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.stop import StopSignal
+from crnn_jax.train.trace import StepTrace
 from crnn_jax.train.watchdog import Watchdog
 from crnn_jax.validation import validate
-from crnn_jax.workdir import describe_run, last_seconds, open_workdir, read_result
+from crnn_jax.workdir import (
+    describe_run,
+    last_seconds,
+    open_workdir,
+    read_result,
+    stored_config,
+    write_config,
+)
 from crnn_jax.writers import Progress, Writers, write_json_atomically
 
 
@@ -40,8 +50,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
       SystemExit: stopped by a signal, after a checkpoint; the code is 128 + the signal's number.
     """
     validate(config)
-    config = with_global_batch(config)
-    folder = open_workdir(workdir, config)
+    config = settle(with_global_batch(config), stored_config(workdir))
+    folder, config = open_workdir(workdir, config)
     split = config.eval.report
     if (result := read_result(folder)) is not None:
         say(f"already finished: results in {folder}\n{result_line(split, result[split])}")
@@ -52,6 +62,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         dataset = load_dataset(config)
         source = dataset.source
         experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+        config = experiment.config  # 'auto' is resolved
+        write_config(folder, config)
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
         facts = {
             "image_shape": source.image_shape,
@@ -77,7 +89,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
             say(f"resuming at step {start_step}/{experiment.total_steps}")
         tensorboard = config.log.tensorboard
         with Writers(folder, tensorboard=tensorboard, start_step=start_step) as writers:
-            state = _run_steps(experiment, dataset, state, start_step, checkpoints, writers, clock)
+            state = _run_steps(
+                experiment, dataset, state, start_step, checkpoints, writers, clock, folder
+            )
             with clock.phase("evaluation"):
                 results = _evaluate(experiment, dataset, split, state)
             result = {**results, **_describe(experiment, clock)}
@@ -96,11 +110,13 @@ def _describe(experiment: Experiment, clock: Clock) -> dict[str, Any]:
     """Returns the content of result.json but for the accuracy."""
     config = experiment.config
     num_images = experiment.total_steps * config.batch_size
+    images_per_second = num_images / max(clock.read("train"), 1e-9)
     return {
         "weights": config.eval.weights,
         "steps": experiment.total_steps,
         "epochs": num_images / experiment.num_train,
-        "images_per_second": num_images / max(clock.read("train"), 1e-9),
+        "images_per_second": images_per_second,
+        "mfu": experiment.mfu(images_per_second),
         "seconds": clock.seconds,
         **experiment.describe(),
         **describe_run(config),
@@ -115,13 +131,15 @@ def _run_steps(
     checkpoints: Checkpoints,
     writers: Writers,
     clock: Clock,
+    workdir: pathlib.Path,
 ) -> TrainState:
     """Returns the state after the last step."""
     config, total_steps = experiment.config, experiment.total_steps
+    stride = experiment.steps_per_dispatch
     if start_step >= total_steps:
         return state
-    log_every = max(1, experiment.steps("log.every", config.log.every))
-    save_every = max(1, experiment.steps("checkpoint.every", config.checkpoint.every))
+    log_every = max(stride, experiment.steps("log.every", config.log.every))
+    save_every = max(stride, experiment.steps("checkpoint.every", config.checkpoint.every))
     eval_every = experiment.steps("eval.every", config.eval.every) or total_steps
     with clock.phase("setup"):
         pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
@@ -142,11 +160,12 @@ def _run_steps(
         Watchdog(config.mesh.stuck_seconds) as watchdog,
         contextlib.closing(iterator),
         Progress(total_steps, num_epochs, config.log) as progress,
+        StepTrace(config.log.profile, workdir, start_step, clock) as trace,
         clock.phase("train"),
     ):
-        for step in range(start_step + 1, total_steps + 1):
-            state, totals = train_step(state, totals, inputs)
-            # The host is one step ahead of the device: it waits for the step before this one, so
+        for step in range(start_step + stride, total_steps + 1, stride):
+            state, totals = trace.run(step, train_step, state, totals, inputs)
+            # The host is one program ahead of the device: it waits for the one before this, so
             # that rates are true and a signal is answered, and the device never waits for it.
             jax.block_until_ready(previous)
             previous = totals
@@ -156,7 +175,7 @@ def _run_steps(
                 _log(*to_log, experiment, writers, progress, clock)
                 to_log = None
             # Of the steps known to be done: the one just dispatched is not.
-            if (steps_done := step - 1 - start_step) > 0:
+            if (steps_done := step - stride - start_step) > 0:
                 seconds = clock.read("train") - first_second
                 progress.rate(steps_done * config.batch_size / seconds)
             progress.step(step)
@@ -206,8 +225,9 @@ def _log(
             "'optim.learning_rate' or set 'optim.clip_norm'; earlier checkpoints are kept"
         )
     progress.metrics(metrics)
-    values = {f"train/{name}": value for name, value in metrics.items()}
+    values: dict[str, Any] = {f"train/{name}": value for name, value in metrics.items()}
     values["train/images_per_second"] = progress.images_per_second
+    values["train/mfu"] = experiment.mfu(progress.images_per_second)
     values["train/learning_rate"] = float(np.asarray(experiment.schedule(step - 1)))
     values["train/epoch"] = step * experiment.config.batch_size / experiment.num_train
     clock.read("train")

@@ -9,7 +9,7 @@ from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.train.experiment import Experiment
 from crnn_jax.train.reproducible import make_reproducible_step
 from crnn_jax.train.state import TrainState
-from crnn_jax.train.step import Assemble, make_train_step
+from crnn_jax.train.step import Assemble
 
 Step = Callable[[TrainState, Metrics, Any], tuple[TrainState, Metrics]]
 
@@ -17,21 +17,17 @@ Step = Callable[[TrainState, Metrics, Any], tuple[TrainState, Metrics]]
 def make_step(experiment: Experiment, assemble: Assemble) -> Step:
     """Returns the step that `config` asks for, to be called or lowered."""
     config = experiment.config
-    parts = (experiment.model, experiment.task, experiment.optimizer, assemble)
-    if config.reproducible:
-        return make_reproducible_step(
-            *parts,
-            ema_decay=config.optim.ema_decay,
-            mesh=experiment.mesh,
-            logical_shards=config.logical_shards,
-        )
-    step = make_train_step(
-        *parts,
+    if not config.reproducible:
+        return jax.jit(experiment.train_step(assemble), donate_argnums=0)
+    return make_reproducible_step(
+        experiment.model,
+        experiment.task,
+        experiment.optimizer,
+        assemble,
         ema_decay=config.optim.ema_decay,
-        accumulation_steps=config.optim.accumulation_steps,
         mesh=experiment.mesh,
+        logical_shards=config.logical_shards,
     )
-    return jax.jit(step, donate_argnums=0)
 
 
 def compile_step(

@@ -147,6 +147,29 @@ def make_train_step(
     return train_step
 
 
+def repeat_step(
+    train_step: Callable[[TrainState, Metrics, Inputs], tuple[TrainState, Metrics]], num_steps: int
+) -> Callable[[TrainState, Metrics, Inputs], tuple[TrainState, Metrics]]:
+    """Returns a function of the same arguments that takes `num_steps` steps, in one program.
+
+    The inputs serve every step: the resident pipeline's do, from which a step takes its own batch.
+    """
+    if num_steps == 1:
+        return train_step
+
+    def train_steps(
+        state: TrainState, totals: Metrics, inputs: Inputs
+    ) -> tuple[TrainState, Metrics]:
+        def body(
+            carry: tuple[TrainState, Metrics], _: None
+        ) -> tuple[tuple[TrainState, Metrics], None]:
+            return train_step(*carry, inputs), None
+
+        return jax.lax.scan(body, (state, totals), length=num_steps)[0]
+
+    return train_steps
+
+
 def make_eval_step(
     model: nn.Module,
     task: Task,

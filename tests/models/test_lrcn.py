@@ -12,6 +12,7 @@ from crnn_jax.models.lrcn import LRCN, cut_bands, mean_probability
 def make(**changes):
     fields = dict(
         width=4, stage_multipliers=(1, 2), num_conv_layers=2, hidden_units=6, num_classes=10,
+        implementation="hoisted",
         dtype=jnp.float32,
     )  # fmt: skip
     return LRCN(**(MODEL_DEFAULTS["lrcn"] | fields | changes))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from crnn_jax.models.recurrent import CELLS, Recurrent, unroll_steps
+from crnn_jax.models.cells import CELLS
+from crnn_jax.models.recurrent import Recurrent, unroll_steps
 
 BOTH = ("scan", "hoisted")
 FLAX_CELLS = {"elman": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
@@ -17,8 +18,9 @@ FLAX_CELLS = {"elman": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLST
 FLAX_GATES = {"elman": [""], "gru": ["r", "z", "n"], "lstm": ["i", "f", "g", "o"]}
 
 
-def make(cell="gru", units=6, layers=1, bidirectional=False, how="hoisted", dtype=jnp.float32):
-    return Recurrent(cell, units, layers, bidirectional, how, dtype)
+def make(cell="gru", units=6, layers=1, bidirectional=False, how="hoisted", dtype=jnp.float32,
+         remat=False):  # fmt: skip
+    return Recurrent(cell, units, layers, bidirectional, how, remat, dtype)
 
 
 def features(batch=3, steps=5, size=4):
@@ -65,100 +67,6 @@ def test_equals_flax_with_the_same_weights(cell, draw):
         np.testing.assert_array_equal(last_BN, state_BTN[:, -1])
 
 
-def test_elman_by_hand():
-    """h_1 = tanh(0.5 * 1 + 0.1), h_2 = tanh(0.5 * -2 + 0.8 * h_1 + 0.1)."""
-    layer = {"kernel_x": [[0.5]], "kernel_h": [[0.8]], "bias": [0.1]}
-    last = run_by_hand("elman", layer)
-    expected = math.tanh(-1.0 + 0.8 * math.tanh(0.6) + 0.1)
-    np.testing.assert_allclose(last, [[expected]], rtol=1e-6)
-
-
-def test_gru_by_hand():
-    layer = {
-        "kernel_x": [[0.5, -0.3, 0.7]],
-        "kernel_h": [[0.2, 0.4, -0.6]],
-        "bias": [0.1, 0.2, 0.3],
-        "bias_h": [0.9],
-    }
-    last = run_by_hand("gru", layer)
-    hidden = 0.0
-    for x in (1.0, -2.0):
-        reset = sigmoid(0.5 * x + 0.1 + 0.2 * hidden)
-        update = sigmoid(-0.3 * x + 0.2 + 0.4 * hidden)
-        new = math.tanh(0.7 * x + 0.3 + reset * (-0.6 * hidden + 0.9))
-        hidden = (1 - update) * new + update * hidden
-    np.testing.assert_allclose(last, [[hidden]], rtol=1e-6)
-
-
-def test_gru_cho_by_hand():
-    """The reset gate multiplies the state, not its product: two units, so that the two differ."""
-    kernel_x = np.array([[0.5, 0.1, -0.3, 0.4, 0.7, -0.2]])
-    kernel_h = np.random.default_rng(1).normal(size=(2, 6))
-    bias = np.array([0.1, -0.2, 0.2, 0.3, 0.3, -0.1])
-    layer = {"kernel_x": kernel_x, "kernel_h": kernel_h, "bias": bias}
-    last = run_by_hand("gru_cho", layer, units=2)
-    hidden = np.zeros(2)
-    for x in (1.0, -2.0):
-        gate_x = x * kernel_x[0] + bias
-        reset, update = np.split(1 / (1 + np.exp(-gate_x[:4] - hidden @ kernel_h[:, :4])), 2)
-        new = np.tanh(gate_x[4:] + (reset * hidden) @ kernel_h[:, 4:])
-        hidden = (1 - update) * new + update * hidden
-    np.testing.assert_allclose(last, [hidden], rtol=1e-5)
-
-
-def test_lstm_by_hand():
-    layer = {
-        "kernel_x": [[0.5, -0.3, 0.7, 0.2]],
-        "kernel_h": [[0.2, 0.4, -0.6, 0.1]],
-        "bias": [0.1, 1.0, 0.3, -0.4],
-    }
-    last = run_by_hand("lstm", layer)
-    hidden = memory = 0.0
-    for x in (1.0, -2.0):
-        gate_in = sigmoid(0.5 * x + 0.1 + 0.2 * hidden)
-        forget = sigmoid(-0.3 * x + 1.0 + 0.4 * hidden)
-        new = math.tanh(0.7 * x + 0.3 - 0.6 * hidden)
-        out = sigmoid(0.2 * x - 0.4 + 0.1 * hidden)
-        memory = forget * memory + gate_in * new
-        hidden = out * math.tanh(memory)
-    np.testing.assert_allclose(last, [[hidden]], rtol=1e-6)
-
-
-def sigmoid(x):
-    return 1 / (1 + math.exp(-x))
-
-
-def run_by_hand(cell, layer, units=1):
-    """The last state of a layer that has read 1 and -2."""
-    params = {"layer_0": {n: jnp.array(value, jnp.float32) for n, value in layer.items()}}
-    feature_BTD = jnp.array([[[1.0], [-2.0]]])
-    return jax.jit(make(cell, units).apply)({"params": params}, feature_BTD)[1]
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_hoisted_equals_scan_in_values_and_gradients(cell, draw):
-    feature_BTD = features(steps=9)
-    scan, hoisted = (make(cell, bidirectional=True, how=how) for how in BOTH)
-    variables = draw(scan, feature_BTD)
-    own = draw(hoisted, feature_BTD)
-    assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, variables)
-
-    @jax.jit
-    def run(variables, feature_BTD):
-        def loss(variables, feature_BTD, model):
-            state_BTN, last_BN = model.apply(variables, feature_BTD)
-            return (state_BTN**2).sum() + (last_BN**3).sum()
-
-        return [
-            jax.value_and_grad(loss, (0, 1))(variables, feature_BTD, model)
-            for model in (scan, hoisted)
-        ]
-
-    values = run(variables, feature_BTD)
-    for expected, found in zip(*map(jax.tree.leaves, values), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
-
-
 def test_bidirectional_equals_reversing_by_hand(draw):
     both, one = make(bidirectional=True), make()
     params = draw(both, features())["params"]
@@ -188,7 +96,14 @@ def test_states_know_the_past_and_not_the_future(draw):
 
 
 @pytest.mark.parametrize(
-    ("cell", "how"), [("elman", "scan"), ("gru", "scan"), ("gru", "hoisted"), ("lstm", "hoisted")]
+    ("cell", "how"),
+    [
+        ("elman", "scan"),
+        ("gru", "scan"),
+        ("gru", "hoisted"),
+        ("lstm", "hoisted"),
+        ("mingru", "associative"),
+    ],
 )
 def test_bfloat16_is_near_and_keeps_a_float32_state(cell, how, draw):
     feature_BTD = features(batch=8, steps=9, size=16)
@@ -208,17 +123,6 @@ def test_bfloat16_is_near_and_keeps_a_float32_state(cell, how, draw):
     for expected, found in zip(*map(jax.tree.leaves, run(variables)), strict=True):
         assert found.dtype == jnp.float32
         assert 0 < np.abs(found - expected).max() < 2e-2 * np.abs(expected).max()
-
-
-@pytest.mark.parametrize("how", BOTH)
-def test_every_matmul_forward_and_backward_is_in_bfloat16(how, draw):
-    feature_BTD, model = features(), make(how=how, dtype=jnp.bfloat16)
-    variables = draw(model, feature_BTD)
-    program = jax.make_jaxpr(jax.grad(lambda v, x: model.apply(v, x)[0].sum(), (0, 1)))
-    lines = str(program(variables, feature_BTD)).splitlines()
-    results = [line.split("=")[0] for line in lines if "= dot_general[" in line]
-    assert len(results) >= 6  # x and h: forward, to their inputs and to their kernels
-    assert all(":bf16[" in result for result in results), results
 
 
 def test_initialisation():
@@ -248,3 +152,80 @@ def test_stacked_layers_read_the_states_below(draw):
 
 def test_short_sequences_are_unrolled_whole():
     assert [unroll_steps(steps) for steps in (1, 4, 8, 9, 64)] == [1, 4, 8, 1, 1]
+
+
+LENGTHS = jnp.array([9, 4, 1])
+WAYS = [  # cell, implementation, remat; the first of a cell is what the others must equal
+    *[(cell, how, remat) for cell in CELLS for remat in (False, True) for how in BOTH],
+    ("mingru", "associative", False),
+]
+
+
+def loss_of(model, mask_BT=None):
+    def loss(variables, feature_BTD):
+        state_BTN, last_BN = model.apply(variables, feature_BTD, mask_BT)
+        return (state_BTN**2).sum() + (last_BN**3).sum()
+
+    return loss
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_all_implementations_are_one_in_values_and_gradients(cell, masked, draw):
+    feature_BTD = features(steps=9)
+    mask_BT = jnp.arange(9) < LENGTHS[:, None] if masked else None
+    models = [make(c, bidirectional=True, how=h, remat=r) for c, h, r in WAYS if c == cell]
+    variables = draw(models[0], feature_BTD)
+    shapes = jax.tree.map(jnp.shape, variables)
+
+    @jax.jit
+    def run(variables, feature_BTD):
+        return [
+            jax.value_and_grad(loss_of(model, mask_BT), (0, 1))(variables, feature_BTD)
+            for model in models
+        ]
+
+    first, *others = run(variables, feature_BTD)
+    for model, other in zip(models[1:], others, strict=True):
+        assert jax.tree.map(jnp.shape, draw(model, feature_BTD)) == shapes
+        for expected, found in zip(*map(jax.tree.leaves, (first, other)), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("cell", "how"), [("gru", "hoisted"), ("lstm", "scan"),
+                                           ("mingru", "associative")])  # fmt: skip
+def test_masked_steps_are_as_if_they_were_not_there(cell, how, draw):
+    feature_BTD = features(steps=9)
+    model = make(cell, bidirectional=True, how=how)
+    variables = draw(model, feature_BTD)
+    mask_BT = jnp.arange(9) < LENGTHS[:, None]
+    spoilt_BTD = jnp.where(mask_BT[..., None], feature_BTD, 99.0)  # what is masked is not read
+
+    @jax.jit
+    def run(spoilt_BTD):
+        alone = [
+            model.apply(variables, feature_BTD[row : row + 1, :length])
+            for row, length in enumerate(LENGTHS.tolist())
+        ]
+        grads = jax.grad(loss_of(model, mask_BT), 1)(variables, spoilt_BTD)
+        return model.apply(variables, spoilt_BTD, mask_BT), alone, grads
+
+    (state_BTN, last_BN), alone, grad_BTD = run(spoilt_BTD)
+    for row, (expected_1TN, expected_1N) in enumerate(alone):
+        found = state_BTN[row, : expected_1TN.shape[1]]
+        np.testing.assert_allclose(found, expected_1TN[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(last_BN[row], expected_1N[0], rtol=1e-5, atol=1e-6)
+    assert not np.abs(grad_BTD[~mask_BT]).any()
+
+
+def test_remat_needs_less_memory():
+    feature_BTD = jax.ShapeDtypeStruct((4, 64, 8), jnp.float32)
+
+    def temporary_bytes(how, remat):
+        model = make(units=32, how=how, remat=remat)
+        variables = jax.eval_shape(model.init, jax.random.key(0), feature_BTD)
+        program = jax.jit(jax.grad(loss_of(model))).lower(variables, feature_BTD).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert temporary_bytes("scan", True) < 0.6 * temporary_bytes("scan", False)
+    assert temporary_bytes("hoisted", True) < temporary_bytes("hoisted", False)

@@ -35,7 +35,7 @@ def test_patches_pad_with_zeros_below_and_right_and_lose_nothing():
 
 @pytest.mark.parametrize("tokens", ["rows", "patches"])
 def test_the_answer_depends_on_every_pixel_and_on_the_order(tokens, draw):
-    model = RNN("elman", 8, 1, False, "hoisted", 0.0, 1.0, tokens, 4, 10, jnp.float32)
+    model = RNN("elman", 8, 1, False, "hoisted", False, 0.0, 1.0, tokens, 4, 10, jnp.float32)
     image_BHWC = images(2, 8, 8, 1)
     variables = draw(model, image_BHWC, train=False)
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from crnn_jax.studies.hardware import CHIPS, HOP_SECONDS, KINDS, START_SECONDS, Chip
+from crnn_jax.studies.hardware import CHIPS, HOP_SECONDS, START_SECONDS, Chip
 from crnn_jax.studies.projection import TERMS, Program, batch_for_efficiency, project, study
 
 PROGRAM = Program(
@@ -68,4 +68,3 @@ def test_the_study_says_where_scaling_stops_and_why():
         assert chip["source"]
     many = dataclasses.replace(PROGRAM, gradient_bytes=1e12)
     assert study(many, [8], 256)["H100"]["stopped_by"] == "bandwidth"
-    assert set(KINDS.values()) == set(CHIPS)

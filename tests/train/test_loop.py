@@ -1,5 +1,6 @@
 """The loop: files of a workdir, resume equal to no interruption, stops and mistakes."""
 
+import gzip
 import json
 import math
 import signal
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from crnn_jax import peaks
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.data.dataset import load_dataset
 from crnn_jax.errors import UserError
@@ -89,6 +91,48 @@ def test_resumed_equals_uninterrupted(tiny, tmp_path, monkeypatch, capsys, pipel
     assert steps[-1] == 12
 
 
+def test_several_steps_in_one_program(tiny, tmp_path, monkeypatch, capsys):
+    """Durations are multiples of 4 steps, a resumed run keeps the 4, a trace holds whole programs.
+
+    The run of two parts does not say how many steps a program has: the first part's count stays.
+    """
+    several = {"steps_per_dispatch": 4, "data__validation": 0.1, "duration": "11 steps"}
+    config = tiny("rnn", **several, log__profile="6:7")
+    whole = train(config, str(tmp_path / "whole"))
+    assert whole["steps"] == 12
+    out = capsys.readouterr().out
+    assert "trace of the steps" in out
+    with monkeypatch.context() as patch:
+        patch.setattr(StopAfter, "steps", 2)
+        patch.setattr(loop, "StopSignal", StopAfter)
+        with pytest.raises(SystemExit):
+            train(tiny("rnn", **several), str(tmp_path / "parts"))
+    parts = train(tiny("rnn", **{**several, "steps_per_dispatch": 0}), str(tmp_path / "parts"))
+    assert "resuming at step 8/12" in capsys.readouterr().out
+    assert_equal_to_the_bit(*(final_state(config, tmp_path / n) for n in ("whole", "parts")))
+    assert parts["test"] == whole["test"]
+    lines = read_lines(tmp_path / "parts" / "metrics.jsonl")
+    assert [line["step"] for line in lines if "train/loss" in line] == [4, 8, 12]
+    assert [line["step"] for line in lines if "validation/accuracy" in line] == [8, 12]
+    (trace,) = (tmp_path / "whole").glob("profile/**/perfetto_trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    steps = {event["args"]["step_num"] for event in events if event.get("name") == "train"}
+    assert steps == {"8"}
+    with pytest.raises(UserError, match="steps_per_dispatch is 4 there and 1 here"):
+        train(tiny("rnn", **{**several, "steps_per_dispatch": 1}), str(tmp_path / "parts"))
+
+
+def test_a_share_of_the_peak_is_logged_where_the_peak_is_known(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(peaks.PEAKS, "cpu", peaks.Peak(1e12, 1e9, 1e8))
+    result = train(tiny("rnn"), str(tmp_path))
+    train_flops = 3 * result["flops_per_image"] * result["images_per_second"]
+    assert result["mfu"] == pytest.approx(train_flops / (8 * 1e9))
+    lines = [line for line in read_lines(tmp_path / "metrics.jsonl") if "train/mfu" in line]
+    last = lines[-1]
+    expected = 3 * result["flops_per_image"] * last["train/images_per_second"] / (8 * 1e9)
+    assert last["train/mfu"] == pytest.approx(expected)
+
+
 def test_a_recipe_resumes_is_reported_and_is_evaluated(tiny, recipe, tmp_path, monkeypatch, capsys):
     config = tiny("crnn", **recipe, eval__weights="ema")
     whole = train(config, str(tmp_path / "whole"))
@@ -139,7 +183,8 @@ def test_files_of_a_workdir(tiny, tmp_path, capsys):
     for key in "config_hash seed git_commit versions devices parameters flops_per_image".split():
         assert key in result
     assert {"train", "compile", "evaluation"} <= result["seconds"].keys()
-    assert result["mfu"] is None
+    assert result["mfu"] is None  # nobody publishes a peak of this CPU
+    assert all(line["train/mfu"] is None for line in lines if "train/loss" in line)
     # The same command again says so and changes nothing.
     before = (tmp_path / "result.json").read_bytes()
     assert train(config, str(tmp_path)) == json.loads(before)

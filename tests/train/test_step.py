@@ -8,7 +8,7 @@ import pytest
 from crnn_jax.config import MODEL_DEFAULTS
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.models.heads import Output
-from crnn_jax.train.step import make_eval_step, make_train_step
+from crnn_jax.train.step import make_eval_step, make_train_step, repeat_step
 
 
 def first_losses(run, num_steps=1):
@@ -31,6 +31,22 @@ def test_one_device_equals_eight(tiny, start_run, model, precision):
     kernel = jax.tree.leaves(state_eight.params)[0]
     assert len(kernel.sharding.device_set) == 8
     assert len(jax.tree.leaves(state_one.params)[0].sharding.device_set) == 1
+
+
+def test_steps_in_one_program_equal_single_steps(tiny, start_run):
+    config = tiny("crnn", optim__name="sgd", optim__ema_decay=0.9, model__dropout=0.2)
+    _, _, pipeline, step, state = start_run(config)
+    inputs = next(pipeline.train_inputs(0))
+    together, totals = jax.jit(repeat_step(step, 3))(state, Metrics.empty(), inputs)
+    step, single, single_totals = jax.jit(step), state, Metrics.empty()
+    for _ in range(3):
+        single, single_totals = step(single, single_totals, inputs)
+    assert int(together.step) == 3
+    assert int(totals.num_examples) == 3 * config.batch_size
+    np.testing.assert_allclose(totals.loss_sum, single_totals.loss_sum, rtol=1e-5)
+    for name in ("params", "batch_stats", "ema"):
+        one, other = getattr(together, name), getattr(single, name)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, other)
 
 
 def test_one_device_equals_eight_with_a_recipe(tiny, start_run, recipe):

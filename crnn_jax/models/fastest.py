@@ -1,0 +1,52 @@
+"""Which implementation of a recurrent layer is fastest where, as measured."""
+
+import math
+
+import jax
+
+# The fastest implementation of a GRU layer, forward and backward, by backend and (T, N, B), where
+# the input is as wide as the state: results/benchmarks/gru.jsonl says the times, and
+# `python benchmarks/gru.py --table` writes these lines from it.
+MEASURED: dict[str, dict[tuple[int, int, int], str]] = {
+    "cpu": {
+        (8, 128, 128): "hoisted",
+        (8, 128, 1024): "scan",
+        (8, 256, 128): "hoisted",
+        (8, 256, 1024): "hoisted",
+        (8, 512, 128): "hoisted",
+        (8, 512, 1024): "hoisted",
+        (16, 128, 128): "hoisted",
+        (16, 128, 1024): "scan",
+        (16, 256, 128): "hoisted",
+        (16, 256, 1024): "scan",
+        (16, 512, 128): "hoisted",
+        (16, 512, 1024): "hoisted",
+    },
+}
+# Of the same kind as the GRU: gates from one product of the state. The others were not measured.
+_LIKE_GRU = ("elman", "gru", "lstm")
+
+
+def fastest(
+    cell: str, num_steps: int, hidden_units: int, batch: int, backend: str | None = None
+) -> str:
+    """Returns the implementation that was fastest at the measured shape nearest to this one.
+
+    'hoisted' where nothing was measured: another backend, or a cell unlike the GRU.
+
+    Args:
+      cell: see `CELLS`.
+      num_steps: T.
+      hidden_units: N.
+      batch: examples on one device.
+      backend: 'cpu', 'gpu' or 'tpu'; None: the one in use.
+    """
+    measured = MEASURED.get(backend or jax.default_backend(), {})
+    if cell not in _LIKE_GRU or not measured:
+        return "hoisted"
+    here = (num_steps, hidden_units, batch)
+    nearest = min(
+        measured,
+        key=lambda shape: sum(math.log(a / b) ** 2 for a, b in zip(shape, here, strict=True)),
+    )
+    return measured[nearest]

@@ -1,0 +1,207 @@
+"""The tables of the files under results/benchmarks/ and of the bottleneck study."""
+
+import json
+import pathlib
+import statistics
+from typing import Any
+
+from crnn_jax.errors import UserError
+
+
+def read_records(results: pathlib.Path, name: str, *keys: str) -> list[dict[str, Any]]:
+    """Returns the newest line of results/benchmarks/NAME.jsonl for each `keys` and machine."""
+    path = results / "benchmarks" / f"{name}.jsonl"
+    if not path.exists():
+        raise UserError(f"expected '{path}', found none: run benchmarks/{name}.py --write")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return list({str([line[key] for key in (*keys, "devices")]): line for line in lines}.values())
+
+
+def _where(record: dict[str, Any]) -> str:
+    commit = (record["git_commit"] or "unknown")[:7]
+    dirty = "*" if "dirty" in (record["git_commit"] or "") else ""
+    jax = record["versions"]["jax"]
+    return f"{record['devices']}, jax {jax}, commit {commit}{dirty}, {record['time'][:10]}"
+
+
+def conv_gradient_table(results: pathlib.Path) -> str:
+    """Returns the median GFLOP/s of each shape."""
+    records = read_records(results, "conv_gradient", "shape")
+    names = ("forward", "image_grad", "kernel_grad_xla", "kernel_grad_ours")
+    lines = [
+        "| H=W, in, out | forward | input gradient | weight gradient, XLA | ours | ours / XLA |",
+        "|---|---|---|---|---|---|",
+    ]
+    for record in records:
+        shape = ", ".join(map(str, record["shape"]))
+        rates = " | ".join(f"{record[name][1]:.0f}" for name in names)
+        lines.append(f"| {shape} | {rates} | {record['ratio']:.1f} |")
+    last = records[-1]
+    peak = f"matmul of 2048: {last['matmul'][1]:.0f} GFLOP/s"
+    return "\n".join(
+        [*lines, "", f"Median GFLOP/s, batch {last['batch']}; {peak}. {_where(last)}."]
+    )
+
+
+def huge_pages_table(results: pathlib.Path) -> str:
+    """Returns the seconds and page faults of a step with and without huge pages."""
+    lines = ["| config | | s/step | page faults a step |", "|---|---|---|---|"]
+    for record in read_records(results, "huge_pages", "config"):
+        for name in ("plain", "huge"):
+            low, median, high = record[name]["seconds"]
+            faults = record[name]["page_faults"][1]
+            seconds = f"{median:.3f} ({low:.3f} to {high:.3f})"
+            lines.append(f"| {record['config']} | {name} | {seconds} | {faults:,.0f} |")
+        lines += [
+            "",
+            f"{record['ratio']:.2f} times as fast; n={record['repeats']}. {_where(record)}.",
+        ]
+    return "\n".join(lines)
+
+
+def step_table(results: pathlib.Path) -> str:
+    """Returns the images/s of a step, ours and PyTorch's."""
+    lines = [
+        "| config, batch | ours, images/s | PyTorch, eager | torch.compile | ours / best "
+        "| at most, by our matmul rate | on |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for record in read_records(results, "step", "config"):
+        rates = " | ".join(
+            f"{record['batch'] / record[name][1]:,.0f}"
+            for name in ("ours", "torch_eager", "torch_compile")
+        )
+        where = f"PyTorch {record['torch']}, {_where(record)}"
+        setting = f"{record['config']}, {record['batch']}"
+        best = min(record[name][1] for name in ("torch_eager", "torch_compile"))
+        ratios = f"{record['ratio']:.2f} | {best / record['floor_seconds']:.2f}"
+        lines.append(f"| {setting} | {rates} | {ratios} | {where} |")
+    return "\n".join(lines)
+
+
+def gru_table(results: pathlib.Path) -> str:
+    """Returns the milliseconds of a GRU layer, forward and backward, ours and the peers'."""
+    lines = [
+        "| T | N | B | ours, ms | implementation | flax, ms | PyTorch, ms | PyTorch / ours "
+        "| best peer / ours | PyTorch / floor |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    shape = ("steps", "units", "batch")
+    found = read_records(results, "gru", *shape, "cell", "dtype", "backend")
+    records = [record for record in found if record["cell"] == "gru"]
+    to_torch, at_most = [], []
+    for record in sorted(records, key=lambda record: [record[name] for name in shape]):
+        times = {name: 1e3 * seconds[1] for name, seconds in record["both"].items()}
+        peers = [times.pop("flax"), times.pop("torch")]
+        best = min(times, key=times.__getitem__)
+        cells = [*(str(record[name]) for name in shape), f"{times[best]:.1f}", best]
+        at_most.append(peers[1] / (1e3 * record["floor"]["both"]))
+        to_torch.append(peers[1] / times[best])
+        cells += [*(f"{time:.1f}" for time in peers), f"{to_torch[-1]:.2f}"]
+        cells += [f"{record['ratio']['both']:.2f}", f"{at_most[-1]:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    last = records[-1]
+    spreads = [
+        f"{min(ratios):.2f}/{statistics.median(ratios):.2f}/{max(ratios):.2f}"
+        for ratios in (to_torch, at_most)
+    ]
+    note = (
+        f"Medians, {last['dtype']}. PyTorch / ours {spreads[0]} (min/median/max); {spreads[1]} if "
+        "all our matmuls ran at the rate of a large one and nothing else took time."
+    )
+    return "\n".join([*lines, "", f"{note} PyTorch {last['torch']}, {_where(last)}."])
+
+
+def input_table(results: pathlib.Path) -> str:
+    """Returns what each input pipeline gives, and what it costs a step."""
+    lines = [
+        "| config, batch, pipeline | images/s alone | s/step with data | constant batch "
+        "| data / constant | without overlap | on |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for record in read_records(results, "input", "setting"):
+        cells = [
+            record["setting"],
+            f"{record['images_per_second'][1]:,.0f}",
+            f"{record['data'][1]:.4f}",
+            f"{record['constant'][1]:.4f}",
+            "{1:.3f} ({0:.3f} to {2:.3f})".format(*record["ratios"]),
+            f"{record['alone_ratio']:.3f}",
+            _where(record),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def startup_table(results: pathlib.Path) -> str:
+    """Returns the seconds from the command to the end of the first step, and their parts."""
+    lines = [
+        "| config | caches | total, s | setup | compile | first step | Python, imports | on |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for record in read_records(results, "startup", "config"):
+        for name in ("cold", "warm"):
+            low, median, high = record[name]["total"]
+            parts = [f"{record[name][key][1]:.2f}" for key in ("setup", "compile", "train", "rest")]
+            total = f"{median:.2f} ({low:.2f} to {high:.2f})"
+            cells = [record["config"], name, total, *parts, _where(record)]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def dispatch_table(results: pathlib.Path) -> str:
+    """Returns the milliseconds of a step by the number of steps in one program."""
+    lines = [
+        "| config, batch | steps a program | ms/step | one / this | on |",
+        "|---|---|---|---|---|",
+    ]
+    for record in read_records(results, "dispatch", "setting"):
+        numbers = sorted((name for name in record if name.isdigit()), key=int)
+        one = record[numbers[0]][1]
+        for name in numbers:
+            low, median, high = (1e3 * seconds for seconds in record[name])
+            ms = f"{median:.3f} ({low:.3f} to {high:.3f})"
+            cells = [record["setting"], name, ms, f"{one * 1e3 / median:.2f}", _where(record)]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def bottleneck_table(results: pathlib.Path) -> str:
+    """Returns what bounds a step, from the files of crnn_jax.studies.bottleneck."""
+    lines = [
+        "| config | s/step | compute floor | memory floor | recurrent layers | input ratio "
+        "| bound | on |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(results.glob("bottleneck_*.json")):
+        content = json.loads(path.read_text())
+        found, parts = content["measured"], content["shares"]
+        step = found["step_seconds"]
+        cells = [
+            f"[{path.stem.removeprefix('bottleneck_')}](../results/{path.name})",
+            f"{step:.4f}",
+            f"{parts['compute']:.0%}",
+            f"{parts['memory']:.0%}",
+            f"{(found['recurrent_seconds'] or 0.0) / step:.0%}",
+            f"{found['input_ratio']:.3f}",
+            content["verdict"]["bound"],
+            _where({**content, "time": content["date"]}),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    if len(lines) == 2:
+        raise UserError(
+            f"expected '{results}/bottleneck_*.json', found none: run crnn_jax.studies.bottleneck"
+        )
+    return "\n".join(lines)
+
+
+def reproducible_table(results: pathlib.Path) -> str:
+    """Returns the seconds of a usual step and of one with equal bits on any devices."""
+    lines = ["| config on devices | usual, s/step | reproducible, s/step | ratio | on |"]
+    lines.append("|---|---|---|---|---|")
+    for record in read_records(results, "reproducible", "config"):
+        seconds = " | ".join(f"{record[name][1]:.3f}" for name in ("usual", "reproducible"))
+        lines.append(
+            f"| {record['config']} | {seconds} | {record['ratio']:.1f} | {_where(record)} |"
+        )
+    return "\n".join(lines)

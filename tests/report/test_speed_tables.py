@@ -1,0 +1,104 @@
+"""The tables of benchmarks come from the files alone."""
+
+import json
+
+from crnn_jax.report import speed_tables
+
+
+def append(folder, name, **record):
+    path = folder / "benchmarks" / f"{name}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    where = {"time": "2026-01-02T03:04:05Z", "git_commit": "0123456789", "devices": "2 cores"}
+    with path.open("a") as file:
+        file.write(json.dumps({**where, "versions": {"jax": "9.9"}, **record}) + "\n")
+
+
+def test_the_newest_line_of_a_benchmark_counts(tmp_path):
+    common = {"torch": "2.0", "batch": 100, "torch_eager": [1, 4, 5], "torch_compile": [1, 2, 3]}
+    common["floor_seconds"] = 0.25
+    for config, ours in (("a", 1.0), ("b", 1.0), ("a", 0.5)):
+        append(tmp_path, "step", config=config, ours=[0, ours, 9], ratio=2 / ours, **common)
+    lines = speed_tables.step_table(tmp_path).splitlines()
+    assert lines[2].startswith(
+        "| a, 100 | 200 | 25 | 50 | 4.00 | 8.00 | PyTorch 2.0, 2 cores, jax 9.9"
+    )
+    assert len(lines) == 4
+
+
+def test_rates_and_faults_are_medians(tmp_path):
+    rates = {name: [1, 20, 300] for name in ("forward", "image_grad", "kernel_grad_xla")}
+    shape = {"shape": [8, 1, 32], "batch": 128, "matmul": [1, 150, 160], "ratio": 2.5}
+    append(tmp_path, "conv_gradient", kernel_grad_ours=[1, 50, 60], **shape, **rates)
+    table = speed_tables.conv_gradient_table(tmp_path)
+    assert "| 8, 1, 32 | 20 | 20 | 20 | 50 | 2.5 |" in table
+    assert "150 GFLOP/s" in table
+    pages = {n: {"seconds": [1, 2, 3], "page_faults": [1, 1000, 2000]} for n in ("plain", "huge")}
+    append(tmp_path, "huge_pages", config="c", repeats=3, ratio=1.0, **pages)
+    assert "| c | huge | 2.000 (1.000 to 3.000) | 1,000 |" in speed_tables.huge_pages_table(
+        tmp_path
+    )
+
+
+def test_best_implementation_against_both_peers(tmp_path):
+    shape = {"units": 4, "batch": 2, "cell": "gru", "dtype": "float32", "backend": "cpu"}
+    shape["floor"] = {"both": 0.001}
+    times = {"scan": [1, 0.002, 3], "hoisted": [1, 0.004, 3], "flax": [1, 0.006, 3],
+             "torch": [1, 0.003, 3]}  # fmt: skip
+    for steps, ratio in ((16, 1.5), (8, 1.5), (8, 0.5)):
+        ratios = {"forward": 9.0, "both": ratio}
+        append(tmp_path, "gru", steps=steps, both=times, ratio=ratios, torch="2.0", **shape)
+    append(tmp_path, "gru", steps=1, both={"scan": [1, 2, 3]}, ratio={"both": None},
+           torch=None, **{**shape, "cell": "mingru"})  # fmt: skip
+    lines = speed_tables.gru_table(tmp_path).splitlines()
+    assert (
+        lines[2] == "| 8 | 4 | 2 | 2.0 | scan | 6.0 | 3.0 | 1.50 | 0.50 | 3.00 |"
+    )  # the newest of the two
+    assert lines[3].startswith("| 16 | 4 |")
+    assert len(lines) == 6
+    assert "1.50/1.50/1.50" in lines[5]
+    assert "3.00/3.00/3.00" in lines[5]
+
+
+def test_input_startup_and_dispatch_are_medians(tmp_path):
+    times = {"data": [1, 0.5, 1], "constant": [1, 0.4, 1], "images_per_second": [1, 2000, 3]}
+    ratios = {"ratios": [1, 1.25, 2], "alone_ratio": 1.01}
+    append(tmp_path, "input", setting="c, 8, resident", **times, **ratios)
+    row = "| c, 8, resident | 2,000 | 0.5000 | 0.4000 | 1.250 (1.000 to 2.000) | 1.010 | 2 cores"
+    assert row in speed_tables.input_table(tmp_path)
+    parts = {"setup": [1, 1, 1], "compile": [1, 2, 3], "train": [0, 0.25, 1], "rest": [0, 0.5, 1]}
+    for name, total in (("cold", 7.5), ("warm", 2.5)):
+        parts |= {name: {**parts, "total": [total - 1, total, total + 1]}}
+    append(tmp_path, "startup", config="c", cold=parts["cold"], warm=parts["warm"])
+    table = speed_tables.startup_table(tmp_path)
+    assert "| c | warm | 2.50 (1.50 to 3.50) | 1.00 | 2.00 | 0.25 | 0.50 | 2 cores" in table
+    seconds = {"1": [0.1, 0.2, 0.3], "16": [0.1, 0.1, 0.1], "4": [0.4, 0.4, 0.4]}
+    append(tmp_path, "dispatch", setting="c, 8", repeats=3, **seconds)
+    lines = speed_tables.dispatch_table(tmp_path).splitlines()
+    assert lines[2].startswith("| c, 8 | 1 | 200.000 (100.000 to 300.000) | 1.00 |")
+    assert lines[3].startswith("| c, 8 | 4 | 400.000 (400.000 to 400.000) | 0.50 |")
+    assert lines[4].startswith("| c, 8 | 16 | 100.000 (100.000 to 100.000) | 2.00 |")
+
+
+def test_bottlenecks(tmp_path):
+    content = {
+        "date": "2026-01-02",
+        "git_commit": "0123456789",
+        "devices": "2 cores",
+        "versions": {"jax": "9.9"},
+        "measured": {"step_seconds": 0.5, "recurrent_seconds": 0.1, "input_ratio": 1.01},
+        "shares": {"compute": 0.6, "memory": 0.25},
+        "verdict": {"bound": "compute"},
+    }
+    (tmp_path / "bottleneck_a.json").write_text(json.dumps(content))
+    row = (
+        "| [a](../results/bottleneck_a.json) | 0.5000 | 60% | 25% | 20% | 1.010 | compute | 2 cores"
+    )
+    assert row in speed_tables.bottleneck_table(tmp_path)
+
+
+def test_each_machine_has_its_line(tmp_path):
+    times = {"data": [1, 1, 1], "constant": [1, 1, 1], "images_per_second": [1, 1, 1]}
+    times |= {"ratios": [1, 1, 1], "alone_ratio": 1}
+    for devices in ("2 cores", "a GPU", "2 cores"):
+        append(tmp_path, "input", setting="c", **{**times, "devices": devices})
+    assert len(speed_tables.input_table(tmp_path).splitlines()) == 4

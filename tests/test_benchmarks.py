@@ -1,0 +1,98 @@
+"""The round of benchmarks says what it is asked wrongly; .ci/run does its dry run."""
+
+import subprocess
+
+import pytest
+
+ROUND = "benchmarks/gpu_round.sh"
+
+
+@pytest.mark.parametrize("arguments", [[], ["sped"], ["speed", "--dry"], ["all", "--dry_run", "x"]])
+def test_a_wrong_part_is_one_line_and_exit_code_2(arguments):
+    done = subprocess.run([ROUND, *arguments], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert "expected speed, gru, table1, race or all" in line
+
+
+@pytest.fixture
+def fake_python(tmp_path):
+    """Returns make(code): an interpreter that logs its arguments and ends a study with `code`."""
+
+    def make(code):
+        path = tmp_path / "python"
+        path.write_text(
+            "#!/bin/sh\n"
+            f'[ "$1" = -c ] && exit 0\necho "$@" >> {tmp_path}/calls\n'
+            f'case "$*" in *studies*) exit {code};; esac\n'
+        )
+        path.chmod(0o755)
+        return path
+
+    return make
+
+
+def run_round(folder, python, part, **env):
+    """Runs the round in a folder of its own, without git: records of it must not stay here."""
+    script = folder / ROUND
+    script.parent.mkdir(exist_ok=True)
+    with open(ROUND) as source:
+        script.write_text(source.read())
+    command = ["bash", str(script), part]
+    env = {"PATH": "/usr/bin:/bin", "PYTHON": str(python), "TFDS_DATA_DIR": str(folder), **env}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+
+def test_what_is_done_is_not_done_again(tmp_path, fake_python):
+    done = run_round(tmp_path, fake_python(0), "table1")
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / "calls").read_text()
+    assert "studies.table1 --dataset=cifar10 --budget=full --seeds=5" in calls
+    again = run_round(tmp_path, fake_python(0), "table1")
+    assert again.returncode == 0
+    assert "table1: done before" in again.stdout
+    assert (tmp_path / "calls").read_text() == calls
+
+
+@pytest.mark.parametrize(("code", "expected"), [(143, 3), (1, 1)])
+def test_a_stopped_study_goes_on_with_the_next_call(tmp_path, fake_python, code, expected):
+    assert run_round(tmp_path, fake_python(code), "race").returncode == expected
+    assert run_round(tmp_path, fake_python(0), "race").returncode == 0
+
+
+def test_collected_records_lie_in_results_once(tmp_path, fake_python):
+    assert run_round(tmp_path, fake_python(0), "collect").returncode == 2
+    records = tmp_path / "runs/gpu_round/unknown/results"
+    (records / "benchmarks").mkdir(parents=True)
+    (records / "benchmarks" / "input.jsonl").write_text("new\n")
+    (records / "bottleneck_a.json").write_text("{}")
+    kept = tmp_path / "results" / "benchmarks" / "input.jsonl"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("old\n")
+    assert run_round(tmp_path, fake_python(0), "collect").returncode == 0
+    assert kept.read_text() == "old\nnew\n"
+    assert (tmp_path / "results" / "bottleneck_a.json").exists()
+    assert run_round(tmp_path, fake_python(0), "collect").returncode == 2
+
+
+def test_no_time_left(tmp_path, fake_python):
+    done = run_round(tmp_path, fake_python(0), "race", ROUND_SECONDS="10")
+    assert done.returncode == 3
+    assert "left for the next call" in done.stdout
+    assert not (tmp_path / "calls").exists()
+
+
+def test_without_the_data_set_speed_is_measured_on_random_images(tmp_path, fake_python):
+    done = run_round(tmp_path, fake_python(0), "speed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "measuring on random images" in done.stdout
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[0].startswith("benchmarks/stand_in.py")
+    for name in ("studies.bottleneck", "input.py", "dispatch.py", "crnn_jax.main"):
+        (call, *_) = [call for call in calls if name in call]
+        assert "--config.data.source=folder:" in call, name
+    (tmp_path / "cifar10").mkdir()
+    (tmp_path / "calls").unlink()
+    run_round(tmp_path, fake_python(0), "speed")
+    assert not (tmp_path / "calls").exists()  # nothing is left to be done
