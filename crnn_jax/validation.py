@@ -75,11 +75,7 @@ def validate(config: ConfigDict) -> None:
                 raise UserError(f"config key '{key}' expects {expected}, found {value}")
     if flat["seed"] >= 2**32:
         raise UserError(f"config key 'seed' expects less than 2**32, found {flat['seed']}")
-    if (flat["batch_size"] == 0) == (flat["batch_size_per_device"] == 0):
-        raise UserError(
-            "config keys 'batch_size' (global) and 'batch_size_per_device' expect one above 0 and "
-            f"the other 0, found {flat['batch_size']} and {flat['batch_size_per_device']}"
-        )
+    _check_batch_size(flat)
     for key in _DURATIONS:
         steps(flat[key], 1, 1, key)
     if steps(flat["duration"], 10**9, 1) == 0:
@@ -111,6 +107,14 @@ def validate(config: ConfigDict) -> None:
     if flat["eval.weights"] == "ema" and flat["optim.ema_decay"] == 0:
         raise UserError(
             "config key 'eval.weights' is 'ema': set 'optim.ema_decay' above 0, found 0.0"
+        )
+
+
+def _check_batch_size(flat: dict[str, Any]) -> None:
+    if (flat["batch_size"] == 0) == (flat["batch_size_per_device"] == 0):
+        raise UserError(
+            "config keys 'batch_size' (global) and 'batch_size_per_device' expect one above 0 and "
+            f"the other 0, found {flat['batch_size']} and {flat['batch_size_per_device']}"
         )
 
 
