@@ -88,8 +88,7 @@ def validate(config: ConfigDict) -> None:
             f"{flat['steps_per_dispatch']}"
         )
     _check_model(flat)
-    if flat["reproducible"]:
-        _check_reproducible(flat)
+    _check_reproducible(flat)
     if flat["eval.report"] == "validation" and flat["data.validation"] == 0:
         raise UserError(
             "config key 'eval.report' is 'validation': set 'data.validation' above 0, found 0.0"
@@ -119,6 +118,8 @@ def _check_batch_size(flat: dict[str, Any]) -> None:
 
 
 def _check_reproducible(flat: dict[str, Any]) -> None:
+    if not flat["reproducible"]:
+        return
     for key in ("mesh.fsdp", "mesh.model", "optim.accumulation_steps", "steps_per_dispatch"):
         if flat[key] > 1:
             raise UserError(f"config key '{key}' expects 1 with 'reproducible', found {flat[key]}")
