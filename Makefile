@@ -16,18 +16,21 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 SETTINGS := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: help train test smoke lint doctor clean
+.PHONY: help train test test-distributed smoke lint doctor clean
 .NOTPARALLEL:
 
 help:  ## Show this list.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 	@echo 'Settings: CONFIG=$(CONFIG) WORKDIR=$(WORKDIR) ARGS= PYTHON= VENV=$(VENV)'
 
 train: $(VENV)/.installed  ## Train CONFIG in WORKDIR; ARGS="--config.KEY=VALUE ..." changes keys.
 	$(RUN) -m crnn_jax.main '--config=$(CONFIG)' '--workdir=$(WORKDIR)' $(ARGS)
 
 test: $(VENV)/.installed-test  ## Run the tests; ARGS="-m slow" runs the slow ones.
-	$(RUN) -m pytest -n 2 -m 'not slow and not gpu' $(ARGS)
+	$(RUN) -m pytest -n 2 -m 'not slow and not gpu and not distributed' $(ARGS)
+
+test-distributed: $(VENV)/.installed-test  ## Run the tests on many meshes and of several processes.
+	$(RUN) -m pytest -n 2 --dist loadfile -m distributed $(ARGS)
 
 smoke: $(VENV)/.installed-test  ## Run the few tests that every supported Python must pass.
 	$(RUN) -m pytest -n 2 -m smoke $(ARGS)
@@ -36,7 +39,8 @@ lint: $(VENV)/.installed-dev  ## Check format, style, types, and that the tables
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pyright --pythonpath $(RUN)
-	$(RUN) -m crnn_jax.report.tables --check README.md docs/performance.md docs/imagenet.md
+	$(VENV)/bin/shellcheck launch/*.sh .ci/run
+	$(RUN) -m crnn_jax.report.tables --check README.md docs/performance.md docs/imagenet.md docs/scaling.md
 
 doctor: $(VENV)/.installed  ## Say whether this installation can train.
 	$(RUN) -m crnn_jax.doctor

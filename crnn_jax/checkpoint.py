@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 
 import jax
 
-from crnn_jax import checksums
+from crnn_jax import checksums, distributed
 from crnn_jax.checksums import DamagedError, named_leaves
 from crnn_jax.disk import cannot_write, explain_save_error, first_line
 from crnn_jax.errors import UserError
@@ -52,12 +52,14 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, Exception) and jax.process_count() > 1:
+            return  # a save of several processes ends with all or not at all: do not wait for it
         try:
             self.close()
         except UserError as error:
             if kind is None:
                 raise
-            _report(str(error))  # must not hide what ended the block
+            distributed.say(str(error), sys.stderr)  # must not hide what ended the block
 
     def steps(self) -> list[int]:
         """Returns the steps of the finished checkpoints not known to be damaged, ascending."""
@@ -92,7 +94,7 @@ class Checkpoints:
         if folder.exists():
             if not force:
                 return False
-            _on_first_process(lambda: _delete(folder))
+            distributed.on_first(lambda: _delete(folder))
         from orbax.checkpoint import v1 as ocp
 
         leaves = named_leaves(state)
@@ -119,12 +121,16 @@ class Checkpoints:
             response.result()
         except Exception as error:
             raise self._save_error(step, num_bytes, error) from error
-        steps = self._steps()
-        kept: set[int | None] = {step, *steps[-self._keep_latest :]}
-        if self._keep_best:
-            kept.add(self._best(steps))
-        for old in set(steps) - kept:
-            _on_first_process(lambda old=old: _delete(self._folder(old)))
+
+        def delete_superfluous() -> None:
+            steps = self._steps()
+            kept: set[int | None] = {step, *steps[-self._keep_latest :]}
+            if self._keep_best:
+                kept.add(self._best(steps))
+            for old in set(steps) - kept:
+                _delete(self._folder(old))
+
+        distributed.on_first(delete_superfluous)
 
     def close(self) -> None:
         """Waits for the save under way; raises as `wait`."""
@@ -142,13 +148,14 @@ class Checkpoints:
         Raises:
           UserError: all are damaged, or their arrays are not those of `abstract_state`.
         """
-        for step in reversed(self.steps()):
+        for step in reversed(distributed.seen_by_all(self.steps())):
             try:
                 return step, self._load(step, abstract_state)
             except DamagedError as error:
                 if self._folder(step).exists():  # else a running training has just deleted it
                     self._damaged.add(step)
-                    _report(f"checkpoint {step} in {self.directory} is damaged ({error})")
+                    text = f"checkpoint {step} in {self.directory} is damaged ({error})"
+                    distributed.say(text, sys.stderr)
         if self._damaged:
             found = ", ".join(map(str, sorted(self._damaged)))
             raise UserError(
@@ -201,9 +208,14 @@ class Checkpoints:
             if getattr(leaf, "sharding", None) is None:
                 raise ValueError(f"'{name}' of the restore target has no sharding")
             target[name] = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-        saved = _metadata(folder)["leaves"]
-        checksums.check_structure(abstract, saved, f"checkpoint {folder}")
-        leaves = _read(folder, lambda: ocp.load(os.fspath(folder), target))
+
+        def read() -> tuple[dict[str, Any], dict[str, jax.Array]]:
+            saved = _metadata(folder)["leaves"]
+            checksums.check_structure(abstract, saved, f"checkpoint {folder}")
+            return saved, _read(folder, lambda: ocp.load(os.fspath(folder), target))
+
+        # Damaged for one process is damaged for all.
+        saved, leaves = distributed.together(read, DamagedError)
         checksums.check_arrays(leaves, saved)
         structure = jax.tree_util.tree_structure(abstract_state)
         return jax.tree_util.tree_unflatten(structure, [leaves[name] for name in abstract])
@@ -223,7 +235,7 @@ class Checkpoints:
                 self._folder(step).rename(self.directory / f"damaged-{step}-{taken + 1}")
 
         try:
-            _on_first_process(tidy)
+            distributed.on_first(tidy)
         except OSError as error:
             raise cannot_write(self.directory, error) from error
         for step in self._damaged:
@@ -275,20 +287,6 @@ def _delete(folder: pathlib.Path) -> None:
     doomed = folder.with_name(folder.name + _DOOMED)
     folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _on_first_process(action: Callable[[], None]) -> None:
-    if jax.process_index() == 0:
-        action()
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices("crnn_jax.checkpoint")
-
-
-def _report(text: str) -> None:
-    if jax.process_index() == 0:
-        print(text, file=sys.stderr, flush=True)
 
 
 def _is_not_from_orbax(record: logging.LogRecord) -> bool:

@@ -75,9 +75,12 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
 _DEFAULTS: dict[str, Any] = dict(
     seed=0,  # initialisation, order, augmentation, dropout and held-out splits
     task="classification",
-    batch_size=128,  # global, over all devices and processes
+    batch_size=128,  # global, over all devices and processes; 0: from batch_size_per_device
+    batch_size_per_device=0,  # of the axes data and fsdp; one of the two must be 0
     duration="10 epochs",  # "N epochs" | "N steps" | "N examples"
     precision="float32",  # of the compute: float32 | bfloat16; parameters stay float32
+    reproducible=False,  # equal bits on any number of devices of one kind (train/reproducible.py)
+    logical_shards=8,  # of a batch, where reproducible: a multiple of the devices
     # Optimizer steps in one program (a scan), with resident data; 0: chosen for the device when the
     # run starts. All durations but the warm-up are rounded up to a multiple of it.
     steps_per_dispatch=0,
@@ -123,6 +126,7 @@ _DEFAULTS: dict[str, Any] = dict(
         lookahead_ramp=0.0,  # alpha falls to that from 1, as (step / steps)^ramp; 0: constant
         clip_norm=0.0,  # largest global gradient norm; 0: no clipping
         label_smoothing=0.0,
+        accumulation_steps=1,  # equal parts of a batch whose gradients are added, one at a time
         ema_decay=0.0,  # of parameters and batch statistics, per step; 0: no average
     ),
     eval=dict(
@@ -144,7 +148,11 @@ _DEFAULTS: dict[str, Any] = dict(
         profile="",  # "10:20": trace these steps, counted from the start or resume; empty: none
     ),
     mesh=dict(
-        data=-1,  # devices on the data axis; -1: all
+        data=-1,  # devices that split the batch and hold all parameters; -1: all that are left
+        fsdp=1,  # devices that split the batch, the parameters and the optimizer's state
+        model=1,  # devices that split wide recurrent and dense weights
+        explain=False,  # print the sharding and the bytes a device of every array
+        stuck_seconds=600.0,  # end a process of several that makes no step for so long; 0: never
     ),
 )
 

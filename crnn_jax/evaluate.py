@@ -13,8 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from crnn_jax import distributed
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.errors import OneLineParser, one_line_errors
+from crnn_jax.flags import add_process_flags
 from crnn_jax.mesh import replicated
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
@@ -59,6 +61,7 @@ def make_evaluator(experiment: Experiment, pipeline: Pipeline, tta: str = "none"
         experiment.model,
         experiment.task,
         pipeline.eval_assemble,
+        mesh=experiment.mesh,
         weights=config.eval.weights,
         ema_decay=config.optim.ema_decay,
         tta=tta,
@@ -81,23 +84,31 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--split", default="test", help="test, validation or train")
     parser.add_argument("--step", type=int, help="of the checkpoint; default: the latest")
     parser.add_argument("--tta", choices=TTA, default="none", help="test-time augmentation")
+    add_process_flags(parser)
     flags = parser.parse_args(argv)
     with one_line_errors():
-        from crnn_jax.checkpoint import restore_run
-        from crnn_jax.data.dataset import load_dataset
-        from crnn_jax.workdir import load_config
+        distributed.start(flags.coordinator, flags.num_processes, flags.process_id)
+        with distributed.ending_together():
+            _evaluate(flags.workdir, flags.split, flags.step, flags.tta)
 
-        config = load_config(flags.workdir)
-        config.mesh.data = -1  # this machine may have other devices than the training's
-        enable_compile_cache(config)
-        dataset = load_dataset(config)
-        experiment = build(
-            config, dataset.source.image_shape, dataset.source.num_classes, dataset.num_train
-        )
-        state = restore_run(flags.workdir, experiment.abstract_state(), flags.step)
-        pipeline = dataset.pipeline(flags.split, config.eval.batch_size, experiment.mesh)
-        metrics = make_evaluator(experiment, pipeline, flags.tta)(state)
-        print(result_line(flags.split, metrics, flags.tta))
+
+def _evaluate(workdir: str, split: str, step: int | None, tta: str) -> None:
+    from crnn_jax.checkpoint import restore_run
+    from crnn_jax.data.dataset import load_dataset
+    from crnn_jax.workdir import load_config
+
+    config = load_config(workdir)
+    # This machine may have other devices than the training's.
+    config.mesh.update(data=-1, fsdp=1, model=1)
+    enable_compile_cache(config)
+    dataset = load_dataset(config)
+    experiment = build(
+        config, dataset.source.image_shape, dataset.source.num_classes, dataset.num_train
+    )
+    state = restore_run(workdir, experiment.abstract_state(), step)
+    pipeline = dataset.pipeline(split, config.eval.batch_size, experiment.mesh)
+    metrics = make_evaluator(experiment, pipeline, tta)(state)
+    distributed.say(result_line(split, metrics, tta))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """From what stands on a command line to a validated config: FILE:MODEL and --config.KEY=VALUE."""
 
+import argparse
 import difflib
 import importlib.util
 import pathlib
@@ -10,6 +11,16 @@ from ml_collections import ConfigDict
 from crnn_jax.config import override
 from crnn_jax.errors import UserError
 from crnn_jax.validation import validate
+
+
+def add_process_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of a run of several processes (`crnn_jax.distributed`)."""
+    several = parser.add_argument_group("several processes")
+    several.add_argument(
+        "--coordinator", default="", metavar="HOST:PORT", help="of process 0; auto"
+    )
+    several.add_argument("--num_processes", default="", metavar="N")
+    several.add_argument("--process_id", default="", metavar="I", help="0 to N-1")
 
 
 def load_config_module(path_text: str) -> types.ModuleType:

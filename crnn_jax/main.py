@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from crnn_jax.errors import OneLineParser, one_line_errors
-from crnn_jax.flags import parse_overrides, resolve_config
+from crnn_jax.flags import add_process_flags, parse_overrides, resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
 
 _EPILOG = """examples:
@@ -29,6 +29,7 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--config", required=True, metavar="FILE:MODEL", help="what to train")
     parser.add_argument("--workdir", required=True, help="where checkpoints and results go")
+    add_process_flags(parser)
     parser.add_argument(
         "--profile",
         nargs="?",
@@ -42,9 +43,13 @@ def main(argv: list[str]) -> None:
         if flags.profile is not None:
             overrides["log.profile"] = flags.profile
         config = resolve_config(flags.config, overrides)
-        from crnn_jax.train.loop import train  # JAX starts here: mistakes above answer at once
+        from crnn_jax import distributed  # JAX starts here: mistakes above answer at once
 
-        train(config, flags.workdir)
+        distributed.start(flags.coordinator, flags.num_processes, flags.process_id)
+        with distributed.ending_together():
+            from crnn_jax.train.loop import train
+
+            train(config, flags.workdir)
 
 
 if __name__ == "__main__":

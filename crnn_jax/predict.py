@@ -123,7 +123,7 @@ def main(argv: list[str]) -> None:
         config = load_config(flags.workdir)
         facts = read_dataset(pathlib.Path(flags.workdir))
         names = facts["class_names"]
-        config.mesh.data = 1  # whatever devices the training had
+        config.mesh.update(data=1, fsdp=1, model=1)  # whatever devices the training had
         enable_compile_cache(config)
         experiment = build(config, facts["image_shape"], len(names), facts["num_train"])
         state = restore_run(flags.workdir, experiment.abstract_state(), flags.step)

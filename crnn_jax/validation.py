@@ -29,7 +29,8 @@ _CHOICES = {
     "eval.report": ("test", "validation"),
 }
 _POSITIVE = (
-    "batch_size eval.batch_size optim.learning_rate checkpoint.keep_latest model.width "
+    "eval.batch_size logical_shards optim.accumulation_steps optim.learning_rate mesh.fsdp "
+    "mesh.model checkpoint.keep_latest model.width "
     "model.num_conv_layers model.hidden_units model.num_recurrent_layers model.patch_size "
     "model.num_frames model.frame_height model.num_segments model.snippet_height log.seconds "
     "model.logit_scale optim.bias_learning_rate_multiplier optim.head_learning_rate_multiplier "
@@ -41,10 +42,10 @@ _FRACTION = (  # 0 <= value < 1
     "optim.momentum optim.b1 optim.b2 model.norm_momentum"
 ).split()
 _NOT_NEGATIVE = (
-    "seed steps_per_dispatch data.image_size data.crop_padding data.cutout data.num_workers "
-    "optim.weight_decay optim.lookahead_steps optim.lookahead_ramp optim.clip_norm "
-    "model.whiten_size data.mixup data.cutmix data.erase data.rand_augment "
-    "data.rand_augment_magnitude data.short_side"
+    "seed steps_per_dispatch batch_size batch_size_per_device data.image_size data.crop_padding "
+    "data.cutout data.num_workers optim.weight_decay optim.lookahead_steps optim.lookahead_ramp "
+    "optim.clip_norm model.whiten_size mesh.stuck_seconds data.mixup "
+    "data.cutmix data.erase data.rand_augment data.rand_augment_magnitude data.short_side"
 ).split()
 _DURATIONS = ("duration", "optim.warmup", "eval.every", "checkpoint.every", "log.every")
 
@@ -77,6 +78,7 @@ def validate(config: ConfigDict) -> None:
                 raise UserError(f"config key '{key}' expects {expected}, found {value}")
     if flat["seed"] >= 2**32:
         raise UserError(f"config key 'seed' expects less than 2**32, found {flat['seed']}")
+    _check_batch_size(flat)
     for key in _DURATIONS:
         steps(flat[key], 1, 1, key)
     if steps(flat["duration"], 10**9, 1) == 0:
@@ -91,6 +93,7 @@ def validate(config: ConfigDict) -> None:
     _check_model(flat)
     _check_crop(flat)
     _check_augmentation(flat)
+    _check_reproducible(flat)
     if flat["eval.report"] == "validation" and flat["data.validation"] == 0:
         raise UserError(
             "config key 'eval.report' is 'validation': set 'data.validation' above 0, found 0.0"
@@ -108,6 +111,28 @@ def validate(config: ConfigDict) -> None:
     if flat["eval.weights"] == "ema" and flat["optim.ema_decay"] == 0:
         raise UserError(
             "config key 'eval.weights' is 'ema': set 'optim.ema_decay' above 0, found 0.0"
+        )
+
+
+def _check_batch_size(flat: dict[str, Any]) -> None:
+    if (flat["batch_size"] == 0) == (flat["batch_size_per_device"] == 0):
+        raise UserError(
+            "config keys 'batch_size' (global) and 'batch_size_per_device' expect one above 0 and "
+            f"the other 0, found {flat['batch_size']} and {flat['batch_size_per_device']}"
+        )
+
+
+def _check_reproducible(flat: dict[str, Any]) -> None:
+    if not flat["reproducible"]:
+        return
+    for key in ("mesh.fsdp", "mesh.model", "optim.accumulation_steps", "steps_per_dispatch"):
+        if flat[key] > 1:
+            raise UserError(f"config key '{key}' expects 1 with 'reproducible', found {flat[key]}")
+    batch_size, shards = flat["batch_size"], flat["logical_shards"]
+    if batch_size == 0 or batch_size % shards != 0:
+        raise UserError(
+            f"config key 'batch_size' expects a multiple of 'logical_shards' ({shards}) with "
+            f"'reproducible', found {batch_size}"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from crnn_jax.config import PLACEMENT_KEYS, config_hash, default_config, flatten
+from crnn_jax.distributed import is_first
 from crnn_jax.errors import UserError
 from crnn_jax.validation import validate
 from crnn_jax.writers import describe_devices, git_commit, versions, write_json_atomically
@@ -50,7 +51,8 @@ def open_workdir(path: str, config: ConfigDict) -> tuple[pathlib.Path, ConfigDic
 
 def write_config(folder: pathlib.Path, config: ConfigDict) -> None:
     """Writes config.json of the run in `folder`."""
-    write_json_atomically(folder / "config.json", config.to_dict())
+    if is_first():
+        write_json_atomically(folder / "config.json", config.to_dict())
 
 
 def _keep_implementation(config: ConfigDict, stored: ConfigDict) -> ConfigDict:

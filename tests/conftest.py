@@ -110,6 +110,8 @@ def start_run():
             experiment.optimizer,
             pipeline.assemble,
             ema_decay=config.optim.ema_decay,
+            accumulation_steps=config.optim.accumulation_steps,
+            mesh=experiment.mesh,
         )
         return experiment, dataset, pipeline, step, experiment.init_state(dataset.norm())
 

@@ -13,11 +13,12 @@ PACKAGE = "crnn_jax"
 # A module imports from levels below its own, or from its own package on the same level.
 LEVELS = (
     ("errors",),
-    ("config", "mesh", "kernels", "disk", "huge_pages", "report"),
-    ("validation",),
+    ("config", "mesh", "distributed", "kernels", "disk", "huge_pages", "report"),
+    ("validation", "sharding"),
     (
         "flags",
         "checksums",
+        "collectives",
         "flops",
         "peaks",
         "timing",
@@ -29,7 +30,7 @@ LEVELS = (
     ),
     ("tasks",),
     ("train", "checkpoint", "writers"),
-    ("workdir", "train.experiment"),
+    ("workdir", "train.experiment", "train.programs"),
     ("evaluate",),
     ("train.loop",),
     ("predict", "studies", "doctor"),

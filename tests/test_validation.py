@@ -19,7 +19,9 @@ def test_defaults_are_valid(model):
     ("key", "value", "message"),
     [
         ("batch_size", 0, "above 0"),
-        ("batch_size", -4, "above 0"),
+        ("batch_size", -4, "0 or more"),
+        ("batch_size", 0, "one above 0 and the other 0, found 0 and 0"),
+        ("batch_size_per_device", 8, "one above 0 and the other 0, found 128 and 8"),
         ("model.hidden_units", 0, "above 0"),
         ("model.dropout", 1.0, "below 1"),
         ("data.validation", -0.1, "0 or more"),

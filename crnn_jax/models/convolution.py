@@ -16,6 +16,8 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 
+from crnn_jax.mesh import traced_batch_parts
+
 Pair = tuple[int, int]
 Padding = str | Sequence[tuple[int, int]]
 Pads = tuple[Pair, Pair]
@@ -105,7 +107,7 @@ def _chunked_kernel_grad(
     else:
         kernel_grad, rows = functools.partial(_patches_kernel_grad, strides=strides), CHUNK_ROWS
     # The batch may be spread over the devices: each then has its share of every chunk.
-    devices = jax.local_device_count()
+    devices = traced_batch_parts()
     devices = devices if batch % devices == 0 else 1
     fewest = -(-batch // (devices * max(1, rows // (height * width))))
     # A number of chunks that divides the batch, where one is near, saves filling it up with zeros.

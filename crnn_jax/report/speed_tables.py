@@ -193,3 +193,15 @@ def bottleneck_table(results: pathlib.Path) -> str:
             f"expected '{results}/bottleneck_*.json', found none: run crnn_jax.studies.bottleneck"
         )
     return "\n".join(lines)
+
+
+def reproducible_table(results: pathlib.Path) -> str:
+    """Returns the seconds of a usual step and of one with equal bits on any devices."""
+    lines = ["| config on devices | usual, s/step | reproducible, s/step | ratio | on |"]
+    lines.append("|---|---|---|---|---|")
+    for record in read_records(results, "reproducible", "config"):
+        seconds = " | ".join(f"{record[name][1]:.3f}" for name in ("usual", "reproducible"))
+        lines.append(
+            f"| {record['config']} | {seconds} | {record['ratio']:.1f} | {_where(record)} |"
+        )
+    return "\n".join(lines)

@@ -151,7 +151,7 @@ def main(argv: list[str]) -> None:
 
         config = load_config(flags.workdir)
         facts = read_dataset(pathlib.Path(flags.workdir))
-        config.mesh.data = 1
+        config.mesh.update(data=1, fsdp=1, model=1)
         enable_compile_cache(config)
         classes = facts["class_names"]
         experiment = build(config, facts["image_shape"], len(classes), facts["num_train"])

@@ -21,7 +21,7 @@ def steps_per_dispatch(config: ConfigDict, backend: str) -> int:
     """
     if config.steps_per_dispatch:
         return config.steps_per_dispatch
-    if config.data.pipeline != "resident":
+    if config.data.pipeline != "resident" or config.reproducible:
         return 1
     return {**_MEASURED, **_ASSUMED}.get(backend, 1)
 

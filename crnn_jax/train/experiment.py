@@ -1,5 +1,6 @@
 """From a config and the facts about its data to the objects of a run, for all commands."""
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -15,10 +16,11 @@ from ml_collections import ConfigDict
 from crnn_jax import flops, models, optim
 from crnn_jax.config import steps
 from crnn_jax.data.cache import cache_dir
-from crnn_jax.mesh import make_mesh, replicated
+from crnn_jax.mesh import batch_parts, make_mesh
 from crnn_jax.models.fastest import fastest
 from crnn_jax.models.recurrent import Recurrent
 from crnn_jax.peaks import peak_flops
+from crnn_jax.sharding import tree_shardings
 from crnn_jax.tasks import Classification, make_task
 from crnn_jax.train.dispatch import round_up, steps_per_dispatch
 from crnn_jax.train.state import TrainState, init_state, make_init
@@ -62,9 +64,10 @@ class Experiment:
             shapes["whitening_HWIO"] = (size, size, channels, 2 * size**2 * channels)
         norm = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
         state = jax.eval_shape(self._init(), jax.ShapeDtypeStruct((), jnp.uint32), norm)
-        sharding = replicated(self.mesh)
         return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            state,
+            tree_shardings(state, self.mesh),
         )
 
     def train_step(self, assemble: Assemble, task: Any = None) -> Any:
@@ -78,6 +81,8 @@ class Experiment:
             self.optimizer,
             assemble,
             ema_decay=self.config.optim.ema_decay,
+            accumulation_steps=self.config.optim.accumulation_steps,
+            mesh=self.mesh,
         )
         return repeat_step(step, self.steps_per_dispatch)
 
@@ -119,6 +124,24 @@ def enable_compile_cache(config: ConfigDict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _mesh(config: ConfigDict) -> Mesh:
+    return make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.model)
+
+
+def with_global_batch(config: ConfigDict) -> ConfigDict:
+    """Returns the config with `batch_size` set from `batch_size_per_device`, which becomes 0.
+
+    Training reads and records the global size alone: it decides which examples a step sees, so a
+    run that goes on with other devices must keep it.
+    """
+    if config.batch_size_per_device == 0:
+        return config
+    config = copy.deepcopy(config)
+    config.batch_size = config.batch_size_per_device * batch_parts(_mesh(config))
+    config.batch_size_per_device = 0
+    return config
 
 
 def resolve_implementation(
@@ -163,10 +186,11 @@ def build(
       num_train: examples of the training split, without the validation part.
 
     Raises:
-      UserError: `mesh.data` does not fit the devices.
+      UserError: `mesh.*` does not fit the devices.
     """
-    mesh = make_mesh(config.mesh.data)
-    config = resolve_implementation(config, image_shape, mesh.size)
+    mesh = _mesh(config)
+    parts = config.logical_shards if config.reproducible else batch_parts(mesh)
+    config = resolve_implementation(config, image_shape, parts)
     num_dispatched = steps_per_dispatch(config, mesh.devices.flat[0].platform)
     num_steps = steps(config.duration, num_train, config.batch_size)
     total_steps = round_up(num_steps, num_dispatched)

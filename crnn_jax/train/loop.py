@@ -11,16 +11,25 @@ from ml_collections import ConfigDict
 
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.data.dataset import Dataset, load_dataset
+from crnn_jax.distributed import is_first, say
 from crnn_jax.errors import UserError
 from crnn_jax.evaluate import Evaluator, make_evaluator, result_line
 from crnn_jax.mesh import check_batch, replicated
 from crnn_jax.metrics import Classification as Metrics
+from crnn_jax.sharding import explain
 from crnn_jax.train.clock import Clock
 from crnn_jax.train.dispatch import settle
-from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
+from crnn_jax.train.experiment import (
+    Experiment,
+    build,
+    enable_compile_cache,
+    with_global_batch,
+)
+from crnn_jax.train.programs import compile_step
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.stop import StopSignal
 from crnn_jax.train.trace import StepTrace
+from crnn_jax.train.watchdog import Watchdog
 from crnn_jax.validation import validate
 from crnn_jax.workdir import (
     describe_run,
@@ -41,11 +50,11 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
       SystemExit: stopped by a signal, after a checkpoint; the code is 128 + the signal's number.
     """
     validate(config)
-    config = settle(config, stored_config(workdir))
+    config = settle(with_global_batch(config), stored_config(workdir))
     folder, config = open_workdir(workdir, config)
     split = config.eval.report
     if (result := read_result(folder)) is not None:
-        print(f"already finished: results in {folder}\n{result_line(split, result[split])}")
+        say(f"already finished: results in {folder}\n{result_line(split, result[split])}")
         return result
     enable_compile_cache(config)
     clock = Clock()
@@ -55,13 +64,14 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
         config = experiment.config  # 'auto' is resolved
         write_config(folder, config)
-        check_batch(config.batch_size, experiment.mesh)
+        check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
         facts = {
             "image_shape": source.image_shape,
             "class_names": source.class_names,
             "num_train": dataset.num_train,
         }
-        write_json_atomically(folder / "dataset.json", facts)
+        if is_first():
+            write_json_atomically(folder / "dataset.json", facts)
         norm = dataset.norm()
     checkpoints = Checkpoints(
         folder / "checkpoints",
@@ -72,9 +82,11 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         with clock.phase("setup"):
             restored = checkpoints.restore(experiment.abstract_state())
         start_step, state = restored or (0, experiment.init_state(norm))
+        if config.mesh.explain:
+            say("\n".join(explain(state)))
         if start_step:
             clock.add(last_seconds(folder, start_step))
-            print(f"resuming at step {start_step}/{experiment.total_steps}", flush=True)
+            say(f"resuming at step {start_step}/{experiment.total_steps}")
         tensorboard = config.log.tensorboard
         with Writers(folder, tensorboard=tensorboard, start_step=start_step) as writers:
             state = _run_steps(
@@ -83,13 +95,14 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
             with clock.phase("evaluation"):
                 results = _evaluate(experiment, dataset, split, state)
             result = {**results, **_describe(experiment, clock)}
-            write_json_atomically(folder / "result.json", result)
+            if is_first():
+                write_json_atomically(folder / "result.json", result)
             for name, metrics in results.items():
                 _write_evaluation(name, experiment.total_steps, metrics, writers)
     if (with_views := f"{split}_tta") in results:
-        print(result_line(split, results[with_views], config.eval.tta))
+        say(result_line(split, results[with_views], config.eval.tta))
     metrics = results[split]
-    print(f"results in {folder}\n{result_line(split, metrics)}", flush=True)
+    say(f"results in {folder}\n{result_line(split, metrics)}")
     return result
 
 
@@ -137,14 +150,14 @@ def _run_steps(
             evaluator = _make_evaluator(experiment, dataset, "validation")
     with clock.phase("compile"):
         empty = jax.jit(Metrics.empty, out_shardings=replicated(experiment.mesh))()
-        program = jax.jit(experiment.train_step(pipeline.assemble), donate_argnums=0)
-        train_step = program.lower(state, empty, inputs).compile()
+        train_step = compile_step(experiment, pipeline.assemble, state, empty, inputs)
     num_epochs = total_steps * config.batch_size / dataset.num_train
     totals, previous = empty, empty
     to_log: tuple[int, Metrics] | None = None
     first_second = clock.read("train")
     with (
         StopSignal() as stop,
+        Watchdog(config.mesh.stuck_seconds) as watchdog,
         contextlib.closing(iterator),
         Progress(total_steps, num_epochs, config.log) as progress,
         StepTrace(config.log.profile, workdir, start_step, clock) as trace,
@@ -156,6 +169,8 @@ def _run_steps(
             # that rates are true and a signal is answered, and the device never waits for it.
             jax.block_until_ready(previous)
             previous = totals
+            watchdog.beat(step)
+            stop.poll(step)
             if to_log is not None:
                 _log(*to_log, experiment, writers, progress, clock)
                 to_log = None
@@ -189,7 +204,7 @@ def _run_steps(
     with clock.phase("checkpoint"):
         checkpoints.wait()
     if stop.requested is not None and step < total_steps:
-        print(f"stopped by a signal, saved at step {step}; the same command resumes", flush=True)
+        say(f"stopped by a signal, saved at step {step}; the same command resumes")
         raise SystemExit(128 + stop.requested)
     return state
 

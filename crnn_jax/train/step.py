@@ -8,15 +8,114 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jax.sharding import Mesh
 
 from crnn_jax.data.transforms import views
+from crnn_jax.mesh import batch_parts, tracing_batch
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.models.heads import Output
+from crnn_jax.sharding import gather, scatter
 from crnn_jax.tasks import Classification as Task
 from crnn_jax.train.state import TrainState, step_rngs, update_ema, variables
 
 Inputs = Any
+Tree = Any
 Assemble = Callable[[Inputs, jax.Array], dict[str, jax.Array]]
+
+
+Gradient = Callable[..., tuple[Tree, Tree, Metrics]]
+
+
+def make_gradient(model: nn.Module, task: Task, mesh: Mesh | None) -> Gradient:
+    """Returns gradient(params, state, batch, rngs, share) -> (grads, batch_stats, metrics).
+
+    The loss is the batch's weighted mean times `share`; `params` are those of `state`, gathered.
+    Without a mesh the program is for one device.
+    """
+    parts = 1 if mesh is None else batch_parts(mesh)
+
+    def gradient(
+        params: Tree,
+        state: TrainState,
+        batch: dict[str, jax.Array],
+        rngs: dict[str, jax.Array],
+        share: jax.Array | float,
+    ) -> tuple[Tree, Tree, Metrics]:
+        batch = task.targets(batch, state.seed)
+        image_BHWC = task.image(batch, state.norm, state.seed, train=True)
+
+        def loss_fn(params: Tree) -> tuple[jax.Array, tuple[Tree, Metrics]]:
+            output, updated = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                image_BHWC,
+                train=True,
+                rngs=rngs,
+                mutable=["batch_stats"],
+            )
+            loss, metrics = task.loss(output, batch, train=True)
+            return loss * share, (updated.get("batch_stats", {}), metrics)
+
+        with tracing_batch(parts):
+            grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(params)
+        return scatter(grads, mesh), batch_stats, metrics
+
+    return gradient
+
+
+def accumulate(
+    gradient: Gradient, params: Tree, state: TrainState, batch: dict[str, jax.Array], steps: int
+) -> tuple[Tree, Tree, Metrics]:
+    """Returns what `gradient` returns of the whole batch, from `steps` parts one after another.
+
+    Without BatchNorm and dropout it is that of the whole batch. BatchNorm normalises each part by
+    its own statistics, and the running ones move by the parts' mean; each part draws other masks,
+    and mixes images with its own.
+    """
+    rngs = step_rngs(state)
+    if steps == 1:
+        return gradient(params, state, batch, rngs, 1.0)
+    total_weight = jnp.maximum(jnp.sum(batch["weight_B"]), 1e-12)
+
+    def part_gradient(index: jax.Array, part: dict[str, jax.Array]) -> tuple[Tree, Tree, Metrics]:
+        keys = {name: jax.random.fold_in(key, index) for name, key in rngs.items()}
+        share = jnp.sum(part["weight_B"]) / total_weight
+        grads, batch_stats, metrics = gradient(params, state, part, keys, share)
+        return grads, stats_change(state, batch_stats, steps), metrics
+
+    def add(total: Tree, numbered: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[Tree, None]:
+        return jax.tree.map(jnp.add, total, part_gradient(*numbered)), None
+
+    # A part takes every steps-th example: all devices then work on each.
+    parts = jax.tree.map(lambda x: x.reshape(-1, steps, *x.shape[1:]).swapaxes(0, 1), batch)
+    numbered = jnp.arange(steps), parts
+    shapes = jax.eval_shape(part_gradient, *jax.tree.map(lambda x: x[0], numbered))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    (grads, change, metrics), _ = jax.lax.scan(add, zeros, numbered)
+    return grads, jax.tree.map(jnp.add, state.batch_stats, change), metrics
+
+
+def stats_change(state: TrainState, batch_stats: Tree, parts: int) -> Tree:
+    """Returns a part's share of the change of the running statistics: exactly 0 where fixed."""
+    return jax.tree.map(lambda new, old: (new - old) / parts, batch_stats, state.batch_stats)
+
+
+def apply_gradient(
+    state: TrainState,
+    grads: Tree,
+    batch_stats: Tree,
+    optimizer: optax.GradientTransformation,
+    ema_decay: float,
+) -> TrainState:
+    """Returns the state after one step of the optimizer."""
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    state = dataclasses.replace(
+        state,
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+    )
+    return update_ema(state, ema_decay)
 
 
 def make_train_step(
@@ -26,41 +125,26 @@ def make_train_step(
     assemble: Assemble,
     *,
     ema_decay: float,
+    accumulation_steps: int = 1,
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Metrics, Inputs], tuple[TrainState, Metrics]]:
     """Returns train_step(state, totals, inputs) -> (state, totals plus this batch's metrics).
 
     The batch's indices, its images and their augmentation are made inside, from the step number:
     with resident data nothing goes from host to device. Under a sharded batch the compiler adds the
-    gradient's all-reduce, and BatchNorm sees the global batch.
+    gradient's all-reduce, and BatchNorm sees the global batch; `accumulate` says what it sees with
+    `accumulation_steps` above 1. Parameters are split over a `mesh` that says so (`sharding`).
     """
+    gradient = make_gradient(model, task, mesh)
 
     def train_step(
         state: TrainState, totals: Metrics, inputs: Inputs
     ) -> tuple[TrainState, Metrics]:
-        batch = task.targets(assemble(inputs, state.step), state.seed)
-        image_BHWC = task.image(batch, state.norm, state.seed, train=True)
-
-        def loss_fn(params: Any) -> tuple[jax.Array, tuple[Any, Metrics]]:
-            output, updated = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                image_BHWC,
-                train=True,
-                rngs=step_rngs(state),
-                mutable=["batch_stats"],
-            )
-            loss, metrics = task.loss(output, batch, train=True)
-            return loss, (updated.get("batch_stats", {}), metrics)
-
-        grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        state = dataclasses.replace(
-            state,
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-        )
-        return update_ema(state, ema_decay), totals.merge(metrics)
+        batch = assemble(inputs, state.step)
+        params = gather(state.params, mesh)
+        grads, batch_stats, metrics = accumulate(gradient, params, state, batch, accumulation_steps)
+        state = apply_gradient(state, grads, batch_stats, optimizer, ema_decay)
+        return scatter(state, mesh), totals.merge(metrics)
 
     return train_step
 
@@ -96,6 +180,7 @@ def make_eval_step(
     weights: str,
     ema_decay: float,
     tta: str,
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Metrics, Inputs, jax.Array], Metrics]:
     """Returns eval_step(state, totals, inputs, first_index) -> totals plus this batch's metrics.
 
@@ -113,7 +198,7 @@ def make_eval_step(
     ) -> Metrics:
         batch = assemble(inputs, first_index)
         image_BHWC = task.image(batch, state.norm, state.seed, train=False)
-        tree = variables(state, weights, ema_decay)
+        tree = gather(variables(state, weights, ema_decay), mesh)
         logits_BK = jnp.float32(0)
         for weight, view_BHWC in views(image_BHWC, tta):
             output: Any = model.apply(tree, view_BHWC, train=False)

@@ -49,6 +49,9 @@ class StopAfter:
     def __exit__(self, *_):
         pass
 
+    def poll(self, step):
+        pass
+
     @property
     def requested(self):
         self.asked += 1
@@ -224,7 +227,7 @@ def test_placement_may_change_on_resume(tiny, tmp_path, monkeypatch):
 
 
 def test_a_batch_that_the_devices_do_not_divide(tiny, tmp_path):
-    with pytest.raises(UserError, match="'batch_size' expects a multiple of the 8 devices"):
+    with pytest.raises(UserError, match="'batch_size' expects a multiple of the 8 devices that"):
         train(tiny("cnn", batch_size=60), str(tmp_path))
 
 

@@ -1,0 +1,42 @@
+"""The compiled training step of an experiment, whichever way its config wants it made."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from crnn_jax.metrics import Classification as Metrics
+from crnn_jax.train.experiment import Experiment
+from crnn_jax.train.reproducible import make_reproducible_step
+from crnn_jax.train.state import TrainState
+from crnn_jax.train.step import Assemble
+
+Step = Callable[[TrainState, Metrics, Any], tuple[TrainState, Metrics]]
+
+
+def make_step(experiment: Experiment, assemble: Assemble) -> Step:
+    """Returns the step that `config` asks for, to be called or lowered."""
+    config = experiment.config
+    if not config.reproducible:
+        return jax.jit(experiment.train_step(assemble), donate_argnums=0)
+    return make_reproducible_step(
+        experiment.model,
+        experiment.task,
+        experiment.optimizer,
+        assemble,
+        ema_decay=config.optim.ema_decay,
+        mesh=experiment.mesh,
+        logical_shards=config.logical_shards,
+    )
+
+
+def compile_step(
+    experiment: Experiment, assemble: Assemble, state: TrainState, totals: Metrics, inputs: Any
+) -> Step:
+    """Returns `make_step`, compiled for arguments like these, which stay as they are."""
+    step = make_step(experiment, assemble)
+    if hasattr(step, "lower"):
+        return step.lower(state, totals, inputs).compile()
+    # Several programs that feed each other: one step, which donates nothing, compiles them all.
+    jax.block_until_ready(step(state, totals, inputs))
+    return step
