@@ -98,6 +98,10 @@ def validate(config: ConfigDict) -> None:
         raise UserError(
             "config key 'eval.report' is 'validation': set 'data.validation' above 0, found 0.0"
         )
+    _check_optim(flat)
+
+
+def _check_optim(flat: dict[str, Any]) -> None:
     if flat["optim.name"] == "adam" and flat["optim.weight_decay"] > 0:
         raise UserError(
             "config key 'optim.name' is 'adam', which has no weight decay: choose 'adamw', or set "
