@@ -87,6 +87,8 @@ def get_config(argument: str = "crnn") -> ConfigDict:
         config.model.hidden_units = 1024
     if model == "rnn":
         config.model.tokens, config.model.patch_size = "patches", 16
+    if model == "rnn_deep":
+        config.model.patch_sizes, config.model.hidden_units = (8, 2, 2), 256
     _apply(config, overrides)
     return config
 
