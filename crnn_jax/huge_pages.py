@@ -12,12 +12,13 @@ SETTING = (
 
 
 def restart_with_huge_pages() -> None:
-    """Starts this command again with glibc told to ask for huge pages, if it was not yet.
+    """Starts this command again with glibc told to keep memory in huge pages, if it was not yet.
 
-    XLA takes its buffers from malloc anew at each step, and Linux fills fresh memory page by page:
-    tens of thousands of page faults a step, a tenth and more of its time, that huge pages avoid
-    (benchmarks/huge_pages.py). glibc reads the setting only when a process starts. Without glibc,
-    or with huge pages switched off, it changes nothing.
+    XLA takes its buffers from malloc anew at each step, and Linux clears fresh memory page by page:
+    tens of thousands of page faults a step, a tenth and more of its time: benchmarks/huge_pages.py.
+    Huge pages make them hundreds; memory that is kept makes them none, which counts on a virtual
+    machine, where a page may have to come from the host. glibc reads the setting only when a
+    process starts. Without glibc, or where the user has set huge pages, it changes nothing.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if sys.platform != "linux" or "glibc.malloc.hugetlb" in tunables:
