@@ -38,60 +38,55 @@ def matmul(left: Array, right: Array, dtype: Any) -> Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def recurrence(
     settings: Settings,
-    gate_x_BTG: Array,
-    mask_BT: Array | None,
+    gate_x_TBG: Array,
+    mask_TB1: Array | None,
     kernel_h: Array,
     bias_h: Array,
 ) -> tuple[Array, Array]:
-    """Returns (state_BTN, last_BN) of a cell from a zero carry, float32.
+    """Returns (state_TBN, last_BN) of a cell from a zero carry, float32.
+
+    Time comes first: what a step reads and writes then lies together in memory.
 
     Args:
       settings: the cell, the direction, and the dtype of the matmuls.
-      gate_x_BTG: float32, the projected inputs with their bias.
-      mask_BT: bool; where False the step is the identity.
+      gate_x_TBG: float32, the projected inputs with their bias.
+      mask_TB1: bool; where False the step is the identity.
       kernel_h: float32 (N, G).
       bias_h: float32 (G,).
     """
-    states, last, _ = _forward(settings, gate_x_BTG, mask_BT, kernel_h, bias_h, keep=False)
+    states, last, _ = _forward(settings, gate_x_TBG, mask_TB1, kernel_h, bias_h, keep=False)
     return states[0], last
 
 
 def _forward(
     settings: Settings,
-    gate_x_BTG: Array,
-    mask_BT: Array | None,
+    gate_x_TBG: Array,
+    mask_TB1: Array | None,
     kernel_h: Array,
     bias_h: Array,
     *,
     keep: bool,
-) -> tuple[list[Array], Array, list[Array]]:
-    """Returns (the carries after each step, last_BN, the gates that `_step_of_gates` reads)."""
-    cell = CELLS[settings.cell]
-    (batch, num_steps, width), size = gate_x_BTG.shape, kernel_h.shape[0]
+) -> tuple[tuple[Array, ...], Array, tuple[Array, ...]]:
+    """Returns (the carries after each step, last_BN, the gates that `_known_step` reads)."""
+    cell, size = CELLS[settings.cell], kernel_h.shape[0]
     summed = (cell.num_summed or 0) * size
 
-    def body(loop: Any, index: Array) -> tuple[Any, None]:
-        carry, states, gates = loop
-        at = num_steps - 1 - index if settings.reverse else index
+    def body(carry: Carry, inputs: Any) -> tuple[Carry, Any]:
+        gate_x_BG, mask_B1 = inputs
         gate_h_BG = matmul(carry[0], kernel_h, settings.dtype) + bias_h
-        gate_x_BG = _read(gate_x_BTG, at)
         both_BG = gate_x_BG[:, :summed] + gate_h_BG[:, :summed]
-        new = (
+        gates = (
             jnp.concatenate([both_BG, gate_x_BG[:, summed:]], axis=-1),
             gate_h_BG[:, summed:],
         )
-        carry = _known_step(settings.cell, carry, new, _read_mask(mask_BT, at))
-        states = [_write(old, state, at) for old, state in zip(states, carry, strict=False)]
-        gates = [_write(old, gate, at) for old, gate in zip(gates, new, strict=False)]
-        return (carry, states, gates), None
+        # Written down before they are read: XLA's CPU would fuse their cutting and joining into the
+        # cell's step, which then runs on one core and eight times as long.
+        carry = _known_step(settings.cell, carry, lax.optimization_barrier(gates), mask_B1)
+        return carry, (carry, gates) if keep else (carry[:1], ())
 
-    carry = (jnp.zeros((batch, size), jnp.float32),) * cell.num_carries
-    empty = functools.partial(_empty, batch, num_steps)
-    states = [empty(size) for _ in (carry if keep else carry[:1])]
-    gates = [empty(width), empty(width - summed)] if keep else []
-    loop, _ = lax.scan(body, (carry, states, gates), jnp.arange(num_steps))
-    carry, states, gates = loop
-    return states, carry[0], gates
+    start = (jnp.zeros((gate_x_TBG.shape[1], size), jnp.float32),) * cell.num_carries
+    last, (states, gates) = lax.scan(body, start, (gate_x_TBG, mask_TB1), reverse=settings.reverse)
+    return states, last[0], gates
 
 
 def _known_step(
@@ -120,38 +115,31 @@ def masked(new: Carry, old: Carry, mask_B1: Array | None) -> Carry:
 
 
 def _forward_rule(
-    settings: Settings, gate_x_BTG: Array, mask_BT: Array | None, kernel_h: Array, bias_h: Array
+    settings: Settings, gate_x_TBG: Array, mask_TB1: Array | None, kernel_h: Array, bias_h: Array
 ) -> tuple[tuple[Array, Array], Any]:
-    states, last, gates = _forward(settings, gate_x_BTG, mask_BT, kernel_h, bias_h, keep=True)
-    return (states[0], last), (states, gates, mask_BT, kernel_h)
+    states, last, gates = _forward(settings, gate_x_TBG, mask_TB1, kernel_h, bias_h, keep=True)
+    return (states[0], last), (states, gates, mask_TB1, kernel_h)
 
 
 def _backward_rule(settings: Settings, kept: Any, grads: tuple[Array, Array]) -> tuple:
-    states, gates, mask_BT, kernel_h = kept
-    state_grad_BTN, last_grad = grads
-    batch, num_steps, width = gates[0].shape
-    size = kernel_h.shape[0]
-    summed = (CELLS[settings.cell].num_summed or 0) * size
-    before = [_shift(state_BTN, settings.reverse) for state_BTN in states]
+    states, gates, mask_TB1, kernel_h = kept
+    state_grad_TBN, last_grad = grads
+    summed = (CELLS[settings.cell].num_summed or 0) * kernel_h.shape[0]
+    before = tuple(_shift(state_TBN, settings.reverse) for state_TBN in states)
     transposed = kernel_h.T
 
-    def body(loop: Any, index: Array) -> tuple[Any, None]:
-        carry_grad, gate_grads = loop
-        at = index if settings.reverse else num_steps - 1 - index
-        step = functools.partial(_known_step, settings.cell, mask_B1=_read_mask(mask_BT, at))
-        carry = tuple(_read(state_BTN, at) for state_BTN in before)
-        _, pull = jax.vjp(step, carry, tuple(_read(gate, at) for gate in gates))
-        hidden_grad = carry_grad[0] + _read(state_grad_BTN, at)
-        carry_grad, new = pull((hidden_grad, *carry_grad[1:]))
-        h_grad_BG = jnp.concatenate([new[0][:, :summed], new[1]], axis=-1)
-        product = matmul(h_grad_BG, transposed, settings.dtype)
-        gate_grads = [_write(old, grad, at) for old, grad in zip(gate_grads, new, strict=True)]
-        return ((carry_grad[0] + product, *carry_grad[1:]), gate_grads), None
+    def body(carry_grad: Carry, inputs: Any) -> tuple[Carry, Any]:
+        carry, gate, state_grad_BN, mask_B1 = inputs
+        step = functools.partial(_known_step, settings.cell, mask_B1=mask_B1)
+        _, pull = jax.vjp(step, carry, gate)
+        carry_grad, gate_grad = pull((carry_grad[0] + state_grad_BN, *carry_grad[1:]))
+        h_grad_BG = jnp.concatenate([gate_grad[0][:, :summed], gate_grad[1]], axis=-1)
+        product_BN = matmul(h_grad_BG, transposed, settings.dtype)
+        return (carry_grad[0] + product_BN, *carry_grad[1:]), gate_grad
 
-    zero = jnp.zeros((batch, size), jnp.float32)
-    carry_grad = (last_grad, *[zero for _ in states[1:]])
-    gate_grads = [_empty(batch, num_steps, size) for size in (width, width - summed)]
-    (_, gate_grads), _ = lax.scan(body, (carry_grad, gate_grads), jnp.arange(num_steps))
+    carry_grad = (last_grad, *[jnp.zeros_like(last_grad) for _ in states[1:]])
+    inputs = (before, gates, state_grad_TBN, mask_TB1)
+    _, gate_grads = lax.scan(body, carry_grad, inputs, reverse=not settings.reverse)
     h_grads = [gate_grads[0][..., :summed], gate_grads[1]]
     kernel_grad = jnp.concatenate(
         [_weight_gradient(before[0], grad, settings.dtype) for grad in h_grads], axis=-1
@@ -163,34 +151,15 @@ def _backward_rule(settings: Settings, kept: Any, grads: tuple[Array, Array]) ->
 recurrence.defvjp(_forward_rule, _backward_rule)
 
 
-def _weight_gradient(state_BTN: Array, grad_BTG: Array, dtype: Any) -> Array:
-    """Returns (N, G), float32: the sum over examples and steps of their outer products."""
-    num_rows = state_BTN.shape[0] * state_BTN.shape[1]
-    left = state_BTN.reshape(num_rows, -1).astype(dtype)
-    right = grad_BTG.reshape(num_rows, grad_BTG.shape[-1]).astype(dtype)
-    return lax.dot_general(
-        left, right, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
-    )
+def _weight_gradient(state_TBN: Array, grad_TBG: Array, dtype: Any) -> Array:
+    """Returns (N, G), float32: the sum over steps and examples of their outer products."""
+    left, right = state_TBN.astype(dtype), grad_TBG.astype(dtype)
+    both = ((0, 1), (0, 1))  # not folded into one axis: the batch may be split over devices
+    return lax.dot_general(left, right, (both, ((), ())), preferred_element_type=jnp.float32)
 
 
-def _shift(state_BTN: Array, reverse: bool) -> Array:
+def _shift(state_TBN: Array, reverse: bool) -> Array:
     """Returns the state before each step."""
-    if reverse:
-        return jnp.pad(state_BTN[:, 1:], ((0, 0), (0, 1), (0, 0)))
-    return jnp.pad(state_BTN[:, :-1], ((0, 0), (1, 0), (0, 0)))
-
-
-def _empty(batch: int, num_steps: int, size: int) -> Array:
-    return jnp.zeros((batch, num_steps, size), jnp.float32)
-
-
-def _read(value_BTX: Array, at: Array) -> Array:
-    return lax.dynamic_index_in_dim(value_BTX, at, 1, keepdims=False)
-
-
-def _write(value_BTX: Array, step_BX: Array, at: Array) -> Array:
-    return lax.dynamic_update_index_in_dim(value_BTX, step_BX, at, 1)
-
-
-def _read_mask(mask_BT: Array | None, at: Array) -> Array | None:
-    return None if mask_BT is None else lax.dynamic_slice_in_dim(mask_BT, at, 1, axis=1)
+    zero_1BN = jnp.zeros_like(state_TBN[:1])
+    parts = [state_TBN[1:], zero_1BN] if reverse else [zero_1BN, state_TBN[:-1]]
+    return jnp.concatenate(parts)

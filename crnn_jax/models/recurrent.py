@@ -73,12 +73,15 @@ class RecurrentLayer(nn.Module):
             return state_BTN, state_BTN[:, 0 if self.reverse else -1]
         if self.implementation == "scan":
             return self._scan(feature_BTD, mask_BT, project, kernel_h, bias_h)
-        gate_x_BTG = project(feature_BTD)
         # Unrolled, JAX's own gradient was the faster one; and it is the one that can remat.
         if cell.num_summed is None or self.remat or unroll_steps(num_steps) == num_steps:
+            gate_x_BTG = project(feature_BTD)
             return self._scan(gate_x_BTG, mask_BT, lambda gate_x_BG: gate_x_BG, kernel_h, bias_h)
         settings = Settings(self.cell, self.reverse, self.dtype)
-        return recurrence(settings, gate_x_BTG, mask_BT, kernel_h, bias_h)
+        mask_TB1 = None if mask_BT is None else mask_BT.T[..., None]
+        gate_x_TBG = project(feature_BTD).swapaxes(0, 1)
+        state_TBN, last_BN = recurrence(settings, gate_x_TBG, mask_TB1, kernel_h, bias_h)
+        return state_TBN.swapaxes(0, 1), last_BN
 
     def _scan(
         self, x_BTX: Array, mask_BT: Array | None, project: Any, kernel_h: Array, bias_h: Array
