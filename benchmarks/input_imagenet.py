@@ -40,6 +40,7 @@ from crnn_jax.data.imagenet_shards import NAME, VERSION, prepare
 from crnn_jax.data.sources import Split, load_source
 from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.data.tfds_source import data_dir
+from crnn_jax.huge_pages import restart_with_huge_pages
 
 BATCH, SIZE = 64, jpegs.SIZE
 
@@ -243,4 +244,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()  # as crnn_jax.main does
     main()

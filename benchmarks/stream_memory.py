@@ -18,6 +18,7 @@ from timing import append
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.data.streaming import StreamingPipeline
+from crnn_jax.huge_pages import restart_with_huge_pages
 
 BATCH, PLACES = 64, 10
 
@@ -64,4 +65,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()  # as crnn_jax.main does
     main()
