@@ -26,8 +26,11 @@ def get_config(argument: str = "crnn") -> ConfigDict:
     config.optim.warmup = "5 epochs"
     config.optim.weight_decay = 0.05
     config.optim.label_smoothing = 0.1
+    config.optim.ema_decay = 0.98
+    config.eval.weights = "ema"
+    config.model.dropout = 0.3
     if "width" in config.model:
-        config.model.width = 32
+        config.model.width = 48  # with these, chosen in results/tuning/digits_crnn.json
         config.model.stage_multipliers = (1, 2)
         config.model.num_conv_layers = 4
     if "hidden_units" in config.model:
