@@ -113,7 +113,10 @@ def variables(state: TrainState, weights: str, ema_decay: float) -> dict[str, Tr
     The average starts at 0 and is divided by 1 - decay^step, so that it has no bias towards the
     initialisation, as Adam's moments (Kingma and Ba 2015, section 3).
     """
+    last = {"params": state.params, "batch_stats": state.batch_stats}
     if weights == "last":
-        return {"params": state.params, "batch_stats": state.batch_stats}
+        return last
+    started = state.step > 0  # before the first step there is nothing to average
     debias = 1 - jnp.float32(ema_decay) ** state.step.astype(jnp.float32)
-    return jax.tree.map(lambda mean: mean / debias, state.ema)
+    divisor = jnp.where(started, debias, 1.0)
+    return jax.tree.map(lambda mean, now: jnp.where(started, mean / divisor, now), state.ema, last)

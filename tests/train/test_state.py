@@ -48,3 +48,14 @@ def test_keys_depend_on_seed_and_step_alone():
     assert first != bits(step=4, seed=5)
     assert first != bits(step=3, seed=6)
     assert first["dropout"] != first["snippet"]
+
+
+def test_the_average_before_the_first_step_is_the_weights():
+    params = {"w": jnp.array([1.0, 2.0])}
+    zero = {"w": jnp.zeros(2)}
+    state = TrainState(
+        step=jnp.int32(0), seed=jnp.uint32(0), norm={}, params=params, batch_stats={},
+        opt_state=(), ema={"params": zero, "batch_stats": {}},
+    )  # fmt: skip
+    found = variables(state, "ema", 0.9)
+    assert found["params"]["w"].tolist() == [1.0, 2.0]
