@@ -9,6 +9,7 @@ shape, to results/benchmarks/conv_gradient.jsonl.
 """
 
 import argparse
+import functools
 from collections.abc import Callable
 
 import jax
@@ -17,6 +18,7 @@ import numpy as np
 from jax import lax
 from timing import append, interleave, spread
 
+from crnn_jax.compiler import compiler_options
 from crnn_jax.models.convolution import conv2d
 
 # Height (= width), channels in, channels out.
@@ -49,6 +51,7 @@ def measure(
 ) -> dict[str, list[float]]:
     """Returns the rates of the four programs at one shape."""
     size, inputs, outputs = shape
+    options = compiler_options()  # of our trainings, for both
     random = np.random.default_rng(0)
     image = jnp.asarray(random.normal(size=(batch, size, size, inputs)), dtype)
     kernel = jnp.asarray(random.normal(size=(3, 3, inputs, outputs)), dtype)
@@ -58,13 +61,14 @@ def measure(
         def run(image: jax.Array, kernel: jax.Array, grad: jax.Array) -> jax.Array:
             return jax.vjp(lambda kernel: convolution(image, kernel), kernel)[1](grad)[0]
 
-        return jax.jit(run)
+        return jax.jit(run, compiler_options=options)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=options)
     def image_grad(image: jax.Array, kernel: jax.Array, grad: jax.Array) -> jax.Array:
         return jax.vjp(lambda image: xla_conv2d(image, kernel), image)[1](grad)[0]
 
-    forward, xla, ours = jax.jit(xla_conv2d), kernel_grad(xla_conv2d), kernel_grad(conv2d)
+    forward = jax.jit(xla_conv2d, compiler_options=options)
+    xla, ours = kernel_grad(xla_conv2d), kernel_grad(conv2d)
     programs = {
         "forward": lambda: forward(image, kernel),
         "image_grad": lambda: image_grad(image, kernel, grad),

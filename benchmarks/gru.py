@@ -26,6 +26,7 @@ from flax import linen as nn
 from peer import TorchPeer
 from timing import RESULTS, append, interleave, matmul_program, spread
 
+from crnn_jax.compiler import compiler_options
 from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.models.cells import CELLS
 from crnn_jax.models.recurrent import Recurrent
@@ -44,7 +45,9 @@ def jax_programs(model: Any, variables: Any, feature_BTD: jax.Array) -> dict[str
     def loss(variables: Any, feature_BTD: jax.Array) -> jax.Array:
         return jnp.sum(states(variables, feature_BTD).astype(jnp.float32) ** 2)
 
-    forward, both = jax.jit(states), jax.jit(jax.value_and_grad(loss, (0, 1)))
+    options = compiler_options()
+    forward = jax.jit(states, compiler_options=options)
+    both = jax.jit(jax.value_and_grad(loss, (0, 1)), compiler_options=options)
     return {
         "forward": lambda: jax.block_until_ready(forward(variables, feature_BTD)),
         "both": lambda: jax.block_until_ready(both(variables, feature_BTD)),

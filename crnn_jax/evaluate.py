@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from crnn_jax import distributed
+from crnn_jax.compiler import compiler_options
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.errors import OneLineParser, one_line_errors
 from crnn_jax.flags import add_process_flags
@@ -67,7 +68,8 @@ def make_evaluator(experiment: Experiment, pipeline: Pipeline, tta: str = "none"
         tta=tta,
     )
     empty = jax.jit(Metrics.empty, out_shardings=replicated(experiment.mesh))()
-    return Evaluator(pipeline, jax.jit(step), empty, config.data.skip_corrupt)
+    program = jax.jit(step, compiler_options=compiler_options())
+    return Evaluator(pipeline, program, empty, config.data.skip_corrupt)
 
 
 def result_line(split: str, metrics: dict[str, Any], tta: str = "none") -> str:

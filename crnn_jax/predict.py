@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from crnn_jax.compiler import compiler_options
 from crnn_jax.data import decode
 from crnn_jax.data.crops import evaluation_crop, make_crop
 from crnn_jax.errors import CorruptImageError, OneLineParser, UserError, one_line_errors
@@ -56,7 +57,7 @@ def make_predictor(experiment: Experiment) -> Callable[[TrainState, jax.Array], 
         output: Any = experiment.model.apply(weights, image_BHWC, train=False)
         return jax.nn.softmax(output.logits_BK.astype(jnp.float32))
 
-    return jax.jit(predict)
+    return jax.jit(predict, compiler_options=compiler_options())
 
 
 def read_image(path: pathlib.Path, experiment: Experiment) -> np.ndarray:

@@ -13,7 +13,7 @@ PACKAGE = "crnn_jax"
 # A module imports from levels below its own, or from its own package on the same level.
 LEVELS = (
     ("errors",),
-    ("config", "mesh", "distributed", "kernels", "disk", "huge_pages", "report"),
+    ("config", "mesh", "distributed", "kernels", "compiler", "disk", "huge_pages", "report"),
     ("validation", "sharding"),
     (
         "flags",

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from crnn_jax.compiler import compiler_options
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.train.experiment import Experiment
 from crnn_jax.train.reproducible import make_reproducible_step
@@ -18,7 +19,8 @@ def make_step(experiment: Experiment, assemble: Assemble) -> Step:
     """Returns the step that `config` asks for, to be called or lowered."""
     config = experiment.config
     if not config.reproducible:
-        return jax.jit(experiment.train_step(assemble), donate_argnums=0)
+        step = experiment.train_step(assemble)
+        return jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
     return make_reproducible_step(
         experiment.model,
         experiment.task,

@@ -1,0 +1,36 @@
+"""The compiler's options are known to it, and do what they are for."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from crnn_jax import compiler
+
+
+@pytest.mark.smoke
+def test_the_options_are_known_and_keep_convolutions_from_the_slow_library():
+    options = compiler.compiler_options()
+    assert options is not None
+    image, kernel = jnp.ones((8, 8, 8, 32)), jnp.ones((3, 3, 32, 32))
+
+    def convolve(image, kernel):
+        return jax.lax.conv_general_dilated(
+            image, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    program = jax.jit(convolve, compiler_options=options).lower(image, kernel).compile()
+    assert "ynn" not in program.as_text()
+
+
+def test_options_that_xla_does_not_know_are_left_out(monkeypatch):
+    compiler.compiler_options.cache_clear()
+    monkeypatch.setattr(compiler, "_CPU_OPTIONS", {"xla_cpu_no_such_option": True})
+    assert compiler.compiler_options() is None
+    compiler.compiler_options.cache_clear()
+
+
+def test_other_platforms_have_none(monkeypatch):
+    compiler.compiler_options.cache_clear()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert compiler.compiler_options() is None
+    compiler.compiler_options.cache_clear()
