@@ -17,7 +17,6 @@ import sys
 import time
 from typing import Any
 
-from crnn_jax.compiler import compiler_options
 from crnn_jax.huge_pages import SETTING
 
 SETTINGS = {
@@ -59,7 +58,7 @@ def measure(config_name: str) -> dict[str, float]:
             ema_decay=0.0,
         ),
         donate_argnums=0,
-        compiler_options=compiler_options(),
+        compiler_options=experiment.compiler_options,
     )
     state = experiment.init_state({"mean_C": np.zeros(3), "std_C": np.ones(3)})
     start, faults = 0.0, 0

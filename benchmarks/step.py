@@ -23,7 +23,6 @@ import numpy as np
 from peer import TorchPeer
 from timing import append, interleave, matmul_program, spread
 
-from crnn_jax.compiler import compiler_options
 from crnn_jax.flags import resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.metrics import Classification as Metrics
@@ -85,7 +84,7 @@ def our_step(experiment: Experiment, state: TrainState, batch: Any) -> Callable[
         lambda inputs, step: inputs,
         ema_decay=0.0,
     )
-    step = jax.jit(step_fn, donate_argnums=0, compiler_options=compiler_options())
+    step = jax.jit(step_fn, donate_argnums=0, compiler_options=experiment.compiler_options)
     held = [state]
 
     def run() -> None:

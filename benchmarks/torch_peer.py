@@ -129,10 +129,12 @@ def make_gru(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Prog
         with torch.no_grad():
             return layer(feature)[0]
 
+    grad = torch.randn(*feature.shape[:2], setting["units"], dtype=dtype, device=DEVICE)
+
     def both() -> None:
         layer.zero_grad(set_to_none=True)
         feature.grad = None
-        layer(feature)[0].float().square().sum().backward()
+        layer(feature)[0].backward(grad)
 
     return forward().float().cpu().numpy(), {"forward": forward, "both": both}
 

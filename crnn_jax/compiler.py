@@ -1,26 +1,36 @@
 """What XLA's compiler is told beside the program."""
 
 import functools
+import warnings
 
 import jax
 
-# Measured (docs/performance.md): of the libraries in XLA for CPUs, oneDNN has the fastest
-# convolutions and YNNPACK, the default for both, the fastest products and sums.
+# Measured (docs/performance.md): of the libraries in XLA for CPUs, YNNPACK, the default, has the
+# fastest products and sums and the slowest convolutions; oneDNN has the fastest convolutions.
 _CPU_OPTIONS: dict[str, str | bool] = {
-    "xla_cpu_experimental_onednn_custom_call": True,
     "xla_cpu_experimental_ynn_fusion_type": ",".join(
         f"LIBRARY_FUSION_TYPE_{name}" for name in ("DOT", "INDIVIDUAL_DOT", "REDUCE")
     ),
 }
+_ONEDNN: dict[str, str | bool] = {"xla_cpu_experimental_onednn_custom_call": True}
+_UNCACHED = "Error writing persistent compilation cache entry"
 
 
 @functools.cache
-def compiler_options() -> dict[str, str | bool] | None:
-    """Returns `jax.jit`'s compiler_options for a model's programs; None but on a CPU."""
+def compiler_options(*, onednn: bool) -> dict[str, str | bool] | None:
+    """Returns `jax.jit`'s compiler_options for a model's programs; None but on a CPU.
+
+    Args:
+      onednn: convolutions by oneDNN. XLA cannot write such a program to the compile cache, so that
+        each start compiles it again.
+    """
     if jax.default_backend() != "cpu":
         return None
+    options = {**_CPU_OPTIONS, **(_ONEDNN if onednn else {})}
     try:  # Experimental: a version of XLA that no longer has them must train as well.
-        jax.jit(lambda: 0, compiler_options=_CPU_OPTIONS).lower().compile()
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:
         return None
-    return _CPU_OPTIONS
+    if onednn:
+        warnings.filterwarnings("ignore", message=_UNCACHED)  # known, and the run goes on
+    return options

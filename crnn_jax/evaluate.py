@@ -68,7 +68,7 @@ def make_evaluator(experiment: Experiment, pipeline: Pipeline, tta: str = "none"
         tta=tta,
     )
     empty = jax.jit(Metrics.empty, out_shardings=replicated(experiment.mesh))()
-    program = jax.jit(step, compiler_options=compiler_options())
+    program = jax.jit(step, compiler_options=compiler_options(onednn=False))
     return Evaluator(pipeline, program, empty, config.data.skip_corrupt)
 
 

@@ -57,7 +57,7 @@ def make_predictor(experiment: Experiment) -> Callable[[TrainState, jax.Array], 
         output: Any = experiment.model.apply(weights, image_BHWC, train=False)
         return jax.nn.softmax(output.logits_BK.astype(jnp.float32))
 
-    return jax.jit(predict, compiler_options=compiler_options())
+    return jax.jit(predict, compiler_options=compiler_options(onednn=False))
 
 
 def read_image(path: pathlib.Path, experiment: Experiment) -> np.ndarray:

@@ -9,7 +9,7 @@ from crnn_jax import compiler
 
 @pytest.mark.smoke
 def test_the_options_are_known_and_keep_convolutions_from_the_slow_library():
-    options = compiler.compiler_options()
+    options = compiler.compiler_options(onednn=True)
     assert options is not None
     image, kernel = jnp.ones((8, 8, 8, 32)), jnp.ones((3, 3, 32, 32))
 
@@ -20,17 +20,18 @@ def test_the_options_are_known_and_keep_convolutions_from_the_slow_library():
 
     program = jax.jit(convolve, compiler_options=options).lower(image, kernel).compile()
     assert "ynn" not in program.as_text()
+    assert compiler.compiler_options(onednn=False).items() < options.items()
 
 
 def test_options_that_xla_does_not_know_are_left_out(monkeypatch):
     compiler.compiler_options.cache_clear()
     monkeypatch.setattr(compiler, "_CPU_OPTIONS", {"xla_cpu_no_such_option": True})
-    assert compiler.compiler_options() is None
+    assert compiler.compiler_options(onednn=True) is None
     compiler.compiler_options.cache_clear()
 
 
 def test_other_platforms_have_none(monkeypatch):
     compiler.compiler_options.cache_clear()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert compiler.compiler_options() is None
+    assert compiler.compiler_options(onednn=True) is None
     compiler.compiler_options.cache_clear()

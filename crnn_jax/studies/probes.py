@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from crnn_jax.compiler import compiler_options
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.flops import count_flops
 from crnn_jax.mesh import batch_sharding, replicated
@@ -67,7 +66,7 @@ class Training:
         self._state, self._inputs = state, inputs
         self._totals = jax.jit(Metrics.empty, out_shardings=replicated(experiment.mesh))()
         self._num_steps = experiment.steps_per_dispatch
-        program = jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
+        program = jax.jit(step, donate_argnums=0, compiler_options=experiment.compiler_options)
         self._program = program.lower(state, self._totals, next(inputs)).compile()
         cost: Any = self._program.cost_analysis() or {}
         # A scan's body counts once, so that this is of one step whatever a program's number.
@@ -191,7 +190,7 @@ def recurrent_part(experiment: Experiment) -> tuple[Run, int] | None:
         variables = jax.jit(layer.init)(jax.random.key(0), feature[:1])
         variables = jax.device_put(variables, replicated(experiment.mesh))
         flops += 3 * count_flops(layer.apply, variables, feature)
-        gradient = jax.jit(jax.grad(loss, (0, 1)), compiler_options=compiler_options())
+        gradient = jax.jit(jax.grad(loss, (0, 1)), compiler_options=experiment.compiler_options)
         programs.append((gradient, variables, feature))
     return repeated(programs), flops
 

@@ -14,9 +14,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from crnn_jax import flops, models, optim
+from crnn_jax.compiler import compiler_options
 from crnn_jax.config import steps
 from crnn_jax.data.cache import cache_dir
 from crnn_jax.mesh import batch_parts, make_mesh
+from crnn_jax.models.cnn import TrunkFields
 from crnn_jax.models.fastest import fastest
 from crnn_jax.models.recurrent import Recurrent
 from crnn_jax.peaks import peak_flops
@@ -25,6 +27,10 @@ from crnn_jax.tasks import Classification, make_task
 from crnn_jax.train.dispatch import round_up, steps_per_dispatch
 from crnn_jax.train.state import TrainState, init_state, make_init
 from crnn_jax.train.step import Assemble, make_train_step, repeat_step
+
+# On a CPU, half a minute of training and more: oneDNN saves a tenth of it, and costs a few seconds
+# of compilation at each start.
+ONEDNN_FLOPS = 4e12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +105,13 @@ class Experiment:
         state = self.abstract_state()
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         return flops.forward_flops_per_image(self.model, variables, self.image_shape)
+
+    @functools.cached_property
+    def compiler_options(self) -> dict[str, str | bool] | None:
+        """Of `jax.jit` for the training step: what oneDNN saves must be worth its compilation."""
+        num_flops = 3.0 * self._forward_flops * self.total_steps * self.config.batch_size
+        onednn = isinstance(self.model, TrunkFields) and num_flops > ONEDNN_FLOPS
+        return compiler_options(onednn=onednn)
 
     def mfu(self, images_per_second: float) -> float | None:
         """Returns the share of the devices' published peak that a training at this rate reaches.

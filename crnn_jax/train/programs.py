@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 
-from crnn_jax.compiler import compiler_options
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.train.experiment import Experiment
 from crnn_jax.train.reproducible import make_reproducible_step
@@ -20,7 +19,7 @@ def make_step(experiment: Experiment, assemble: Assemble) -> Step:
     config = experiment.config
     if not config.reproducible:
         step = experiment.train_step(assemble)
-        return jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
+        return jax.jit(step, donate_argnums=0, compiler_options=experiment.compiler_options)
     return make_reproducible_step(
         experiment.model,
         experiment.task,
