@@ -150,6 +150,33 @@ def race_table(content: dict[str, Any]) -> str:
     return "\n".join([markdown(header, rows), "", *content["sentences"], note])
 
 
+def cost_table(content: dict[str, Any]) -> str:
+    """Returns the predicted hours and dollars of each recipe."""
+    header = [
+        *"model|hardware=|chips|batch|epochs|images/s|MFU|bound by|hours".split("|"),
+        *"dollars a chip and hour|dollars".split("|"),
+    ]
+    rows = [
+        [
+            row["row"],
+            f"`{row['hardware']}`",
+            f"{row['chips']} x {row['chip']}",
+            f"{row['batch_size']:,}",
+            f"{row['epochs']:.0f}",
+            f"{row['images_per_second']:,.0f}",
+            percent(row["mfu"]),
+            row["bound"],
+            f"{row['hours']:.1f}",
+            f"{row['price_per_chip_hour']:.2f}",
+            f"{row['dollars']:,.0f}",
+        ]
+        for row in content["rows"]
+    ]
+    assumed = "\n".join(f"- {text}" for text in content["assumptions"])
+    note = "Predictions: nothing was run on these chips, and the prices are assumed too. Assumed:"
+    return "\n".join([markdown(header, rows), "", note, "", assumed])
+
+
 def _counts(rows: list[dict[str, Any]]) -> str:
     low, high = min(row["n"] for row in rows), max(row["n"] for row in rows)
     return str(low) if low == high else f"{low} to {high}"
@@ -160,4 +187,5 @@ STUDY_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sensitivity": sensitivity_table,
     "ablation": ablation_table,
     "race": race_table,
+    "cost": cost_table,
 }

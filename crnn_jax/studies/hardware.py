@@ -48,6 +48,10 @@ CHIPS: dict[str, Chip] = {
     ),
 }
 
+# Dollars per chip and hour, on demand: round figures of 2026, an assumption too. Prices differ
+# several-fold between providers, regions and contracts: `studies.cost --price` takes yours.
+PRICES = {"v4": 3.2, "v5e": 1.2, "H100": 3.0}
+
 # Assumptions, not publications: the start-up of one collective and of each hop of it.
 START_SECONDS = 5e-6
 HOP_SECONDS = {"inside": 1e-6, "outside": 10e-6}
