@@ -1,16 +1,17 @@
-"""Rates of a 3x3 convolution's forward pass and gradients, XLA's weight gradient against ours.
+"""Rates of a 3x3 convolution's forward pass and gradients, XLA's own choice against ours.
 
     python benchmarks/conv_gradient.py [--batch 128] [--repeats 5] [--shapes 32,64,64 8,128,256]
         [--dtype float32] [--write]
 
-Prints GFLOP/s as min/median/max over interleaved repeats, after a matmul's as the device's peak,
-and the rate of our weight gradient over that of XLA's. --write appends the rates, one JSON line a
-shape, to results/benchmarks/conv_gradient.jsonl.
+XLA's programs are compiled by its defaults; ours as a training's (crnn_jax/compiler.py), with our
+weight gradient. Prints GFLOP/s as min/median/max over interleaved repeats, after a matmul's as the
+device's peak, and the rate of our weight gradient over that of XLA's. --write appends the rates,
+one JSON line a shape, to results/benchmarks/conv_gradient.jsonl.
 """
 
 import argparse
-import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,34 +50,33 @@ def xla_conv2d(image: jax.Array, kernel: jax.Array) -> jax.Array:
 def measure(
     shape: tuple[int, int, int], batch: int, dtype: str, repeats: int
 ) -> dict[str, list[float]]:
-    """Returns the rates of the four programs at one shape."""
+    """Returns the rates of six programs at one shape: three of XLA's, and ours of the same."""
     size, inputs, outputs = shape
-    options = compiler_options(onednn=True)  # of our trainings, for both
     random = np.random.default_rng(0)
     image = jnp.asarray(random.normal(size=(batch, size, size, inputs)), dtype)
     kernel = jnp.asarray(random.normal(size=(3, 3, inputs, outputs)), dtype)
     grad = jnp.asarray(random.normal(size=(batch, size, size, outputs)), dtype)
 
-    def kernel_grad(convolution: Callable) -> Callable:
-        def run(image: jax.Array, kernel: jax.Array, grad: jax.Array) -> jax.Array:
+    def programs(convolution: Callable, suffix: str, options: Any) -> dict[str, Callable]:
+        def image_grad(image: jax.Array, kernel: jax.Array, grad: jax.Array) -> jax.Array:
+            return jax.vjp(lambda image: convolution(image, kernel), image)[1](grad)[0]
+
+        def kernel_grad(image: jax.Array, kernel: jax.Array, grad: jax.Array) -> jax.Array:
             return jax.vjp(lambda kernel: convolution(image, kernel), kernel)[1](grad)[0]
 
-        return jax.jit(run, compiler_options=options)
+        forward = jax.jit(convolution, compiler_options=options)
+        of_image = jax.jit(image_grad, compiler_options=options)
+        of_kernel = jax.jit(kernel_grad, compiler_options=options)
+        return {
+            f"forward_{suffix}": lambda: forward(image, kernel),
+            f"image_grad_{suffix}": lambda: of_image(image, kernel, grad),
+            f"kernel_grad_{suffix}": lambda: of_kernel(image, kernel, grad),
+        }
 
-    @functools.partial(jax.jit, compiler_options=options)
-    def image_grad(image: jax.Array, kernel: jax.Array, grad: jax.Array) -> jax.Array:
-        return jax.vjp(lambda image: xla_conv2d(image, kernel), image)[1](grad)[0]
-
-    forward = jax.jit(xla_conv2d, compiler_options=options)
-    xla, ours = kernel_grad(xla_conv2d), kernel_grad(conv2d)
-    programs = {
-        "forward": lambda: forward(image, kernel),
-        "image_grad": lambda: image_grad(image, kernel, grad),
-        "kernel_grad_xla": lambda: xla(image, kernel, grad),
-        "kernel_grad_ours": lambda: ours(image, kernel, grad),
-    }
+    both = programs(xla_conv2d, "xla", None)
+    both |= programs(conv2d, "ours", compiler_options(onednn=True))
     flops = 2 * 9 * batch * size * size * inputs * outputs
-    return rates(programs, flops, repeats)
+    return rates(both, flops, repeats)
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ speed() {
         --name="gpu_crnn_$large" "${data[@]}"
     # step.py and gru.py know the CIFAR-10 configs alone: a dry run takes the smallest of them.
     local step=$crnn steps=(8 64) units=(256 512) batches=(128 1024)
-    [ -z "$dry_run" ] || { step=configs/cifar10.py:crnn_small,model.width=4,model.hidden_units=8; }
+    [ -z "$dry_run" ] || { step=configs/cifar10.py:crnn,precision=float32,model.width=4,model.hidden_units=8; }
     [ -z "$dry_run" ] || { steps=(4) units=(8) batches=(8); }
     with_torch step_large 90 "$python" benchmarks/step.py --config="$step" --batch="$large" \
         "${tiny[@]}" "${write[@]}"

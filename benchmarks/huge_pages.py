@@ -1,6 +1,6 @@
 """A training step with memory from malloc in three ways (crnn_jax/huge_pages.py), on a Linux CPU.
 
-    python benchmarks/huge_pages.py [--config configs/cifar10.py:crnn_small] [--repeats 3] [--write]
+    python benchmarks/huge_pages.py [--config FILE:MODEL] [--repeats 3] [--write]
 
 Starts one process after the other: as glibc is (plain), with huge pages (huge), and with all of our
 setting, one heap of them that is kept (kept). Each takes 8 steps on one constant batch. Prints the
@@ -76,7 +76,8 @@ def measure(config_name: str) -> dict[str, float]:
 def main() -> None:
     """Starts the processes, prints the ratio and appends it where asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--config", default="configs/cifar10.py:crnn_small")
+    plain = "configs/cifar10.py:crnn,model.width=32,precision=float32"
+    parser.add_argument("--config", default=plain)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
     parser.add_argument("--child", action="store_true", help="measure in this process")

@@ -1,7 +1,7 @@
 """A whole training step against the same network in PyTorch, on the same device.
 
     pip install -e ".[bench]"
-    python benchmarks/step.py [--config configs/cifar10.py:crnn_small] [--batch 256] [--repeats 10]
+    python benchmarks/step.py [--config FILE:MODEL] [--batch 256] [--repeats 10]
         [--torch_python PYTHON] [--write]
 
 Both take a step of AdamW on one constant batch in the config's precision; ours also augments and
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from peer import TorchPeer
-from timing import append, interleave, matmul_program, spread
+from timing import PLAIN_CONFIG, append, interleave, matmul_program, spread
 
 from crnn_jax.flags import resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
@@ -97,7 +97,7 @@ def our_step(experiment: Experiment, state: TrainState, batch: Any) -> Callable[
 def main() -> None:
     """Checks that both networks are one, times their steps and prints the ratio."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--config", default="configs/cifar10.py:crnn_small")
+    parser.add_argument("--config", default=PLAIN_CONFIG)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--torch_python", default=sys.executable, help="that has PyTorch")

@@ -22,6 +22,9 @@ RESULTS = pathlib.Path(
     or pathlib.Path(__file__).parent.parent / "results" / "benchmarks"
 )
 
+# A CRNN for a CPU without what only short trainings want: the network of PyTorch's side.
+PLAIN_CONFIG = "configs/cifar10.py:crnn,model.width=32,precision=float32"
+
 # Between two programs: the threads of OpenMP (PyTorch's) spin for up to 0.2 s after their work, on
 # the cores that the next program is measured on.
 PAUSE_SECONDS = 0.2
