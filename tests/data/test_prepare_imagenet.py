@@ -24,9 +24,10 @@ PER_CLASS = 4
 
 
 def jpeg(number, **options):
-    image_HWC = np.random.default_rng(number).integers(0, 256, (6, 5, 3), np.uint8)
+    # Noise, which compresses badly: a file of many kilobytes, as real ones are.
+    image_HWC = np.random.default_rng(number).integers(0, 256, (120, 100, 3), np.uint8)
     file = io.BytesIO()
-    image = Image.fromarray(image_HWC).resize((50, 60))
+    image = Image.fromarray(image_HWC)
     image.convert(options.pop("mode", "RGB")).save(file, options.pop("format", "JPEG"), **options)
     return file.getvalue()
 

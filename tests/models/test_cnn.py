@@ -43,6 +43,18 @@ def test_max_pool_equals_the_windowed_maximum(size):
     np.testing.assert_allclose(*gradients, rtol=1e-6)
 
 
+def test_the_first_of_equal_values_has_the_gradient():
+    image_BHWC = jnp.asarray([[1.0, 2.0], [2.0, 2.0]]).reshape(1, 2, 2, 1)
+    grad = jax.grad(lambda image: max_pool(image).sum())(image_BHWC)
+    np.testing.assert_array_equal(grad.ravel(), [0, 1, 0, 0])
+
+
+def test_max_pool_shows_what_is_not_a_number():
+    for place in range(4):
+        image_BHWC = jnp.zeros(4).at[place].set(jnp.nan).reshape(1, 2, 2, 1)
+        assert jnp.isnan(max_pool(image_BHWC)).all()
+
+
 def test_max_pool_keeps_a_map_of_one():
     np.testing.assert_array_equal(max_pool(images(2, 1, 1, 3)), images(2, 1, 1, 3))
 

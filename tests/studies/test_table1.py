@@ -30,7 +30,7 @@ def test_every_row_once_and_what_is_written(run, stub, tmp_path, capsys):
     assert {name: row["accuracy_mean"] for name, row in rows.items()} == OURS
     assert all(row["n"] == 1 and row["ci95"] is None for row in rows.values())
     assert rows["crnn"]["difference"] == pytest.approx(0.89 - 0.915)
-    assert rows["crnn"]["training_flops"] == 3 * 2e6 * 20 * 256
+    assert rows["crnn"]["training_flops"] == 3 * 2e6 * 20 * 500
     (cnn,) = [pair for pair in content["crnn_minus"] if pair["row"] == "cnn"]
     assert cnn["mean"] == pytest.approx(0.01)
     assert "crnn" not in [pair["row"] for pair in content["crnn_minus"]]
@@ -41,7 +41,7 @@ def test_every_row_once_and_what_is_written(run, stub, tmp_path, capsys):
         kept = json.loads((tmp_path / f"table1/cifar10_cpu/{row}_seed_0.json").read_text())
         assert kept["test"]["accuracy"] == OURS[row]
     table = (tmp_path / "table1_cifar10_cpu.md").read_text()
-    assert "| crnn | 89.00% | 1 | 91.50% | -2.50 | - | 1,000 | 2.0 | 4 | 3.07e+10 | 50 |" in table
+    assert "| crnn | 89.00% | 1 | 91.50% | -2.50 | - | 1,000 | 2.0 | 4 | 6.00e+10 | 50 |" in table
     assert table in capsys.readouterr().out
     with Image.open(tmp_path / "table1_cifar10_cpu.png") as picture:
         assert picture.width > 800
