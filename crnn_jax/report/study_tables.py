@@ -74,6 +74,12 @@ def table1_table(content: dict[str, Any]) -> str:
             ]
         )
     measured = "Images/s and training time are those of these very runs, disturbed or not."
+    if apart := content["rates"]:
+        commit = format_commits({"git_commit": [apart["git_commit"] or "unknown"]})
+        measured = (
+            "Training time is that of these very runs, disturbed or not. Images/s were measured "
+            f"apart, the rows taking turns: {apart['devices']}, commit {commit}, {apart['date']}."
+        )
     notes = [content["definition"], *content["sentences"], measured]
     return "\n".join([markdown(header, rows), "", *notes])
 

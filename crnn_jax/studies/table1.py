@@ -3,6 +3,8 @@
 Trains every row with every seed, each a resumable run of the one loop in WORKDIR/ROW_seed_N, and
 keeps its result in RESULTS/table1/DATASET_BUDGET/ROW_seed_N.json: what has one is not trained
 again. In the end it writes RESULTS/table1_DATASET_BUDGET.json, .md and .png from all that is kept.
+--rates measures the images/s of the rows side by side first, on a machine that does nothing else;
+without it they are those of the runs themselves.
 
 budgets (3 x forward FLOPs x images are a run's training FLOPs):
 """
@@ -13,7 +15,7 @@ from typing import Any
 
 from crnn_jax.errors import one_line_errors
 from crnn_jax.huge_pages import restart_with_huge_pages
-from crnn_jax.studies import claims, runs
+from crnn_jax.studies import claims, rates, runs
 from crnn_jax.studies.budgets import BUDGETS, REFERENCE, ROWS, Plan, make_plan
 from crnn_jax.studies.seeds import summarize
 
@@ -38,10 +40,20 @@ def make_row(dataset: str, plan: Plan, row: str, results: list[runs.Result]) -> 
 
 
 def make_content(
-    dataset: str, budget: str, plan: Plan, found: dict[str, list[runs.Result]]
+    dataset: str,
+    budget: str,
+    plan: Plan,
+    found: dict[str, list[runs.Result]],
+    measured: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Returns the result file's facts: rows, paired differences and the sentences on the claims."""
+    """Returns the result file's facts: rows, paired differences and the sentences on the claims.
+
+    `measured` is of `rates.read`, and holds for the rows that it has.
+    """
     rows = [make_row(dataset, plan, row, results) for row, results in found.items()]
+    for row in rows:
+        if measured and row["row"] in measured["rates"]:
+            row["images_per_second"] = measured["rates"][row["row"]]
     paired = [
         {"row": row, **difference}
         for row, results in found.items()
@@ -64,6 +76,7 @@ def make_content(
         "definition": f"Budget {budget}: {BUDGETS[budget]}.",
         "matched": plan.matched or None,
         "target": plan.target or None,
+        "rates": {k: v for k, v in measured.items() if k != "rates"} if measured else None,
         "rows": rows,
         "crnn_minus": paired,
         "missing": missing,
@@ -79,6 +92,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--budget", choices=list(BUDGETS), required=True)
     parser.add_argument("--seeds", type=int, default=0, help="0, 1, ...; default: 5, cpu: 1")
     parser.add_argument("--rows", default="", help=f"some of {','.join(ROWS)}; default: all")
+    parser.add_argument("--rates", action="store_true", help="measure the rows' images/s first")
     flags, rest = parser.parse_known_args(argv)
     with one_line_errors():
         overrides = runs.study_overrides(rest)
@@ -90,11 +104,12 @@ def main(argv: list[str]) -> None:
         folders = runs.Folders(kept, pathlib.Path(flags.workdir or f"runs/table1_{name}"))
         rows = [row for row in ROWS if row in chosen or any(kept.glob(f"{row}_seed_*.json"))]
         plan = make_plan(f"configs/{flags.dataset}.py", flags.budget, rows, overrides)
+        if flags.rates:
+            rates.write(kept / rates.NAME, plan.points)
         if not flags.report:
             runs.run_points(plan.points, chosen, seeds, folders)
-        content = make_content(
-            flags.dataset, flags.budget, plan, runs.finished(plan.points, folders)
-        )
+        found, measured = runs.finished(plan.points, folders), rates.read(kept / rates.NAME)
+        content = make_content(flags.dataset, flags.budget, plan, found, measured)
         path = results / f"table1_{name}.json"
         runs.write_results(path, {**runs.header("table1", argv), **content})
 

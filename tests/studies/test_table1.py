@@ -102,3 +102,21 @@ def test_mistakes(run, stub, capsys, arguments, message):
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
     assert stub.trained == []
+
+
+def test_rates_measured_side_by_side_replace_those_of_the_runs(run, stub, tmp_path, monkeypatch):
+    asked = []
+
+    def measure(points):
+        asked.append(list(points))
+        return {"cnn": [10.0, 20.0, 30.0], "crnn": [30.0, 40.0, 50.0]}
+
+    monkeypatch.setattr(table1.rates, "measure", measure)
+    content = run("--budget=full", "--rows=cnn,crnn", "--seeds=1", "--rates")
+    assert asked == [["cnn", "crnn"]]
+    rows = {row["row"]: row for row in content["rows"]}
+    assert rows["cnn"]["images_per_second"] == [10.0, 20.0, 30.0]
+    assert "2.00 times its images/s" in content["sentences"][1]
+    assert "Images/s were measured apart" in (tmp_path / "table1_cifar10_full.md").read_text()
+    run("--budget=full", "--rows=cnn,crnn", "--seeds=1")
+    assert asked == [["cnn", "crnn"]]  # kept
