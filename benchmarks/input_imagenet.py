@@ -27,6 +27,7 @@ import grain
 import jax
 import jpegs
 import numpy as np
+import psutil  # of orbax-checkpoint
 import tensorflow_datasets as tfds
 import torch  # pyright: ignore[reportMissingImports]
 from PIL import Image
@@ -125,6 +126,25 @@ def rate(batches: Iterator[Any], warm: int, count: int) -> float:
     return seconds / (count * BATCH)
 
 
+def cpu_milliseconds(batches: Iterator[Any], warm: int, count: int) -> dict[str, float]:
+    """Returns the CPU time of an image, in milliseconds: of this process and of its children."""
+
+    def spent(processes: list[psutil.Process]) -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+    for _ in range(warm):
+        jax.block_until_ready(next(batches))
+    own = psutil.Process()
+    groups = {"process": [own], "workers": own.children(recursive=True)}
+    before = {name: spent(group) for name, group in groups.items()}
+    for _ in range(count):
+        jax.block_until_ready(next(batches))
+    return {
+        name: 1e3 * (spent(group) - before[name]) / (count * BATCH)
+        for name, group in groups.items()
+    }
+
+
 def stages(source: Split, images: list[bytes]) -> dict[str, Callable[[], Any]]:
     """Returns a program for each part of what a batch needs, over all images."""
     reader: Any = source.read
@@ -141,10 +161,11 @@ def stages(source: Split, images: list[bytes]) -> dict[str, Callable[[], Any]]:
     decoded = [(np.array(jpeg._decode_jpeg(*item)), *item[2:4]) for item in work]
     sharding = mesh_lib.batch_sharding(mesh_lib.make_mesh())
     batch_BHWC = np.zeros((BATCH, SIZE, SIZE, 3), np.uint8)
+    row_HWC = np.zeros((SIZE, SIZE, 3), np.uint8)
 
     def resize() -> None:
         for image_HWC, box, scale in decoded:
-            jpeg._resized(image_HWC, box, scale, (SIZE, SIZE, 3))
+            jpeg._resized(image_HWC, box, scale, row_HWC.shape, row_HWC)
 
     def transfer() -> None:
         for _ in range(len(images) // BATCH):
@@ -218,6 +239,9 @@ def main() -> None:
         for _, name, number in itertools.product(range(flags.repeats), ("ours", "torch"), (1, 2)):
             seconds = rate(makes[name](number), 16, 2 * flags.batches)
             found.setdefault((name, number), []).append(1 / seconds)
+        batches = our_batches(split, 2)
+        cpu = cpu_milliseconds(batches, 16, 2 * flags.batches)
+        batches.close()  # pyright: ignore[reportAttributeAccessIssue]
         workers = {
             name: {str(number): spread(found[name, number]) for number in (1, 2)}
             for name in ("ours", "torch")
@@ -231,7 +255,7 @@ def main() -> None:
         "to_decoder": medians["decoder alone, whole images"] / medians["ours"],
         "two_workers_to_one": workers["ours"]["2"][1] / workers["ours"]["1"][1],
     }
-    print(ratios, workers)
+    print(ratios, workers, cpu)
     if flags.write:
         more = {"images": len(images), "batch": BATCH, "repeats": flags.repeats,
                 "torch_version": torch.__version__}  # fmt: skip
@@ -239,7 +263,7 @@ def main() -> None:
         append(
             "input_imagenet",
             {"dataset": NAME, **more, "unit": unit, "one_core": milliseconds,
-             "workers": workers, "ratios": ratios},
+             "workers": workers, "cpu_of_two_workers": cpu, "cores": len(cores), "ratios": ratios},
         )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def decode_box(
     choose: Callable[[int, int], Box],
     image_shape: tuple[int, int, int],
     name: str,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns image_HWC, uint8 of `image_shape`: the chosen box of an encoded image, resized.
 
@@ -58,6 +59,7 @@ def decode_box(
       choose: (height, width) of the whole image -> the box.
       image_shape: C = 1 or 3.
       name: what an error calls the image.
+      out: a contiguous uint8 array of `image_shape`: the result is written there, and is it.
 
     Raises:
       CorruptImageError: unreadable, truncated, or more than `decode.MAX_PIXELS` pixels.
@@ -75,23 +77,33 @@ def decode_box(
         scale = next((n for n in (8, 4, 2) if finest >= n), 1)
         part = _decode_jpeg(data, frame, box, scale, channels)
         if part is not None:
-            return _resized(part, box, scale, image_shape)
+            return _resized(part, box, scale, image_shape, out)
     # No JPEG, an unusual or a broken one: Pillow can read it, or say what is wrong.
     whole = decode.to_channels(decode.decode_image(bytes(data), name), channels)
-    return _resized(whole, choose(*whole.shape[:2]), 1, image_shape)
+    return _resized(whole, choose(*whole.shape[:2]), 1, image_shape, out)
 
 
 def _resized(
-    image_HWC: np.ndarray, box: Box, scale: int, image_shape: tuple[int, int, int]
+    image_HWC: np.ndarray,
+    box: Box,
+    scale: int,
+    image_shape: tuple[int, int, int],
+    out: np.ndarray | None,
 ) -> np.ndarray:
     """Resizes the box of an image that is 1/scale of the one in which the box was chosen."""
+    out = np.empty(image_shape, np.uint8) if out is None else out
     height, width, _ = image_shape
     top, bottom = _span(box.top / scale, box.height / scale, image_HWC.shape[0])
     left, right = _span(box.left / scale, box.width / scale, image_HWC.shape[1])
     shrinks = max((bottom - top) / height, (right - left) / width)
     method = cv2.INTER_AREA if shrinks > _MOST_BILINEAR else cv2.INTER_LINEAR
     part_HWC = image_HWC[top:bottom, left:right]
-    return cv2.resize(part_HWC, (width, height), interpolation=method).reshape(image_shape)
+    # OpenCV's gray images have two axes; it writes into an array that has the right shape.
+    target = out if image_shape[2] == 3 else out[:, :, 0]
+    made = cv2.resize(part_HWC, (width, height), dst=target, interpolation=method)
+    if not np.shares_memory(made, out):
+        raise AssertionError(f"expected OpenCV to write into {target.shape}, found {made.shape}")
+    return out
 
 
 def _span(start: float, length: float, limit: int) -> tuple[int, int]:

@@ -89,7 +89,7 @@ def crop_into(
     """
     assert split.encoded is not None, "the pipeline checks this when it is made"
     indices = [int(index) for index in index_B]
-    found = _cropped(split.encoded(indices), epoch_B, indices, crop, examples.image_NHWC.shape[1:])
+    found = _cropped(split.encoded(indices), epoch_B, indices, crop, examples.image_NHWC)
     _fill(examples, split.name, zip(indices, found, strict=True), skip_corrupt, 0)
 
 
@@ -98,18 +98,21 @@ def _cropped(
     epoch_B: Iterable[int],
     index_B: Iterable[int],
     crop: "Crop",
-    image_shape: tuple[int, ...],
+    image_NHWC: np.ndarray,
 ) -> Iterator[tuple[np.ndarray, int] | CorruptImageError]:
+    """Yields (image, label) of each example; the image is written to its row of `image_NHWC`."""
     from crnn_jax.data.jpeg import decode_box  # its libraries take a moment to import
 
-    height, width, channels = image_shape
-    for found, epoch, index in zip(encoded, epoch_B, index_B, strict=True):
+    shape = image_NHWC.shape[1:]
+    triples = zip(encoded, epoch_B, index_B, strict=True)
+    for row, (found, epoch, index) in enumerate(triples):
         if isinstance(found, CorruptImageError):
             yield found
             continue
         box = functools.partial(crop.box, int(epoch), index)
         try:
-            yield decode_box(found.data, box, (height, width, channels), found.name), found.label
+            out = image_NHWC[row]
+            yield decode_box(found.data, box, shape, found.name, out), found.label
         except CorruptImageError as error:
             yield error
 
@@ -133,7 +136,8 @@ def _fill(
                 f"example {index} of split '{name}' expects an image of shape {expected}, "
                 f"found {image_HWC.shape}; set 'data.image_size' to bring all to one size"
             )
-        examples.image_NHWC[row] = image_HWC
+        if image_HWC.base is not examples.image_NHWC:  # else it was written there
+            examples.image_NHWC[row] = image_HWC
         examples.label_N[row] = label
         examples.weight_N[row] = 1.0
 

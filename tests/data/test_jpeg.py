@@ -170,3 +170,16 @@ def test_what_was_read_stays_when_the_next_is_read():
     before = first.copy()
     read(data, Box(100, 100, 20, 20))
     np.testing.assert_array_equal(first, before)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_crop_is_written_where_it_is_asked_for(channels):
+    data = encode(PHOTO_HWC)
+    shape, batch = (20, 24, channels), np.zeros((3, 20, 24, channels), np.uint8)
+    box = Box(4.0, 6.0, 30.0, 36.0)
+    expected = jpeg.decode_box(data, lambda height, width: box, shape, "cat")
+    found = jpeg.decode_box(data, lambda height, width: box, shape, "cat", batch[1])
+    assert found.base is batch
+    np.testing.assert_array_equal(batch[1], expected)
+    assert expected.std() > 0
+    assert batch[[0, 2]].sum() == 0

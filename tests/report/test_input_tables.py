@@ -18,6 +18,7 @@ def test_tables_of_the_input_by_hand(tmp_path, append):
     append(
         tmp_path, "input_imagenet", one_core={"ours": [1.0, 2.0, 3.0]}, repeats=3,
         workers={"ours": {"1": [1, 500, 9], "2": [1, 900, 9]}}, torch_version="2.0",
+        cpu_of_two_workers={"workers": 1.5, "process": 0.5}, cores=2,
         ratios={"to_torch": 1.8, "to_tfds_and_grain": 2.5, "to_decoder": 0.95,
                 "two_workers_to_one": 1.8},
     )  # fmt: skip
