@@ -101,7 +101,7 @@ def _resized(
     # OpenCV's gray images have two axes; it writes into an array that has the right shape.
     target = out if image_shape[2] == 3 else out[:, :, 0]
     made = cv2.resize(part_HWC, (width, height), dst=target, interpolation=method)
-    if not np.shares_memory(made, out):
+    if not np.may_share_memory(made, out):
         raise AssertionError(f"expected OpenCV to write into {target.shape}, found {made.shape}")
     return out
 
