@@ -75,9 +75,10 @@ def measure(config_name: str) -> dict[str, float]:
 
 def main() -> None:
     """Starts the processes, prints the ratio and appends it where asked."""
+    from timing import PLAIN_CONFIG, append, spread
+
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    plain = "configs/cifar10.py:crnn,model.width=32,precision=float32"
-    parser.add_argument("--config", default=plain)
+    parser.add_argument("--config", default=PLAIN_CONFIG)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
     parser.add_argument("--child", action="store_true", help="measure in this process")
@@ -85,8 +86,6 @@ def main() -> None:
     if flags.child:
         print(json.dumps(measure(flags.config)))
         return
-    from timing import append, spread
-
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in SETTINGS}
     for _ in range(flags.repeats):
         for name, setting in SETTINGS.items():

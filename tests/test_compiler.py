@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from crnn_jax import compiler
+from crnn_jax.flags import resolve_config
+from crnn_jax.train.experiment import build
 
 
 @pytest.mark.smoke
@@ -18,8 +20,11 @@ def test_the_options_are_known_and_keep_convolutions_from_the_slow_library():
             image, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    program = jax.jit(convolve, compiler_options=options).lower(image, kernel).compile()
-    assert "ynn" not in program.as_text()
+    def text(options):
+        return jax.jit(convolve, compiler_options=options).lower(image, kernel).compile().as_text()
+
+    assert "ynn" in text(None)  # else the options are no longer needed
+    assert "ynn" not in text(options)
     assert compiler.compiler_options(onednn=False).items() < options.items()
 
 
@@ -35,3 +40,13 @@ def test_other_platforms_have_none(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert compiler.compiler_options(onednn=True) is None
     compiler.compiler_options.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "duration", "onednn"),
+    [("crnn", "2000 epochs", True), ("crnn", "1 epochs", False), ("rnn", "2000 epochs", False)],
+)
+def test_only_long_trainings_with_convolutions_are_compiled_with_onednn(name, duration, onednn):
+    config = resolve_config(f"configs/digits.py:{name}", {"duration": duration})
+    experiment = build(config, (8, 8, 1), 10, 1437)
+    assert experiment.compiler_options == compiler.compiler_options(onednn=onednn)

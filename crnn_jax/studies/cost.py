@@ -12,7 +12,7 @@ import pathlib
 import sys
 from typing import Any
 
-from crnn_jax.errors import UserError, one_line_errors
+from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import resolve_config
 from crnn_jax.studies import runs
 from crnn_jax.studies.hardware import CHIPS, PRICES
@@ -81,7 +81,8 @@ def parse_prices(texts: list[str]) -> dict[str, float]:
 
 def main(argv: list[str]) -> None:
     """Predicts and writes."""
-    parser = runs.make_parser("cost", __doc__)
+    parser = OneLineParser(prog="python -m crnn_jax.studies.cost", description=__doc__)
+    parser.add_argument("--results", default="results", help="folder of the result files")
     parser.add_argument("--models", default="crnn", help="measured ones, comma-separated")
     parser.add_argument("--price", action="append", default=[], metavar="CHIP=DOLLARS")
     flags = parser.parse_args(argv)
@@ -93,7 +94,7 @@ def main(argv: list[str]) -> None:
                 raise UserError(
                     f"expected '{path}', found none: measure it by python -m "
                     f"crnn_jax.studies.scaling --mode=strong --name=imagenet_{model} "
-                    f"--config={CONFIG}:{model},hardware=cpu"
+                    f"--config={CONFIG}:{model},hardware=cpu --config.batch_size=8"
                 )
             measured = json.loads(path.read_text())
             rows += predict(measured, model, prices)

@@ -62,6 +62,19 @@ def test_value_and_gradients_equal_xla(case, dtype):
         assert_close(got, want, TOLERANCE[dtype])
 
 
+def test_the_border_of_a_small_image_is_no_padding_of_the_convolution():
+    """XLA's CPU computes one that pads an image smaller than its kernel number by number."""
+
+    def both(image, kernel):
+        output, backward = jax.vjp(conv2d, image, kernel)
+        return backward(output)[0]
+
+    text = jax.jit(both).lower(normal((8, 2, 4, 16)), normal((3, 3, 16, 8))).compile().as_text()
+    windows = [line for line in text.splitlines() if "window={size=3x3" in line]
+    assert len(windows) == 2
+    assert not [line for line in windows if "pad=" in line]
+
+
 def test_works_under_checkpoint_scan_and_vmap():
     images, kernel = normal((3, 4, 18, 16, 16)), normal((3, 3, 16, 4), seed=1)
 

@@ -25,6 +25,12 @@ def test_from_the_papers_recipe_to_the_config_itself():
         assert all((before[key], after[key]) == pair for key, pair in keys.items())
 
 
+def test_what_a_preset_leaves_as_the_paper_has_it_is_no_line():
+    names = [name for name, _ in ablation.make_lines("configs/cifar10.py:crnn", {})[0]]
+    assert "the optimizer" in names
+    assert "whitening first layer" not in names
+
+
 def test_changes_must_be_all_that_differs(tmp_path):
     path = tmp_path / "own.py"
     text = pathlib.Path("configs/cifar10.py").read_text()
@@ -51,7 +57,8 @@ def test_lines_and_gains(stub, tmp_path):
     assert content["sentences"][0].startswith("The largest gain: BatchNorm, +20.00 ± 0.00 points.")
     assert "translation and mirror (-5.00 ± 0.00 points)." in content["sentences"][1]
     table = (tmp_path / "ablation_cifar10_crnn_small.md").read_text()
-    assert "| BatchNorm | `model.norm` False -> True" in table
+    keys = "`model.norm` False -> True, `model.norm_momentum` 0.9 -> 0.8"
+    assert f"| BatchNorm | {keys} | 70.50%" in table
     ablation.main([*arguments, "--seeds=2"])
     assert len(stub.trained) == 2 * len(rows)
 
