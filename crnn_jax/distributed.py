@@ -16,6 +16,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, cast
@@ -30,6 +31,8 @@ T = TypeVar("T")
 PEER_LOST = 75  # exit code: the run is incomplete through no fault of its own; start it again
 # After so long without a sign of life a process counts as dead and JAX ends the others.
 HEARTBEAT_SECONDS = 30
+# A server that still answers as it is taken down aborts (gRPC: `queue.Pop() == nullptr`).
+SETTLE_SECONDS = 1.0
 # Says why a process has ended where JAX itself ended it, at once and without Python: a child that
 # outlives it and reads, at its end, an empty line of farewell.
 _WITNESS = "import sys; sys.stdin.buffer.read() or print(sys.argv[1], file=sys.stderr, flush=True)"
@@ -117,6 +120,25 @@ def start(coordinator: str = "", num_processes: str = "", process_id: str = "") 
         raise UserError(
             f"expected to meet the other processes at {where}, found: {error}"
         ) from error
+    from jax._src.distributed import global_state  # as Orbax does: there is no public name
+
+    if global_state.service is not None:
+        global_state.service = _Settled(global_state.service)
+
+
+class _Settled:
+    """The coordinator's server; at its end it lets the last calls of the other processes pass.
+
+    JAX takes the server down as soon as all have said goodbye. A call still being answered then
+    ends this process in an abort after all its work is done.
+    """
+
+    def __init__(self, service: Any) -> None:
+        self._service = service
+
+    def shutdown(self) -> None:
+        time.sleep(SETTLE_SECONDS)
+        self._service.shutdown()
 
 
 def _watch_over_this_process() -> None:

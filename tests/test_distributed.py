@@ -1,5 +1,7 @@
 """Where processes find each other, and what their endings say."""
 
+import types
+
 import jax
 import pytest
 
@@ -90,6 +92,22 @@ def test_a_process_of_several_leaves_without_waiting(monkeypatch, error, code, t
     ((said, left),) = found
     assert left == code
     assert text in said
+
+
+def test_the_server_stops_after_the_last_calls_have_passed(monkeypatch):
+    from jax._src.distributed import global_state
+
+    order = []
+    server = types.SimpleNamespace(shutdown=lambda: order.append("stopped"))
+    monkeypatch.setattr(global_state, "service", None)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)  # no Gloo in tests of one process
+    monkeypatch.setattr(
+        jax.distributed, "initialize", lambda **_: setattr(global_state, "service", server)
+    )
+    monkeypatch.setattr(distributed.time, "sleep", lambda seconds: order.append(seconds))
+    distributed.start("localhost:1", "2", "0")
+    jax.distributed.shutdown()
+    assert order == [distributed.SETTLE_SECONDS, "stopped"]
 
 
 def test_one_process_alone_is_left_in_peace():
