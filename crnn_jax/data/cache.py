@@ -102,7 +102,7 @@ def _unwritable(folder: pathlib.Path, error: OSError) -> UserError:
 def _decode(split: "Split", skip_corrupt: bool) -> Examples:
     """Reads the whole split; a line of progress every few seconds where it takes long."""
     shape = reading.image_shape(split, skip_corrupt)
-    examples = reading.blank(split.num_examples, shape)
+    examples = reading.unread(split.num_examples, shape)
     chunks = [range(i, min(i + 256, len(split))) for i in range(0, len(split), 256)]
     last_line = time.monotonic()
     # Threads: decoders release the interpreter lock, and readers need not be picklable.

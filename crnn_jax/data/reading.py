@@ -28,10 +28,10 @@ class Examples:
         return int(np.sum(self.weight_N == 0))
 
 
-def blank(num_examples: int, image_shape: tuple[int, int, int]) -> Examples:
-    """Returns black images of `image_shape` with label 0 and weight 0."""
+def unread(num_examples: int, image_shape: tuple[int, int, int]) -> Examples:
+    """Returns room for images of `image_shape`, whatever it holds, with label 0 and weight 0."""
     return Examples(
-        np.zeros((num_examples, *image_shape), np.uint8),
+        np.empty((num_examples, *image_shape), np.uint8),
         np.zeros(num_examples, np.int32),
         np.zeros(num_examples, np.float32),
     )
@@ -63,7 +63,7 @@ def read_into(
 ) -> None:
     """Reads the examples `indices` of `split` into the rows of `examples` from `start` on.
 
-    With `skip_corrupt`, an unreadable image leaves its row as it is.
+    With `skip_corrupt`, an unreadable image is black and its weight stays 0.
 
     Raises:
       CorruptImageError: an image is unreadable, without `skip_corrupt`.
@@ -129,6 +129,7 @@ def _fill(
         if isinstance(found, CorruptImageError):
             if not skip_corrupt:
                 raise _with_advice(found)
+            examples.image_NHWC[row] = 0
             continue
         image_HWC, label = found
         if image_HWC.shape != expected:

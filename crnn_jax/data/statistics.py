@@ -112,7 +112,7 @@ def readable(
     for start in range(0, len(index_N), _CHUNK):
         index_B = index_N[start : start + _CHUNK]
         if whole is None:
-            part = reading.blank(len(index_B), shape)
+            part = reading.unread(len(index_B), shape)
             reading.read_into(part, split, index_B, skip_corrupt)
             image_BHWC, weight_B = part.image_NHWC, part.weight_N
         else:

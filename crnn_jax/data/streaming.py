@@ -53,9 +53,10 @@ class _Reader(abc.ABC):
         return step, slice(first, last)
 
     def _batch(self, epoch_B: np.ndarray, example_B: np.ndarray) -> dict[str, np.ndarray]:
-        examples = reading.blank(len(example_B), self.image_shape)
+        examples = reading.unread(len(example_B), self.image_shape)
         # Padding comes last, so that reading may stop before it.
         index_B = example_B[example_B < self.split.num_examples]
+        examples.image_NHWC[len(index_B) :] = 0
         if self.crop is None:
             reading.read_into(examples, self.split, index_B, self.skip_corrupt)
         else:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crnn_jax.data import reading
 from crnn_jax.data.sources import Encoded, Split
 from crnn_jax.errors import CorruptImageError
 
@@ -72,3 +73,16 @@ def encoded_split():
         return Split("train", num_examples, reader, encoded=reader.encoded)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def dirty_memory(monkeypatch):
+    """Room for examples that is never black by chance: what is not read must be blackened."""
+    unread = reading.unread
+
+    def dirty(*arguments):
+        examples = unread(*arguments)
+        examples.image_NHWC[:] = 99
+        return examples
+
+    monkeypatch.setattr(reading, "unread", dirty)

@@ -143,6 +143,7 @@ def test_an_unreadable_image_in_a_crop(encoded_split):
         take(make(split, crop=CROP), 0, 3)
     for batch in take(make(split, crop=CROP, skip_corrupt=True), 0, 3):
         np.testing.assert_array_equal(batch["weight_B"], batch["example_B"] != 7)
+        assert not batch["image_BHWC"][batch["weight_B"] == 0].any()
 
 
 def test_only_image_files_can_be_cropped(memory_split):
