@@ -126,6 +126,11 @@ def rate(batches: Iterator[Any], warm: int, count: int) -> float:
     return seconds / (count * BATCH)
 
 
+def over(first: list[float], second: list[float]) -> list[float]:
+    """Returns [min, median, max] of the ratios of each round: the machine's speed drifts."""
+    return spread([a / b for a, b in zip(first, second, strict=True)])
+
+
 def cpu_milliseconds(batches: Iterator[Any], warm: int, count: int) -> dict[str, float]:
     """Returns the CPU time of an image, in milliseconds: of this process and of its children."""
 
@@ -227,33 +232,33 @@ def main() -> None:
             "torch": lambda workers: torch_batches(paths, workers),
             "tfds and grain": lambda workers: grain_batches(tfds_folder),
         }
-        times: dict[str, list[float]] = {name: [] for name in makes}
+        parts = stages(split, images)
+        times: dict[str, list[float]] = {name: [] for name in [*makes, *parts]}
         for _ in range(flags.repeats):
-            for name, make in makes.items():
-                times[name].append(rate(make(0), 4, flags.batches))
-        parts = interleave(stages(split, images), flags.repeats)
-        times |= {name: [s / len(images) for s in values] for name, values in parts.items()}
-        milliseconds = {name: [1e3 * s for s in spread(values)] for name, values in times.items()}
+            for name in reversed(makes):  # ours last: next to its parts and the decoder
+                times[name].append(rate(makes[name](0), 4, flags.batches))
+            for name, seconds in interleave(parts, 1).items():
+                times[name].append(seconds[0] / len(images))
         os.sched_setaffinity(0, cores)
-        found: dict[tuple[str, int], list[float]] = {}
+        with_workers: dict[tuple[str, int], list[float]] = {}
         for _, name, number in itertools.product(range(flags.repeats), ("ours", "torch"), (1, 2)):
             seconds = rate(makes[name](number), 16, 2 * flags.batches)
-            found.setdefault((name, number), []).append(1 / seconds)
+            with_workers.setdefault((name, number), []).append(seconds)
         batches = our_batches(split, 2)
         cpu = cpu_milliseconds(batches, 16, 2 * flags.batches)
         batches.close()  # pyright: ignore[reportAttributeAccessIssue]
         workers = {
-            name: {str(number): spread(found[name, number]) for number in (1, 2)}
+            name: {str(n): spread([1 / s for s in with_workers[name, n]]) for n in (1, 2)}
             for name in ("ours", "torch")
         }
+    milliseconds = {name: [1e3 * s for s in spread(values)] for name, values in times.items()}
     for name, (low, median, high) in milliseconds.items():
         print(f"{name:28} {low:.3f}/{median:.3f}/{high:.3f} ms  {1e3 / median:,.0f} images/s")
-    medians = {name: value[1] for name, value in milliseconds.items()}
     ratios = {
-        "to_torch": medians["torch"] / medians["ours"],
-        "to_tfds_and_grain": medians["tfds and grain"] / medians["ours"],
-        "to_decoder": medians["decoder alone, whole images"] / medians["ours"],
-        "two_workers_to_one": workers["ours"]["2"][1] / workers["ours"]["1"][1],
+        "to_torch": over(times["torch"], times["ours"]),
+        "to_tfds_and_grain": over(times["tfds and grain"], times["ours"]),
+        "to_decoder": over(times["decoder alone, whole images"], times["ours"]),
+        "two_workers_to_one": over(with_workers["ours", 1], with_workers["ours", 2]),
     }
     print(ratios, workers, cpu)
     if flags.write:

@@ -44,14 +44,18 @@ def input_imagenet_table(results: pathlib.Path) -> str:
     lines += ["", "| worker processes, 2 cores | 1, images/s | 2, images/s |", "|---|---|---|"]
     for name, rates in record["workers"].items():
         lines.append(f"| {name} | {rates['1'][1]:,.0f} | {rates['2'][1]:,.0f} |")
-    ratio, cpu = record["ratios"], record["cpu_of_two_workers"]
+    ratio = {
+        name: f"{median:.2f} ({low:.2f} to {high:.2f})"
+        for name, (low, median, high) in record["ratios"].items()
+    }
+    cpu = record["cpu_of_two_workers"]
     most = 1e3 * record["cores"] / sum(cpu.values())
     lines += [
         "",
-        f"Ours is {ratio['to_torch']:.2f} times the DataLoader's rate, "
-        f"{ratio['to_tfds_and_grain']:.2f} times that of plain TFDS and Grain, and "
-        f"{ratio['to_decoder']:.2f} of what its decoder does with whole images; two workers do "
-        f"{ratio['two_workers_to_one']:.2f} times what one does. With two, an image takes "
+        f"Ours is {ratio['to_torch']} times the DataLoader's rate, "
+        f"{ratio['to_tfds_and_grain']} times that of plain TFDS and Grain, and "
+        f"{ratio['to_decoder']} of what its decoder does with whole images; two workers do "
+        f"{ratio['two_workers_to_one']} times what one does. With two, an image takes "
         f"{cpu['workers']:.2f} ms of CPU time in the workers and {cpu['process']:.2f} in the "
         f"process itself, so that {record['cores']} cores can do at most {most:,.0f} images/s. "
         f"n={record['repeats']}, PyTorch "

@@ -19,13 +19,14 @@ def test_tables_of_the_input_by_hand(tmp_path, append):
         tmp_path, "input_imagenet", one_core={"ours": [1.0, 2.0, 3.0]}, repeats=3,
         workers={"ours": {"1": [1, 500, 9], "2": [1, 900, 9]}}, torch_version="2.0",
         cpu_of_two_workers={"workers": 1.5, "process": 0.5}, cores=2,
-        ratios={"to_torch": 1.8, "to_tfds_and_grain": 2.5, "to_decoder": 0.95,
-                "two_workers_to_one": 1.8},
+        ratios={"to_torch": [1.7, 1.8, 2.0], "to_tfds_and_grain": [2.4, 2.5, 2.6],
+                "to_decoder": [0.9, 0.95, 1.0], "two_workers_to_one": [1.7, 1.9, 2.0]},
     )  # fmt: skip
     text = tables.TABLES["input_imagenet"](tmp_path)
     assert "| ours | 2.000 (1.000 to 3.000) | 500 |" in text
     assert "| ours | 500 | 900 |" in text
-    assert "Ours is 1.80 times the DataLoader's rate, 2.50 times" in text
+    assert "1.80 (1.70 to 2.00) times the DataLoader's rate, 2.50 (2.40 to 2.60) times" in text
+    assert "0.95 (0.90 to 1.00) of what its decoder" in text
     append(tmp_path, "stream_memory", mebibytes=[[0, 100.0, 0.0], [20000, 101.0, 5.0]], change=0.01)
     text = tables.TABLES["stream_memory"](tmp_path)
     assert "| 20,000 | 101 | 5 |" in text
