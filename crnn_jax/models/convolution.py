@@ -125,14 +125,16 @@ def _chunked_kernel_grad(
 ) -> jax.Array:
     """Returns the kernel's gradient HWIO in the image's dtype, summed in f32 over chunks."""
     batch, height, width, _ = grad_BHWO.shape
-    if strides == (1, 1) and width >= 16 and image_BHWC.shape[-1] >= 16:
-        kernel_grad, rows = _outer_kernel_grad, 2 * CHUNK_ROWS  # it copies less a row
+    if strides == (1, 1) and image_BHWC.shape[-1] >= 16:
+        kernel_grad = functools.partial(_outer_kernel_grad, window=window, pads=pads)
     else:
-        kernel_grad, rows = functools.partial(_patches_kernel_grad, strides=strides), CHUNK_ROWS
+        kernel_grad = functools.partial(
+            _patches_kernel_grad, window=window, strides=strides, pads=pads
+        )
     # The batch may be spread over the devices: each then has its share of every chunk.
     devices = traced_batch_parts()
     devices = devices if batch % devices == 0 else 1
-    fewest = -(-batch // (devices * max(1, rows // (height * width))))
+    fewest = -(-batch // (devices * max(1, CHUNK_ROWS // (height * width))))
     # A number of chunks that divides the batch, where one is near, saves filling it up with zeros.
     divisors = (n for n in range(fewest, 2 * fewest) if batch // devices % n == 0)
     chunks = next(divisors, fewest)
@@ -148,32 +150,41 @@ def _chunked_kernel_grad(
     def add_chunk(index: jax.Array | int, total_HWIO: jax.Array) -> jax.Array:
         image = lax.dynamic_index_in_dim(images, index, 1, keepdims=False)
         grad = lax.dynamic_index_in_dim(grads, index, 1, keepdims=False)
-        return total_HWIO + kernel_grad(jnp.pad(image, ((0, 0), *pads, (0, 0))), grad, window)
+        return total_HWIO + kernel_grad(image, grad)
 
     total_HWIO = jnp.zeros((*window, image_BHWC.shape[-1], grad_BHWO.shape[-1]), jnp.float32)
     return lax.fori_loop(0, chunks, add_chunk, total_HWIO).astype(image_BHWC.dtype)
 
 
-def _outer_kernel_grad(image_BHWC: jax.Array, grad_BHWO: jax.Array, window: Pair) -> jax.Array:
+def _outer_kernel_grad(
+    image_BHWC: jax.Array, grad_BHWO: jax.Array, window: Pair, pads: Pads
+) -> jax.Array:
     """Returns the chunk's gradient HWIO in f32, from one (rows x I) by (columns x O) matmul.
 
-    Kernel rows shift the padded image and kernel columns shift the output gradient: less to copy
-    than all the patches, and a square matmul where few channels would make a thin one. The price
-    is the gradient's wider rows, so it is for stride 1 and wide images.
+    Kernel rows shift the image and kernel columns shift the output gradient: half as much to copy
+    as all the patches, and a square matmul where few channels would make a thin one. A column of
+    the padding multiplies nothing, so the sum is over the image's own. For stride 1.
     """
     height, width, (rows, columns) = grad_BHWO.shape[1], image_BHWC.shape[2], window
-    grad_BHWO = jnp.pad(grad_BHWO, ((0, 0), (0, 0), (columns - 1, columns - 1), (0, 0)))
+    left = pads[1][0]
+    image_BHWC = jnp.pad(image_BHWC, ((0, 0), pads[0], (0, 0), (0, 0)))
     by_row = [image_BHWC[:, row : row + height] for row in range(rows)]
-    by_column = [grad_BHWO[:, :, start : start + width] for start in reversed(range(columns))]
+    # Image column x meets kernel column k in output column x + left - k, where there is one.
+    before = max(0, columns - 1 - left)
+    after = max(0, width + left - grad_BHWO.shape[2])
+    grad_BHWO = jnp.pad(grad_BHWO, ((0, 0), (0, 0), (before, after), (0, 0)))
+    starts = [before + left - column for column in range(columns)]
+    by_column = [grad_BHWO[:, :, start : start + width] for start in starts]
     product = _matmul_over_pixels(jnp.concatenate(by_row, -1), jnp.concatenate(by_column, -1))
     kernel_grad_HIWO = product.reshape(rows, image_BHWC.shape[3], columns, grad_BHWO.shape[3])
     return kernel_grad_HIWO.transpose(0, 2, 1, 3)
 
 
 def _patches_kernel_grad(
-    image_BHWC: jax.Array, grad_BHWO: jax.Array, window: Pair, strides: Pair
+    image_BHWC: jax.Array, grad_BHWO: jax.Array, window: Pair, strides: Pair, pads: Pads
 ) -> jax.Array:
     """Returns the chunk's gradient HWIO in f32, from one matmul with all patches of the image."""
+    image_BHWC = jnp.pad(image_BHWC, ((0, 0), *pads, (0, 0)))
     height, width = grad_BHWO.shape[1:3]
     (rows, columns), (down, right) = window, strides
     wide = [image_BHWC[:, :, at : at + (width - 1) * right + 1 : right] for at in range(columns)]
