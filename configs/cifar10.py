@@ -91,7 +91,7 @@ def get_config(argument: str = "crnn") -> ConfigDict:
 
 
 # Of the presets for a CPU: epochs, less than 40 minutes on 2 cores, and the learning rate, which is
-# chosen for each row from the same trials (results/tuning/); 0.1 where there were none yet.
+# chosen for each row from the same trials (results/tuning/).
 _SMALL = {
     "cnn": (12, 0.2),
     "crnn": (12, 0.1),
