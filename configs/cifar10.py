@@ -95,7 +95,7 @@ def get_config(argument: str = "crnn") -> ConfigDict:
 _SMALL = {
     "cnn": (12, 0.2),
     "crnn": (12, 0.1),
-    "lrcn": (6, 0.1),
+    "lrcn": (6, 0.2),
     "tsn": (8, 0.2),
     "rnn": (16, 0.1),
     "rnn_deep": (8, 0.2),
