@@ -35,7 +35,7 @@ from timing import append, interleave, spread
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
-from crnn_jax.data import jpeg, tf_example
+from crnn_jax.data import jpeg, reading, tf_example
 from crnn_jax.data.imagenet_archives import Item
 from crnn_jax.data.imagenet_shards import NAME, VERSION, prepare
 from crnn_jax.data.sources import Split, load_source
@@ -165,7 +165,6 @@ def stages(source: Split, images: list[bytes]) -> dict[str, Callable[[], Any]]:
             work.append((data, frame, box, scale, 3))
     decoded = [(np.array(jpeg._decode_jpeg(*item)), *item[2:4]) for item in work]
     sharding = mesh_lib.batch_sharding(mesh_lib.make_mesh())
-    batch_BHWC = np.zeros((BATCH, SIZE, SIZE, 3), np.uint8)
     row_HWC = np.zeros((SIZE, SIZE, 3), np.uint8)
 
     def resize() -> None:
@@ -174,7 +173,8 @@ def stages(source: Split, images: list[bytes]) -> dict[str, Callable[[], Any]]:
 
     def transfer() -> None:
         for _ in range(len(images) // BATCH):
-            jax.block_until_ready(mesh_lib.place(batch_BHWC.copy(), sharding))
+            batch_BHWC = reading.unread(BATCH, row_HWC.shape).image_NHWC
+            jax.block_until_ready(mesh_lib.place(batch_BHWC, sharding))
 
     return {
         "read": lambda: records.__getitems__(every),

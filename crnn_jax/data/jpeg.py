@@ -30,8 +30,8 @@ _UNIT = 16  # rows that are decoded together, at most; those of a box may need s
 _MOST_BILINEAR = 2 * 4 / 3
 
 
-# A thread decodes all its images into one array: made anew for each, of ever other sizes, arrays
-# leave holes in the memory.
+# A thread decodes all its images into one array, and changes all its files in one: made anew for
+# each, of ever other sizes, arrays leave holes in the memory.
 _scratch = threading.local()
 
 
@@ -123,9 +123,10 @@ def _decode_jpeg(
     rows = -(-(round(box.top + box.height) + _UNIT) // _UNIT) * _UNIT
     if rows < frame.height:
         # A lower image is the same but for its height: the decoder leaves the rest unread.
-        shorter = bytearray(data)
-        shorter[frame.at : frame.at + 2] = rows.to_bytes(2, "big")
-        data = shorter
+        shorter = _buffer("file", len(data))[: len(data)]
+        shorter[:] = np.frombuffer(data, np.uint8)
+        shorter[frame.at : frame.at + 2] = divmod(rows, 256)
+        data = shorter.data
     rows = min(rows, frame.height)
     shape = (-(-rows // scale), -(-frame.width // scale), channels)
     try:
@@ -135,7 +136,7 @@ def _decode_jpeg(
             min_height=shape[0],
             min_width=shape[1],
             min_factor=scale,
-            buffer=_buffer(math.prod(shape)),
+            buffer=_buffer("image", math.prod(shape)),
             strict=False,  # what is left unread is a warning
         )
     except ValueError:
@@ -143,11 +144,13 @@ def _decode_jpeg(
     return image_HWC if image_HWC.shape == shape else None
 
 
-def _buffer(size: int) -> np.ndarray:
-    """Returns this thread's array, of `size` bytes or more."""
-    if getattr(_scratch, "array", None) is None or _scratch.array.size < size:
-        _scratch.array = np.empty(size, np.uint8)
-    return _scratch.array
+def _buffer(name: str, size: int) -> np.ndarray:
+    """Returns this thread's array of that name, of `size` bytes or more."""
+    array = getattr(_scratch, name, None)
+    if array is None or array.size < size:
+        array = np.empty(size, np.uint8)
+        setattr(_scratch, name, array)
+    return array
 
 
 def _usual_frame(data: bytes | memoryview) -> _Frame | None:

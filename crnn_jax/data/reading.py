@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from crnn_jax.errors import CorruptImageError, UserError
 if TYPE_CHECKING:
     from crnn_jax.data.crops import Crop
     from crnn_jax.data.sources import Encoded, Split
+
+
+_ALIGNMENT = 64  # bytes: a CPU "device" of JAX takes an array that starts there without a copy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +34,11 @@ class Examples:
 
 def unread(num_examples: int, image_shape: tuple[int, int, int]) -> Examples:
     """Returns room for images of `image_shape`, whatever it holds, with label 0 and weight 0."""
+    size = num_examples * math.prod(image_shape)
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % _ALIGNMENT
     return Examples(
-        np.empty((num_examples, *image_shape), np.uint8),
+        memory[first : first + size].reshape(num_examples, *image_shape),
         np.zeros(num_examples, np.int32),
         np.zeros(num_examples, np.float32),
     )
@@ -137,7 +144,7 @@ def _fill(
                 f"example {index} of split '{name}' expects an image of shape {expected}, "
                 f"found {image_HWC.shape}; set 'data.image_size' to bring all to one size"
             )
-        if image_HWC.base is not examples.image_NHWC:  # else it was written there
+        if not np.may_share_memory(image_HWC, examples.image_NHWC[row]):  # else written there
             examples.image_NHWC[row] = image_HWC
         examples.label_N[row] = label
         examples.weight_N[row] = 1.0

@@ -7,7 +7,7 @@ import pytest
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
-from crnn_jax.data import order, sources, streaming
+from crnn_jax.data import order, reading, sources, streaming
 from crnn_jax.data.crops import Crop, evaluation_crop
 from crnn_jax.data.jpeg import decode_box
 from crnn_jax.data.streaming import StreamingPipeline
@@ -156,3 +156,11 @@ def test_a_subset_crops_by_its_own_numbers(encoded_split):
     for batch in take(make(part, batch_size=8, crop=CROP), 0, 2):
         stored = np.array([5, 6, 30])[batch["example_B"]]
         np.testing.assert_array_equal(batch["image_BHWC"][:, 0, 0, 2], stored)
+
+
+@pytest.mark.parametrize("num_examples", [1, 2, 3, 5])
+def test_a_batch_lies_where_a_cpu_device_takes_it_without_a_copy(num_examples):
+    image_NHWC = reading.unread(num_examples, (7, 5, 3)).image_NHWC
+    assert image_NHWC.shape == (num_examples, 7, 5, 3)
+    placed = mesh_lib.place(image_NHWC, mesh_lib.replicated(mesh_lib.make_mesh()))
+    assert placed.addressable_data(0).unsafe_buffer_pointer() == image_NHWC.ctypes.data
