@@ -32,15 +32,20 @@ class Examples:
         return int(np.sum(self.weight_N == 0))
 
 
-def unread(num_examples: int, image_shape: tuple[int, int, int]) -> Examples:
-    """Returns room for images of `image_shape`, whatever it holds, with label 0 and weight 0."""
-    size = num_examples * math.prod(image_shape)
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    first = -memory.ctypes.data % _ALIGNMENT
+def unread(
+    num_examples: int, image_shape: tuple[int, int, int], image_NHWC: np.ndarray | None = None
+) -> Examples:
+    """Returns room for images of `image_shape`, whatever it holds, with label 0 and weight 0.
+
+    `image_NHWC`, where given, is that room.
+    """
+    if image_NHWC is None:
+        size = num_examples * math.prod(image_shape)
+        memory = np.empty(size + _ALIGNMENT, np.uint8)
+        first = -memory.ctypes.data % _ALIGNMENT
+        image_NHWC = memory[first : first + size].reshape(num_examples, *image_shape)
     return Examples(
-        memory[first : first + size].reshape(num_examples, *image_shape),
-        np.zeros(num_examples, np.int32),
-        np.zeros(num_examples, np.float32),
+        image_NHWC, np.zeros(num_examples, np.int32), np.zeros(num_examples, np.float32)
     )
 
 

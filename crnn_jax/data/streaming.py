@@ -18,6 +18,7 @@ from crnn_jax import mesh as mesh_lib
 from crnn_jax.data import order, reading
 from crnn_jax.data.crops import Crop, evaluation_crop
 from crnn_jax.data.pipeline import Batch, Inputs, Pipeline
+from crnn_jax.data.slots import Filled, MainSlots, worker_slots
 from crnn_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ class _Reader(abc.ABC):
     num_chunks: int
     skip_corrupt: bool
     crop: Crop | None  # None: the whole image, as the split gives it
+    slots: str = dataclasses.field(default="", kw_only=True)  # in a worker: where images go
 
     @abc.abstractmethod
-    def __call__(self, index: int) -> dict[str, np.ndarray]: ...
+    def __call__(self, index: int) -> dict[str, Any]: ...
 
     def _place(self, index: int) -> tuple[int, slice]:
         """Returns (step, rows of the global batch) of a chunk."""
@@ -52,8 +54,11 @@ class _Reader(abc.ABC):
         first, last = (self.rows.start + count * i // self.num_chunks for i in (chunk, chunk + 1))
         return step, slice(first, last)
 
-    def _batch(self, epoch_B: np.ndarray, example_B: np.ndarray) -> dict[str, np.ndarray]:
-        examples = reading.unread(len(example_B), self.image_shape)
+    def _batch(self, epoch_B: np.ndarray, example_B: np.ndarray) -> dict[str, Any]:
+        room, filled = None, None
+        if self.slots:
+            room, filled = worker_slots(self.slots).take((len(example_B), *self.image_shape))
+        examples = reading.unread(len(example_B), self.image_shape, room)
         # Padding comes last, so that reading may stop before it.
         index_B = example_B[example_B < self.split.num_examples]
         examples.image_NHWC[len(index_B) :] = 0
@@ -63,7 +68,7 @@ class _Reader(abc.ABC):
             epoch_N = epoch_B[: len(index_B)]
             reading.crop_into(examples, self.split, epoch_N, index_B, self.crop, self.skip_corrupt)
         return {
-            "image_BHWC": examples.image_NHWC,
+            "image_BHWC": filled or examples.image_NHWC,
             "label_B": examples.label_N,
             "weight_B": examples.weight_N,
             "epoch_B": epoch_B,
@@ -75,7 +80,7 @@ class _Reader(abc.ABC):
 class _TrainReader(_Reader):
     seed: int
 
-    def __call__(self, index: int) -> dict[str, np.ndarray]:
+    def __call__(self, index: int) -> dict[str, Any]:
         step, rows = self._place(index)
         position_B = order.positions(step, self.batch_size, np)[rows]
         return self._batch(*order.example_at(position_B, self.split.num_examples, self.seed, np))
@@ -83,7 +88,7 @@ class _TrainReader(_Reader):
 
 @dataclasses.dataclass(frozen=True)
 class _EvalReader(_Reader):
-    def __call__(self, index: int) -> dict[str, np.ndarray]:
+    def __call__(self, index: int) -> dict[str, Any]:
         step, rows = self._place(index)
         index_B = np.arange(rows.start, rows.stop) + step * self.batch_size
         index_B = index_B.astype(np.int32)
@@ -165,6 +170,9 @@ class StreamingPipeline(Pipeline):
 
         # Grain's element is a batch or a part of one: a thread decodes it, few are in memory.
         count = reader.num_chunks
+        slots = MainSlots()
+        if self._num_workers:
+            reader = dataclasses.replace(reader, slots=slots.prefix)
         threads = 1 if self._num_workers else min(8, _num_cores())
         dataset = grain.MapDataset.range(start * count, stop * count).map(reader)
         stream = dataset.to_iter_dataset(
@@ -180,13 +188,14 @@ class StreamingPipeline(Pipeline):
         iterator = iter(stream)
         try:
             for chunks in iter(lambda: list(itertools.islice(iterator, count)), []):
-                placed.append(mesh_lib.place(_joined(chunks), sharding))
+                placed.append(mesh_lib.place(_joined(chunks, slots), sharding))
                 if len(placed) >= _PLACED_AHEAD:
                     yield placed.popleft()
             while placed:
                 yield placed.popleft()
         finally:
             iterator.close()
+            slots.close()
 
 
 def _num_cores() -> int:
@@ -194,7 +203,10 @@ def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _joined(chunks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _joined(chunks: list[dict[str, Any]], slots: MainSlots) -> dict[str, np.ndarray]:
+    for chunk in chunks:
+        if isinstance(chunk["image_BHWC"], Filled):
+            chunk["image_BHWC"] = slots.array(chunk["image_BHWC"])
     if len(chunks) == 1:
         return chunks[0]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}

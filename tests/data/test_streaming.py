@@ -1,5 +1,6 @@
 import functools
 import itertools
+from multiprocessing.shared_memory import SharedMemory
 
 import jax
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
-from crnn_jax.data import order, reading, sources, streaming
+from crnn_jax.data import order, reading, slots, sources, streaming
 from crnn_jax.data.crops import Crop, evaluation_crop
 from crnn_jax.data.jpeg import decode_box
 from crnn_jax.data.streaming import StreamingPipeline
@@ -164,3 +165,22 @@ def test_a_batch_lies_where_a_cpu_device_takes_it_without_a_copy(num_examples):
     assert image_NHWC.shape == (num_examples, 7, 5, 3)
     placed = mesh_lib.place(image_NHWC, mesh_lib.replicated(mesh_lib.make_mesh()))
     assert placed.addressable_data(0).unsafe_buffer_pointer() == image_NHWC.ctypes.data
+
+
+def test_batches_of_workers_stay_as_they_were_and_leave_nothing(memory_split, monkeypatch):
+    ended = []
+    monkeypatch.setattr(slots.MainSlots, "close", lambda self: ended.append(self))
+    split = memory_split(50)
+    inputs = make(split, num_workers=2).train_inputs(0)
+    held = list(itertools.islice(inputs, 12))  # more than are read ahead: no slot may come back
+    inputs.close()
+    monkeypatch.undo()
+    for batch, expected in zip(held, take(make(split), 0, 12), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(batch), expected)
+    (end,) = ended
+    names = list(end._slots)
+    assert len(names) >= 12
+    end.close()
+    for name in names:
+        with pytest.raises(FileNotFoundError):
+            SharedMemory(name)
