@@ -39,14 +39,14 @@ class WorkerSlots:
         """Returns uint8 memory of `shape`, whatever it holds, and what to send when it is full."""
         size = math.prod(shape)
         for slot in self._slots:
-            if slot.size > size and not slot.buf[-1]:
+            if slot.size > size and not _memory(slot)[-1]:
                 break
         else:
             name = f"{self._name}_{len(self._slots)}"
             slot = SharedMemory(name, create=True, size=size + 1)
             self._slots.append(slot)
-        slot.buf[-1] = 1
-        return np.ndarray(shape, np.uint8, slot.buf), Filled(slot.name, shape)
+        _memory(slot)[-1] = 1
+        return np.ndarray(shape, np.uint8, _memory(slot)), Filled(slot.name, shape)
 
 
 @functools.cache
@@ -76,7 +76,7 @@ class MainSlots:
         if filled.name not in self._slots:
             self._slots[filled.name] = SharedMemory(filled.name)
         slot = self._slots[filled.name]
-        array = np.ndarray(filled.shape, np.uint8, slot.buf)
+        array = np.ndarray(filled.shape, np.uint8, _memory(slot))
         # The slot is an argument, so that its memory stays mapped as long as the array lives.
         weakref.finalize(array, _free, slot).atexit = False
         return array
@@ -101,4 +101,9 @@ def _remove(name: str) -> bool:
 
 
 def _free(slot: SharedMemory) -> None:
-    slot.buf[-1] = 0
+    _memory(slot)[-1] = 0
+
+
+def _memory(slot: SharedMemory) -> memoryview:
+    assert slot.buf is not None, "it is closed"
+    return slot.buf
