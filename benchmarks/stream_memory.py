@@ -3,13 +3,14 @@
     TFDS_DATA_DIR=... python benchmarks/stream_memory.py [--images 20000] [--workers 1] [--write]
 
 Streams random-resized crops at 224 pixels of tfds:imagenet2012, epoch after epoch, and reads the
-memory that the process and its workers have to themselves at ten places. The change counts from
+memory that the process and its workers have allocated, at ten places. The change counts from
 the second place, when all buffers are filled, to the last. --write appends a JSON line to
 results/benchmarks/stream_memory.jsonl.
 """
 
 import argparse
 import contextlib
+import pathlib
 
 import jax
 import jpegs
@@ -24,16 +25,22 @@ BATCH, PLACES = 64, 10
 
 
 def mebibytes() -> tuple[float, float]:
-    """Returns (of this process, of its children): memory that is theirs alone, where Linux tells.
+    """Returns (of this process, of its children): what they allocated, shared memory too.
 
-    The resident memory would count what they share, and pages of the data files.
+    A page that two of them share counts half in each; files and libraries do not count. Linux only.
     """
+
+    def allocated(process: psutil.Process) -> float:
+        lines = pathlib.Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()[1:]
+        kilobytes = {line.split(":")[0]: line.split()[1] for line in lines}
+        return sum(int(kilobytes[name]) for name in ("Pss_Anon", "Pss_Shmem")) / 2**10
+
     own = psutil.Process()
-    found = [own.memory_full_info().uss]
+    found = [allocated(own)]
     for child in own.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found.append(child.memory_full_info().uss)
-    return found[0] / 2**20, sum(found[1:]) / 2**20
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+            found.append(allocated(child))
+    return found[0], sum(found[1:])
 
 
 def main() -> None:
