@@ -49,7 +49,6 @@ def input_imagenet_table(results: pathlib.Path) -> str:
         for name, (low, median, high) in record["ratios"].items()
     }
     cpu = record["cpu_of_two_workers"]
-    most = 1e3 * record["cores"] / sum(cpu.values())
     lines += [
         "",
         f"Ours is {ratio['to_torch']} times the DataLoader's rate, "
@@ -57,9 +56,8 @@ def input_imagenet_table(results: pathlib.Path) -> str:
         f"{ratio['to_decoder']} of what its decoder does with whole images; two workers do "
         f"{ratio['two_workers_to_one']} times what one does. With two, an image takes "
         f"{cpu['workers']:.2f} ms of CPU time in the workers and {cpu['process']:.2f} in the "
-        f"process itself, so that {record['cores']} cores can do at most {most:,.0f} images/s. "
-        f"n={record['repeats']}, PyTorch "
-        f"{record['torch_version']}. {_where(record)}.",
+        f"process itself. n={record['repeats']}, PyTorch {record['torch_version']}. "
+        f"{_where(record)}.",
     ]
     return "\n".join(lines)
 
