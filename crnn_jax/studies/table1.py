@@ -48,11 +48,13 @@ def make_content(
 ) -> dict[str, Any]:
     """Returns the result file's facts: rows, paired differences and the sentences on the claims.
 
-    `measured` is of `rates.read`, and holds for the rows that it has.
+    `measured` is of `rates.read`; it is left out where it lacks a row, since rates are compared.
     """
     rows = [make_row(dataset, plan, row, results) for row, results in found.items()]
+    if measured and not set(found) <= set(measured["rates"]):
+        measured = None
     for row in rows:
-        if measured and row["row"] in measured["rates"]:
+        if measured:
             row["images_per_second"] = measured["rates"][row["row"]]
     paired = [
         {"row": row, **difference}

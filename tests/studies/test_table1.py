@@ -120,3 +120,6 @@ def test_rates_measured_side_by_side_replace_those_of_the_runs(run, stub, tmp_pa
     assert "Images/s were measured apart" in (tmp_path / "table1_cifar10_full.md").read_text()
     run("--budget=full", "--rows=cnn,crnn", "--seeds=1")
     assert asked == [["cnn", "crnn"]]  # kept
+    content = run("--budget=full", "--rows=tsn", "--seeds=1")
+    assert content["rates"] is None  # a row without one: nothing is compared with another day's
+    assert content["rows"][0]["images_per_second"] != [10.0, 20.0, 30.0]
