@@ -8,11 +8,15 @@ For each pipeline (streaming:N reads with N worker processes, streaming with thr
 of the input alone, from the order to the augmented and normalised batch on the device; and the
 seconds of a training step with this data over those of one on a constant batch that was prepared
 before, round by round, and what that ratio would be if the two did not overlap. --write appends a
-JSON line a pipeline to results/benchmarks/input.jsonl.
+JSON line a pipeline to results/benchmarks/input.jsonl. --dataset=imagenet runs
+benchmarks/input_imagenet.py instead.
 """
 
 import argparse
 import contextlib
+import os
+import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -89,7 +93,7 @@ def measure(config: Any, pipeline_name: str, repeats: int, seconds: float) -> di
 def main() -> None:
     """Measures every pipeline, prints the table and appends it where asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--dataset", default="cifar10", choices=list(DATASETS))
+    parser.add_argument("--dataset", default="cifar10", choices=[*DATASETS, "imagenet"])
     parser.add_argument("--config", default="", help="default: a small config of the data set")
     parser.add_argument("--pipelines", nargs="*", default=["resident", "streaming", "streaming:2"])
     parser.add_argument("--batch", type=int, default=0, help="0: the config's")
@@ -97,6 +101,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.8, help="about that long a repeat")
     parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
     flags, rest = parser.parse_known_args()
+    if flags.dataset == "imagenet":  # other peers, and stages: a program of its own
+        program = pathlib.Path(__file__).with_name("input_imagenet.py")
+        write = ["--write"] if flags.write else []
+        os.execv(
+            sys.executable, [sys.executable, str(program), f"--repeats={flags.repeats}", *write]
+        )
     name = flags.config or DATASETS[flags.dataset]
     with one_line_errors():
         for pipeline in flags.pipelines:
