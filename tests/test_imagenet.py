@@ -81,7 +81,7 @@ def test_a_step_and_an_evaluation_at_full_resolution(model):
     before, after = (jax.tree.leaves(s.opt_state) for s in (state, trained))
     assert sum(bool(jnp.any(a != b)) for a, b in zip(before, after, strict=True)) > 10
     evaluate = make_eval_step(
-        experiment.model, experiment.task, assemble, weights="ema", ema_decay=ema
+        experiment.model, experiment.task, assemble, weights="ema", ema_decay=ema, tta="none"
     )
     metrics = jax.jit(evaluate)(trained, Metrics.empty(), batch, jnp.uint32(0)).compute()
     assert math.isfinite(metrics["loss"])
