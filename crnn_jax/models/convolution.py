@@ -24,9 +24,10 @@ Pads = tuple[Pair, Pair]
 
 # Rows (output pixels) of one chunk's matmul: fewer leave the matmul too short, more leave the
 # cache. Measured from 512 to 2048: half as many are equal, twice as many lose up to a tenth, but
-# where both have few channels they win a fifth.
+# where both have few channels they win a fifth. Planes take 16 times as many.
 CHUNK_ROWS = 1024
 FEW_CHANNELS = 64  # of the image and the output together
+PLANE_CHANNELS = 16  # an image of fewer is read as planes, a channel each
 
 
 def conv2d(
@@ -127,8 +128,15 @@ def _chunked_kernel_grad(
 ) -> jax.Array:
     """Returns the kernel's gradient HWIO in the image's dtype, summed in f32 over chunks."""
     batch, height, width, _ = grad_BHWO.shape
+    # Other passes read both in another shape: without a barrier XLA computes them for each.
+    image_BHWC, grad_BHWO = lax.optimization_barrier((image_BHWC, grad_BHWO))
     chunk_rows = CHUNK_ROWS
-    if strides == (1, 1) and image_BHWC.shape[-1] >= 16:
+    if image_BHWC.shape[-1] < PLANE_CHANNELS:
+        chunk_rows *= 16
+        kernel_grad = functools.partial(
+            _planes_kernel_grad, window=window, strides=strides, pads=pads
+        )
+    elif strides == (1, 1):
         if image_BHWC.shape[-1] + grad_BHWO.shape[-1] <= FEW_CHANNELS:
             chunk_rows *= 2
         kernel_grad = functools.partial(_outer_kernel_grad, window=window, pads=pads)
@@ -194,11 +202,29 @@ def _patches_kernel_grad(
     (rows, columns), (down, right) = window, strides
     wide = [image_BHWC[:, :, at : at + (width - 1) * right + 1 : right] for at in range(columns)]
     wide = jnp.concatenate(wide, -1)
-    if image_BHWC.shape[-1] < 16:
-        # XLA would fuse both steps into one that copies number by number, at half the speed.
-        wide = lax.optimization_barrier(wide)
     patches = [wide[:, at : at + (height - 1) * down + 1 : down] for at in range(rows)]
     product = _matmul_over_pixels(jnp.concatenate(patches, -1), grad_BHWO)
+    return product.reshape(*window, image_BHWC.shape[3], grad_BHWO.shape[3])
+
+
+def _planes_kernel_grad(
+    image_BHWC: jax.Array, grad_BHWO: jax.Array, window: Pair, strides: Pair, pads: Pads
+) -> jax.Array:
+    """Returns what `_patches_kernel_grad` does, with each channel of the image a plane of its own.
+
+    For few channels: what is copied then are rows of pixels, not a few numbers at a time, and the
+    matmul needs no transposition of the patches.
+    """
+    image_CBHW = jnp.pad(image_BHWC, ((0, 0), *pads, (0, 0))).transpose(3, 0, 1, 2)
+    height, width = grad_BHWO.shape[1:3]
+    (rows, columns), (down, right) = window, strides
+    wide = [image_CBHW[..., at : at + (width - 1) * right + 1 : right] for at in range(columns)]
+    # XLA would fuse both steps into one that copies number by number.
+    wide = lax.optimization_barrier(jnp.stack(wide))
+    patches = [wide[..., at : at + (height - 1) * down + 1 : down, :] for at in range(rows)]
+    patches_PN = jnp.stack(patches).reshape(rows * columns * image_BHWC.shape[3], -1)
+    grad_NO = grad_BHWO.reshape(-1, grad_BHWO.shape[3])
+    product = lax.dot(patches_PN, grad_NO, preferred_element_type=jnp.float32)
     return product.reshape(*window, image_BHWC.shape[3], grad_BHWO.shape[3])
 
 

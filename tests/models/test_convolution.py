@@ -15,6 +15,8 @@ CASES = [
     (47, 17, 19, 16, 6, (4, 3), (1, 1), "VALID"),  # a prime batch: filled up with zeros
     (1, 33, 17, 20, 8, (3, 5), (1, 1), "SAME"),
     (7, 9, 11, 3, 5, (3, 2), (2, 1), "VALID"),
+    (7, 19, 21, 16, 5, (3, 2), (2, 1), "SAME"),  # strides with many channels
+    (70, 32, 32, 3, 8, (3, 3), (1, 1), "SAME"),  # many chunks, planes
     (5, 48, 48, 1, 4, (2, 2), (4, 3), "SAME"),  # strides beyond the kernel
     (9, 20, 18, 16, 4, (2, 5), (1, 1), ((0, 3), (2, 1))),
     (9, 6, 8, 16, 4, (2, 2), (1, 1), ((0, 3), (4, 2))),  # padding beyond the kernel
