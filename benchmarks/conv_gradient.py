@@ -20,6 +20,7 @@ from jax import lax
 from timing import append, interleave, spread
 
 from crnn_jax.compiler import compiler_options
+from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.models.convolution import conv2d
 
 # Height (= width), channels in, channels out.
@@ -108,4 +109,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()  # as crnn_jax.main does
     main()
