@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from timing import append, interleave, spread
+from timing import append, per_call
 
 from crnn_jax.compiler import compiler_options
 from crnn_jax.huge_pages import restart_with_huge_pages
@@ -32,13 +32,18 @@ SHAPES = [
 
 
 def rates(programs: dict[str, Callable], flops: float, repeats: int) -> dict[str, list[float]]:
-    """Returns each program's GFLOP/s as [min, median, max]."""
-    ready = {
-        name: lambda program=program: jax.block_until_ready(program())
-        for name, program in programs.items()
-    }
-    seconds = interleave(ready, repeats)
-    return {name: spread([flops / 1e9 / t for t in times]) for name, times in seconds.items()}
+    """Returns each program's GFLOP/s as [min, median, max]; a repeat is a tenth of a second."""
+
+    def calls(program: Callable) -> Callable[[int], None]:
+        def run(number: int) -> None:
+            for _ in range(number):
+                jax.block_until_ready(program())
+
+        return run
+
+    ready = {name: calls(program) for name, program in programs.items()}
+    seconds = per_call(ready, repeats, fill=0.1, most=100)
+    return {name: [flops / 1e9 / t for t in reversed(times)] for name, times in seconds.items()}
 
 
 def xla_conv2d(image: jax.Array, kernel: jax.Array) -> jax.Array:

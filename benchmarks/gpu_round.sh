@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Everything worth knowing on one GPU, in parts of less than 9 minutes that go on where they were.
 #
-#   benchmarks/gpu_round.sh speed|gru|table1|race|all|collect [--dry_run]
+#   benchmarks/gpu_round.sh speed|gru|table1|race|tune|all|collect [--dry_run]
 #
 #   speed   the step against PyTorch, input, dispatch, startup, what bounds the step, MFU: < 8 min
 #   gru     the recurrent layer against PyTorch's in bfloat16, the whole grid
 #   table1  Table 1 with its full budget        race   seconds to 94% on CIFAR-10
+#   tune    the same trials of each row's preset on held-out images, before table1; not in all
 #   collect moves the records of speed and gru to results/ and makes the tables of docs/
 #
 # Needs no network. Images come from $TFDS_DATA_DIR/cifar10; without it the speed part measures on
@@ -16,13 +17,13 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { echo "error: expected speed, gru, table1, race or all, and --dry_run; found '$*'" >&2; exit 2; }
+usage() { echo "error: expected speed, gru, table1, race, tune, all or collect, and --dry_run; found '$*'" >&2; exit 2; }
 
 part=${1:-}
 dry_run=
 [ "$#" -le 2 ] || usage "$@"
 [ "$#" -lt 2 ] || { [ "$2" = --dry_run ] && dry_run=1; } || usage "$@"
-case $part in speed | gru | table1 | race | all | collect) ;; *) usage "$@" ;; esac
+case $part in speed | gru | table1 | race | tune | all | collect) ;; *) usage "$@" ;; esac
 
 python=${PYTHON:-}
 for name in .venv/bin/python python3.12 python3; do
@@ -95,8 +96,8 @@ speed() {
     run bottleneck_large 60 "${study[@]}" "--config.batch_size=$large" "${tiny[@]}" \
         --name="gpu_crnn_$large" "${data[@]}"
     # step.py and gru.py know the CIFAR-10 configs alone: a dry run takes the smallest of them.
-    local step=$crnn steps=(8 64) units=(256 512) batches=(128 1024)
-    [ -z "$dry_run" ] || { step=configs/cifar10.py:crnn,precision=float32,model.width=4,model.hidden_units=8; }
+    local step=$crnn,recipe=adamw steps=(8 64) units=(256 512) batches=(128 1024)
+    [ -z "$dry_run" ] || { step=configs/cifar10.py:crnn_small,recipe=adamw,model.width=4,model.hidden_units=8; }
     [ -z "$dry_run" ] || { steps=(4) units=(8) batches=(8); }
     with_torch step_large 90 "$python" benchmarks/step.py --config="$step" --batch="$large" \
         "${tiny[@]}" "${write[@]}"
@@ -157,6 +158,17 @@ study() {
 }
 
 table1() { study table1 --dataset=cifar10 --budget=full --seeds=5; }
+# A quarter of the epochs, the same four learning rates for each row.
+tune() {
+    local row command
+    for row in cnn rnn rnn_deep lrcn tsn crnn; do
+        command=("$python" -m crnn_jax.studies.tune "--config=configs/cifar10.py:$row"
+            --config.duration="10 epochs" --config.optim.learning_rate=0.1
+            --trial=optim.learning_rate={0.05,0.2,0.4})
+        [ -z "$dry_run" ] || command=("$python" -m crnn_jax.studies.tune --help)
+        run "tune_$row" 60 "${command[@]}"
+    done
+}
 race() { study race --target=0.94; }
 
 if [ "$part" = all ]; then

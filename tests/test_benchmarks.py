@@ -4,6 +4,8 @@ import subprocess
 
 import pytest
 
+from crnn_jax.studies import budgets
+
 ROUND = "benchmarks/gpu_round.sh"
 
 
@@ -13,7 +15,7 @@ def test_a_wrong_part_is_one_line_and_exit_code_2(arguments):
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert "expected speed, gru, table1, race or all" in line
+    assert "expected speed, gru, table1, race, tune, all or collect" in line
 
 
 @pytest.fixture
@@ -53,6 +55,17 @@ def test_what_is_done_is_not_done_again(tmp_path, fake_python):
     assert again.returncode == 0
     assert "table1: done before" in again.stdout
     assert (tmp_path / "calls").read_text() == calls
+
+
+def test_all_rows_are_tuned_alike(tmp_path, fake_python):
+    done = run_round(tmp_path, fake_python(0), "tune")
+    assert done.returncode == 0, done.stderr
+    calls = [call.split() for call in (tmp_path / "calls").read_text().splitlines()]
+    configs = [[word for word in call if word.startswith("--config=")] for call in calls]
+    assert configs == [[f"--config=configs/cifar10.py:{row}"] for row in budgets.ROWS]
+    rest = {tuple(word for word in call if not word.startswith("--config=")) for call in calls}
+    assert len(rest) == 1
+    assert sum(word.startswith("--trial=") for word in rest.pop()) == 3
 
 
 @pytest.mark.parametrize(("code", "expected"), [(143, 3), (1, 1)])

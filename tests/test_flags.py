@@ -32,7 +32,7 @@ def test_shipped_configs_are_valid(file, model):
     [
         ("configs/digit.py:crnn", "did you mean 'configs/digits.py'"),
         ("configs/digits.py:crn", "did you mean 'crnn'"),
-        ("configs/cifar10.py:crnn,recipe=papr", "recipe expects one of best, paper"),
+        ("configs/cifar10.py:crnn,recipe=papr", "recipe expects one of best, adamw, paper"),
         ("crnn_jax/metrics.py:crnn", "get_config"),
     ],
 )
@@ -53,3 +53,10 @@ def test_the_papers_recipe():
     assert config.optim.name == "adam"
     assert config.optim.learning_rate == 0.5  # what is written after it wins
     assert cli.resolve_config("configs/cifar10.py:cnn,recipe=paper", {}).optim.name == "adam"
+
+
+def test_what_fast_trainings_want_is_off_in_the_plain_recipe():
+    """benchmarks/step.py copies this network to PyTorch."""
+    config = cli.resolve_config("configs/cifar10.py:crnn_small,recipe=adamw,model.width=32", {})
+    assert (config.optim.name, config.optim.schedule) == ("adamw", "cosine")
+    assert (config.model.whiten_size, config.model.conv_init) == (0, "he_normal")

@@ -9,10 +9,12 @@ def test_the_newest_line_of_a_benchmark_counts(tmp_path, append):
     common = {"torch": "2.0", "batch": 100, "torch_eager": [1, 4, 5], "torch_compile": [1, 2, 3]}
     common["floor_seconds"] = 0.25
     for config, ours in (("a", 1.0), ("b", 1.0), ("a", 0.5)):
-        append(tmp_path, "step", config=config, ours=[0, ours, 9], ratio=2 / ours, **common)
+        append(
+            tmp_path, "step", config=config, ours=[0, ours, 9], ratios=[1, 2 / ours, 5], **common
+        )
     lines = speed_tables.step_table(tmp_path).splitlines()
     assert lines[2].startswith(
-        "| a, 100 | 200 | 25 | 50 | 4.00 | 8.00 | PyTorch 2.0, 2 cores, jax 9.9"
+        "| a, 100 | 200 | 25 | 50 | 4.00 (1.00 to 5.00) | 8.00 | PyTorch 2.0, 2 cores, jax 9.9"
     )
     assert len(lines) == 4
 
@@ -32,6 +34,13 @@ def test_rates_and_faults_are_medians(tmp_path, append):
     assert "| c | huge | 2.000 (1.000 to 3.000) | 1,000 |" in speed_tables.huge_pages_table(
         tmp_path
     )
+
+
+def test_batch_norms_are_compared_in_each_round(tmp_path, append):
+    seconds = {"flax": [1, 0.5, 3], "ours": [1, 0.4, 3], "ratio": [1, 1.25, 2]}
+    append(tmp_path, "batch_norm", config="c", batch=8, **seconds)
+    line = speed_tables.batch_norm_table(tmp_path).splitlines()[2]
+    assert line.startswith("| c, 8 | 0.500 | 0.400 | 1.25 (1.00 to 2.00) | 2 cores, jax 9.9")
 
 
 def test_best_implementation_against_both_peers(tmp_path, append):
