@@ -130,20 +130,17 @@ def _chunked_kernel_grad(
     batch, height, width, _ = grad_BHWO.shape
     # Other passes read both in another shape: without a barrier XLA computes them for each.
     image_BHWC, grad_BHWO = lax.optimization_barrier((image_BHWC, grad_BHWO))
-    chunk_rows = CHUNK_ROWS
+    chunk_rows, is_outer = CHUNK_ROWS, False
     if image_BHWC.shape[-1] < PLANE_CHANNELS:
         chunk_rows *= 16
-        kernel_grad = functools.partial(
-            _planes_kernel_grad, window=window, strides=strides, pads=pads
-        )
+        products = functools.partial(_plane_products, window=window, strides=strides, pads=pads)
     elif strides == (1, 1):
+        is_outer = True
         if image_BHWC.shape[-1] + grad_BHWO.shape[-1] <= FEW_CHANNELS:
             chunk_rows *= 2
-        kernel_grad = functools.partial(_outer_kernel_grad, window=window, pads=pads)
+        products = functools.partial(_outer_products, window=window, pads=pads)
     else:
-        kernel_grad = functools.partial(
-            _patches_kernel_grad, window=window, strides=strides, pads=pads
-        )
+        products = functools.partial(_patch_products, window=window, strides=strides, pads=pads)
     # The batch may be spread over the devices: each then has its share of every chunk.
     devices = traced_batch_parts()
     devices = devices if batch % devices == 0 else 1
@@ -160,19 +157,27 @@ def _chunked_kernel_grad(
 
     images, grads = split(image_BHWC), split(grad_BHWO)
 
-    def add_chunk(index: jax.Array | int, total_HWIO: jax.Array) -> jax.Array:
+    def of_chunk(index: jax.Array | int) -> jax.Array:
         image = lax.dynamic_index_in_dim(images, index, 1, keepdims=False)
         grad = lax.dynamic_index_in_dim(grads, index, 1, keepdims=False)
-        return total_HWIO + kernel_grad(image, grad)
+        return products(image, grad)
 
-    total_HWIO = jnp.zeros((*window, image_BHWC.shape[-1], grad_BHWO.shape[-1]), jnp.float32)
-    return lax.fori_loop(0, chunks, add_chunk, total_HWIO).astype(image_BHWC.dtype)
+    def add_chunk(index: jax.Array, total: jax.Array) -> jax.Array:
+        return total + of_chunk(index)
+
+    zeros = jnp.zeros_like(jax.eval_shape(of_chunk, 0))
+    total = lax.fori_loop(0, chunks, add_chunk, zeros).astype(image_BHWC.dtype)
+    # The sum is in the order of the products; what follows moves the whole kernel, once.
+    (rows, columns), inputs, outputs = window, image_BHWC.shape[-1], grad_BHWO.shape[-1]
+    if is_outer:
+        return total.reshape(rows, inputs, columns, outputs).swapaxes(1, 2)
+    return total.reshape(rows, columns, inputs, outputs)
 
 
-def _outer_kernel_grad(
+def _outer_products(
     image_BHWC: jax.Array, grad_BHWO: jax.Array, window: Pair, pads: Pads
 ) -> jax.Array:
-    """Returns the chunk's gradient HWIO in f32, from one (rows x I) by (columns x O) matmul.
+    """Returns the chunk's gradient in f32, one (rows x I) by (columns x O) matmul.
 
     Kernel rows shift the image and kernel columns shift the output gradient: half as much to copy
     as all the patches, and a square matmul where few channels would make a thin one. A column of
@@ -188,29 +193,26 @@ def _outer_kernel_grad(
     grad_BHWO = jnp.pad(grad_BHWO, ((0, 0), (0, 0), (before, after), (0, 0)))
     starts = [before + left - column for column in range(columns)]
     by_column = [grad_BHWO[:, :, start : start + width] for start in starts]
-    product = _matmul_over_pixels(jnp.concatenate(by_row, -1), jnp.concatenate(by_column, -1))
-    kernel_grad_HIWO = product.reshape(rows, image_BHWC.shape[3], columns, grad_BHWO.shape[3])
-    return kernel_grad_HIWO.transpose(0, 2, 1, 3)
+    return _matmul_over_pixels(jnp.concatenate(by_row, -1), jnp.concatenate(by_column, -1))
 
 
-def _patches_kernel_grad(
+def _patch_products(
     image_BHWC: jax.Array, grad_BHWO: jax.Array, window: Pair, strides: Pair, pads: Pads
 ) -> jax.Array:
-    """Returns the chunk's gradient HWIO in f32, from one matmul with all patches of the image."""
+    """Returns the chunk's gradient in f32, one (rows x columns x I) by O matmul of all patches."""
     image_BHWC = jnp.pad(image_BHWC, ((0, 0), *pads, (0, 0)))
     height, width = grad_BHWO.shape[1:3]
     (rows, columns), (down, right) = window, strides
     wide = [image_BHWC[:, :, at : at + (width - 1) * right + 1 : right] for at in range(columns)]
     wide = jnp.concatenate(wide, -1)
     patches = [wide[:, at : at + (height - 1) * down + 1 : down] for at in range(rows)]
-    product = _matmul_over_pixels(jnp.concatenate(patches, -1), grad_BHWO)
-    return product.reshape(*window, image_BHWC.shape[3], grad_BHWO.shape[3])
+    return _matmul_over_pixels(jnp.concatenate(patches, -1), grad_BHWO)
 
 
-def _planes_kernel_grad(
+def _plane_products(
     image_BHWC: jax.Array, grad_BHWO: jax.Array, window: Pair, strides: Pair, pads: Pads
 ) -> jax.Array:
-    """Returns what `_patches_kernel_grad` does, with each channel of the image a plane of its own.
+    """Returns what `_patch_products` does, with each channel of the image a plane of its own.
 
     For few channels: what is copied then are rows of pixels, not a few numbers at a time, and the
     matmul needs no transposition of the patches.
@@ -224,8 +226,7 @@ def _planes_kernel_grad(
     patches = [wide[..., at : at + (height - 1) * down + 1 : down, :] for at in range(rows)]
     patches_PN = jnp.stack(patches).reshape(rows * columns * image_BHWC.shape[3], -1)
     grad_NO = grad_BHWO.reshape(-1, grad_BHWO.shape[3])
-    product = lax.dot(patches_PN, grad_NO, preferred_element_type=jnp.float32)
-    return product.reshape(*window, image_BHWC.shape[3], grad_BHWO.shape[3])
+    return lax.dot(patches_PN, grad_NO, preferred_element_type=jnp.float32)
 
 
 def _matmul_over_pixels(left_BHWC: jax.Array, right_BHWO: jax.Array) -> jax.Array:
