@@ -17,7 +17,7 @@ def batch_norm(image_BHWC: Array, scale_C: Array, bias_C: Array, epsilon: float)
 
     Ioffe and Szegedy 2015, "Batch Normalization", algorithm 1, with the gradients of its section 3
     written out: JAX's own of the same formulas write the centred image and the scaled gradient to
-    memory and sum once more, which on a CPU is a part of a training step (docs/performance.md).
+    memory and sum once more (benchmarks/batch_norm.py).
 
     Args:
       image_BHWC: of a floating dtype; its statistics are computed in float32.
