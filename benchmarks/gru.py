@@ -100,8 +100,10 @@ def measure(
 ) -> dict[str, Any]:
     """Returns {"forward" and "both": {program: seconds [min, median, max]}, "ratio": ...}.
 
-    And "floor": the seconds that the matmuls' `flops` of a forward pass, and of both, take at the
-    rate of a large matmul measured among the programs.
+    "ratio" holds, for each peer, its seconds over ours in each round, [min, median, max]: ours is
+    the implementation with the best median, and a machine's speed drifts by more than is looked
+    for. "floor" are the seconds that the matmuls' `flops` of a forward pass, and of both, take at
+    the rate of a large matmul measured among the programs.
     """
     found: dict[str, Any] = {"ratio": {}, "floor": {}}
     matmul, matmul_flops = matmul_program(dtype)
@@ -111,10 +113,12 @@ def measure(
         fastest = min(seconds.pop("matmul"))
         found["floor"][name] = fastest * flops * (1 if name == "forward" else 3) / matmul_flops
         found[name] = {key: spread(times) for key, times in seconds.items()}
-        medians = {key: times[1] for key, times in found[name].items()}
-        best = min(value for key, value in medians.items() if key not in PEERS)
-        peers = [medians[key] for key in PEERS if key in medians]
-        found["ratio"][name] = min(peers) / best if peers else None
+        ours = [key for key in seconds if key not in PEERS]
+        best = seconds[min(ours, key=lambda key: found[name][key][1])]
+        found["ratio"][name] = {
+            key: spread([theirs / own for theirs, own in zip(seconds[key], best, strict=True)])
+            for key in PEERS if key in seconds
+        }  # fmt: skip
     return found
 
 
@@ -155,16 +159,20 @@ def main() -> None:
             f"{name}: " + " ".join(f"{key} {1e3 * s[1]:.1f}" for key, s in found[name].items())
             for name in PASSES
         ]
-        factors = [f"x{ratio:.2f}" for ratio in found["ratio"].values() if ratio]
+        factors = [
+            f"{key} / ours " + "/".join(f"{ratio:.2f}" for ratio in of)
+            for key, of in found["ratio"]["both"].items()
+        ]
         print(f"T={shape[0]} N={shape[1]} B={shape[2]:<5}", *cells, *factors, flush=True)
-        ratios += [found["ratio"]["both"] or 1.0]
+        ratios += [of[1] for key, of in found["ratio"]["both"].items() if key == "torch"]
         if flags.write:
             where = dict(zip(("steps", "units", "batch"), shape, strict=True))
             setting = {"cell": flags.cell, "dtype": flags.dtype, "repeats": flags.repeats}
             setting |= {"backend": jax.default_backend(), "torch": peer and peer.version}
             append("gru", {**where, **setting, "unit": "seconds [min, median, max]", **found})
-    low, median, high = spread(ratios)
-    print(f"forward and backward: {low:.2f}/{median:.2f}/{high:.2f} times the best peer")
+    if ratios:
+        low, median, high = spread(ratios)
+        print(f"forward and backward, PyTorch / ours: {low:.2f}/{median:.2f}/{high:.2f}")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ CHANGES: tuple[tuple[str, tuple[str, ...]], ...] = (
 # images (results/tuning/). An orthogonal update moves a layer as far at any width, so that the
 # large size has the same.
 _LEARNING_RATES = {"cnn": 0.2, "crnn": 0.1, "lrcn": 0.2, "tsn": 0.2, "rnn": 0.1, "rnn_deep": 0.2}
-# Of the small size less than 40 minutes on 2 cores, of the large one about a minute on a GPU.
+# Of the small size less than 40 minutes on 2 cores; of the large one up to 1e16 FLOPs.
 _EPOCHS = {"cnn": 40, "crnn": 40, "lrcn": 30, "tsn": 40, "rnn": 60, "rnn_deep": 40}
 _SMALL_EPOCHS = {"cnn": 12, "crnn": 12, "lrcn": 6, "tsn": 8, "rnn": 16, "rnn_deep": 8}
 

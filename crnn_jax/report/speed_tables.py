@@ -101,8 +101,8 @@ def batch_norm_table(results: pathlib.Path) -> str:
 def gru_table(results: pathlib.Path) -> str:
     """Returns the milliseconds of a GRU layer, forward and backward, ours and the peers'."""
     lines = [
-        "| T | N | B | ours, ms | implementation | flax, ms | PyTorch, ms | PyTorch / ours "
-        "| best peer / ours | PyTorch / floor |",
+        "| T | N | B | ours, ms | implementation | flax, ms | PyTorch, ms | flax / ours "
+        "| PyTorch / ours | PyTorch / floor |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     shape = ("steps", "units", "batch")
@@ -111,21 +111,24 @@ def gru_table(results: pathlib.Path) -> str:
     to_torch, at_most = [], []
     for record in sorted(records, key=lambda record: [record[name] for name in shape]):
         times = {name: 1e3 * seconds[1] for name, seconds in record["both"].items()}
-        peers = [times.pop("flax"), times.pop("torch")]
+        peers = {name: times.pop(name) for name in ("flax", "torch")}
         best = min(times, key=times.__getitem__)
+        ratios = record["ratio"]["both"]
+        low, median, high = ratios["torch"]
+        to_torch.append(median)
+        at_most.append(peers["torch"] / (1e3 * record["floor"]["both"]))
         cells = [*(str(record[name]) for name in shape), f"{times[best]:.1f}", best]
-        at_most.append(peers[1] / (1e3 * record["floor"]["both"]))
-        to_torch.append(peers[1] / times[best])
-        cells += [*(f"{time:.1f}" for time in peers), f"{to_torch[-1]:.2f}"]
-        cells += [f"{record['ratio']['both']:.2f}", f"{at_most[-1]:.2f}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        cells += [f"{time:.1f}" for time in peers.values()]
+        cells += [f"{ratios['flax'][1]:.2f}", f"{median:.2f} ({low:.2f} to {high:.2f})"]
+        lines.append("| " + " | ".join([*cells, f"{at_most[-1]:.2f}"]) + " |")
     last = records[-1]
     spreads = [
         f"{min(ratios):.2f}/{statistics.median(ratios):.2f}/{max(ratios):.2f}"
         for ratios in (to_torch, at_most)
     ]
     note = (
-        f"Medians, {last['dtype']}. PyTorch / ours {spreads[0]} (min/median/max); {spreads[1]} if "
+        f"Medians, {last['dtype']}; a ratio is the median of {last['repeats']} rounds (min to max). "
+        f"PyTorch / ours {spreads[0]} (min/median/max of the shapes); {spreads[1]} if "
         "all our matmuls ran at the rate of a large one and nothing else took time."
     )
     return "\n".join([*lines, "", f"{note} PyTorch {last['torch']}, {_where(last)}."])

@@ -49,17 +49,19 @@ def test_best_implementation_against_both_peers(tmp_path, append):
     times = {"scan": [1, 0.002, 3], "hoisted": [1, 0.004, 3], "flax": [1, 0.006, 3],
              "torch": [1, 0.003, 3]}  # fmt: skip
     for steps, ratio in ((16, 1.5), (8, 1.5), (8, 0.5)):
-        ratios = {"forward": 9.0, "both": ratio}
-        append(tmp_path, "gru", steps=steps, both=times, ratio=ratios, torch="2.0", **shape)
-    append(tmp_path, "gru", steps=1, both={"scan": [1, 2, 3]}, ratio={"both": None},
+        ratios = {"both": {"flax": [1, 3, 9], "torch": [0.25, ratio, 2]}}
+        append(tmp_path, "gru", steps=steps, both=times, ratio=ratios, torch="2.0", repeats=3,
+               **shape)  # fmt: skip
+    append(tmp_path, "gru", steps=1, both={"scan": [1, 2, 3]}, ratio={"both": {}},
            torch=None, **{**shape, "cell": "mingru"})  # fmt: skip
     lines = speed_tables.gru_table(tmp_path).splitlines()
+    # The newest of the two.
     assert (
-        lines[2] == "| 8 | 4 | 2 | 2.0 | scan | 6.0 | 3.0 | 1.50 | 0.50 | 3.00 |"
-    )  # the newest of the two
+        lines[2] == "| 8 | 4 | 2 | 2.0 | scan | 6.0 | 3.0 | 3.00 | 0.50 (0.25 to 2.00) | 3.00 |"
+    )
     assert lines[3].startswith("| 16 | 4 |")
     assert len(lines) == 6
-    assert "1.50/1.50/1.50" in lines[5]
+    assert "0.50/1.00/1.50" in lines[5]
     assert "3.00/3.00/3.00" in lines[5]
 
 
