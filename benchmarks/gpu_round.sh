@@ -10,7 +10,8 @@
 #   collect moves the records of speed and gru to results/ and makes the tables of docs/
 #
 # Needs no network. Images come from $TFDS_DATA_DIR/cifar10; without it the speed part measures on
-# random images of that shape, and says so. Records, logs and summary.tsv go to
+# random images of that shape, and says so. race runs the record holder too, from a clone of
+# KellerJordan/cifar10-airbench in $AIRBENCH, which needs torchvision. Records, logs and summary.tsv go to
 # runs/gpu_round/COMMIT/ (so that the tree stays clean); what is done there is not done again: exit code 3 asks for the same
 # command again, 1 says that something failed. --dry_run runs the same commands with tiny sizes on
 # the CPU and writes no record; what needs PyTorch is printed where PyTorch is missing.
@@ -169,7 +170,14 @@ tune() {
         run "tune_$row" 60 "${command[@]}"
     done
 }
-race() { study race --target=0.94; }
+race() {
+    study race --target=0.94
+    if [ -n "${AIRBENCH:-}" ]; then
+        with_torch airbench 90 "$python" benchmarks/airbench.py --clone="$AIRBENCH" "${write[@]}"
+    else
+        echo "== airbench: name a clone of KellerJordan/cifar10-airbench with AIRBENCH= to run it"
+    fi
+}
 
 if [ "$part" = all ]; then
     for each in speed gru table1 race; do "$each"; done # collect: once all parts are done

@@ -1,5 +1,6 @@
 """The round of benchmarks says what it is asked wrongly; .ci/run does its dry run."""
 
+import importlib
 import subprocess
 
 import pytest
@@ -109,3 +110,42 @@ def test_without_the_data_set_speed_is_measured_on_random_images(tmp_path, fake_
     (tmp_path / "calls").unlink()
     run_round(tmp_path, fake_python(0), "speed")
     assert not (tmp_path / "calls").exists()  # nothing is left to be done
+
+
+AIRBENCH_TABLE = """
+-----------------------------------------------------------------
+|  run     |  epoch  |  train_acc  |  val_acc  |  tta_val_acc  |  time_seconds  |
+-----------------------------------------------------------------
+|  warmup  |      0  |     0.1000  |   0.1000  |               |        9.0000  |
+|          |   eval  |     0.1000  |   0.1000  |       0.1000  |       99.0000  |
+-----------------------------------------------------------------
+|       0  |      0  |     0.5000  |   0.6000  |               |        1.0000  |
+|          |      1  |     0.9500  |   0.9350  |               |        2.0000  |
+|          |   eval  |     0.9500  |   0.9350  |       0.9410  |        2.5000  |
+-----------------------------------------------------------------
+|       1  |      0  |     0.5000  |   0.6000  |               |        1.0000  |
+|          |      1  |     0.9500  |   0.9330  |               |        2.2000  |
+|          |   eval  |     0.9500  |   0.9330  |       0.9390  |        2.7000  |
+-----------------------------------------------------------------
+"""
+
+
+@pytest.fixture
+def airbench(monkeypatch):
+    monkeypatch.syspath_prepend("benchmarks")
+    return importlib.import_module("airbench")
+
+
+def test_the_record_holders_table_is_read_without_its_warm_up(airbench):
+    assert airbench.parse(AIRBENCH_TABLE) == {
+        "plain": [0.935, 0.933], "tta": [0.941, 0.939],
+        "seconds": [2.0, 2.2], "seconds_tta": [2.5, 2.7],
+    }  # fmt: skip
+
+
+def test_a_folder_without_the_record_holder_is_a_mistake(airbench, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.argv", ["airbench.py", f"--clone={tmp_path}"])
+    with pytest.raises(SystemExit) as error:
+        airbench.main()
+    assert error.value.code == 2
+    assert "expects a folder with airbench94_muon.py" in capsys.readouterr().err

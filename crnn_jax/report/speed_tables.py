@@ -127,8 +127,8 @@ def gru_table(results: pathlib.Path) -> str:
         for ratios in (to_torch, at_most)
     ]
     note = (
-        f"Medians, {last['dtype']}; a ratio is the median of {last['repeats']} rounds (min to max). "
-        f"PyTorch / ours {spreads[0]} (min/median/max of the shapes); {spreads[1]} if "
+        f"Medians, {last['dtype']}; a ratio is the median of {last['repeats']} rounds (their min "
+        f"to max). PyTorch / ours {spreads[0]} (min/median/max of the shapes); {spreads[1]} if "
         "all our matmuls ran at the rate of a large one and nothing else took time."
     )
     return "\n".join([*lines, "", f"{note} PyTorch {last['torch']}, {_where(last)}."])

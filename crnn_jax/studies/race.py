@@ -22,6 +22,7 @@ from crnn_jax.studies.seeds import interval95, summarize
 TIMED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("without_compile", "training steps", ("train",)),
     ("with_compile", "training steps and their compilation", ("train", "compile")),
+    ("with_evaluation", "training steps and evaluation", ("train", "evaluation")),
     ("all", "everything: reading data, compilation, training, checkpoint, evaluation", ()),
 )
 

@@ -56,9 +56,7 @@ def test_best_implementation_against_both_peers(tmp_path, append):
            torch=None, **{**shape, "cell": "mingru"})  # fmt: skip
     lines = speed_tables.gru_table(tmp_path).splitlines()
     # The newest of the two.
-    assert (
-        lines[2] == "| 8 | 4 | 2 | 2.0 | scan | 6.0 | 3.0 | 3.00 | 0.50 (0.25 to 2.00) | 3.00 |"
-    )
+    assert lines[2] == "| 8 | 4 | 2 | 2.0 | scan | 6.0 | 3.0 | 3.00 | 0.50 (0.25 to 2.00) | 3.00 |"
     assert lines[3].startswith("| 16 | 4 |")
     assert len(lines) == 6
     assert "0.50/1.00/1.50" in lines[5]

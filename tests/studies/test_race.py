@@ -24,6 +24,7 @@ def test_seconds_and_share(stub, tmp_path):
     assert (train["median"], train["lowest"], train["highest"]) == (101.5, 100.0, 103.0)
     assert train["quartiles"] == [100.75, 102.25]
     assert content["seconds"]["with_compile"]["median"] == 111.5
+    assert content["seconds"]["with_evaluation"]["median"] == 103.5
     assert content["seconds"]["all"]["median"] == 114.5
     assert content["sentences"] == [
         "94% is not reached by the mean of 4 runs (93.75%), and by 2 of them.",
