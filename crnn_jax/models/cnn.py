@@ -13,7 +13,6 @@ from flax import struct
 
 from crnn_jax.models.convolution import Conv
 from crnn_jax.models.heads import Classifier, Output
-from crnn_jax.models.normalization import BatchNorm
 from crnn_jax.models.whitening import Whitening, dirac
 
 Array = jax.Array
@@ -150,8 +149,13 @@ class Trunk(TrunkFields):
                 if layer == 0:
                     map_BHWC = max_pool(map_BHWC)
                 if self.norm:
-                    norm = BatchNorm(self.norm_momentum, self.norm_scale, name=f"norm_{name}")
-                    map_BHWC = norm(map_BHWC, train=train)
+                    map_BHWC = nn.BatchNorm(
+                        use_running_average=not train,
+                        momentum=self.norm_momentum,
+                        use_scale=self.norm_scale,
+                        dtype=self.dtype,
+                        name=f"norm_{name}",
+                    )(map_BHWC)
                 map_BHWC = activation(map_BHWC)
         return Features(map_BHWC, jnp.mean(map_BHWC, axis=(1, 2), dtype=jnp.float32))
 

@@ -83,21 +83,6 @@ def step_table(results: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def batch_norm_table(results: pathlib.Path) -> str:
-    """Returns the seconds of a step with flax's BatchNorm and with ours."""
-    lines = [
-        "| config, batch | s/step, flax's | ours | flax's / ours | on |",
-        "|---|---|---|---|---|",
-    ]
-    for record in read_records(results, "batch_norm", "config", "batch"):
-        seconds = " | ".join(f"{record[name][1]:.3f}" for name in ("flax", "ours"))
-        low, median, high = record["ratio"]
-        ratio = f"{median:.2f} ({low:.2f} to {high:.2f})"
-        setting = f"{record['config']}, {record['batch']}"
-        lines.append(f"| {setting} | {seconds} | {ratio} | {_where(record)} |")
-    return "\n".join(lines)
-
-
 def gru_table(results: pathlib.Path) -> str:
     """Returns the milliseconds of a GRU layer, forward and backward, ours and the peers'."""
     lines = [

@@ -67,7 +67,6 @@ def runs_table(results: pathlib.Path) -> str:
 TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "runs": runs_table,
     "conv_gradient": speed_tables.conv_gradient_table,
-    "batch_norm": speed_tables.batch_norm_table,
     "huge_pages": speed_tables.huge_pages_table,
     "step": speed_tables.step_table,
     "gru": speed_tables.gru_table,

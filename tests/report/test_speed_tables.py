@@ -36,13 +36,6 @@ def test_rates_and_faults_are_medians(tmp_path, append):
     )
 
 
-def test_batch_norms_are_compared_in_each_round(tmp_path, append):
-    seconds = {"flax": [1, 0.5, 3], "ours": [1, 0.4, 3], "ratio": [1, 1.25, 2]}
-    append(tmp_path, "batch_norm", config="c", batch=8, **seconds)
-    line = speed_tables.batch_norm_table(tmp_path).splitlines()[2]
-    assert line.startswith("| c, 8 | 0.500 | 0.400 | 1.25 (1.00 to 2.00) | 2 cores, jax 9.9")
-
-
 def test_best_implementation_against_both_peers(tmp_path, append):
     shape = {"units": 4, "batch": 2, "cell": "gru", "dtype": "float32", "backend": "cpu"}
     shape["floor"] = {"both": 0.001}
