@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import Mesh
 
+from crnn_jax.compiler import compiler_options
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.flops import count_flops
 from crnn_jax.mesh import batch_sharding, replicated
@@ -204,7 +205,8 @@ def product(mesh: Mesh, dtype: str, size: int) -> tuple[Run, float]:
     keys = jax.random.split(jax.random.key(0))
     left = jax.device_put(jax.random.normal(keys[0], (rows, size), dtype), batch_sharding(mesh))
     right = jax.device_put(jax.random.normal(keys[1], (size, size), dtype), replicated(mesh))
-    return repeated([(jax.jit(jnp.dot), left, right)]), 2.0 * rows * size * size
+    matmul = jax.jit(jnp.dot, compiler_options=compiler_options(onednn=False))
+    return repeated([(matmul, left, right)]), 2.0 * rows * size * size
 
 
 def passing_over(mesh: Mesh, num_bytes: int) -> tuple[Run, float]:
