@@ -1,5 +1,6 @@
 """Records that say what they were measured on, and the timing that all benchmarks share."""
 
+import functools
 import json
 import os
 import pathlib
@@ -9,8 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from steady import steady_seconds
 
 from crnn_jax import timing
+from crnn_jax.compiler import compiler_options
 from crnn_jax.timing import compare as compare
 from crnn_jax.timing import per_call as per_call
 from crnn_jax.timing import spread as spread
@@ -31,14 +34,16 @@ PAUSE_SECONDS = 0.2
 
 
 def interleave(programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Returns `crnn_jax.timing.interleave` with a pause before each run."""
-    return timing.interleave(programs, repeats, pause_seconds=PAUSE_SECONDS)
+    """Returns `crnn_jax.timing.interleave` of steady calls, with a pause before each program."""
+    turns = {name: functools.partial(steady_seconds, program) for name, program in programs.items()}
+    return timing.interleave(turns, repeats, pause_seconds=PAUSE_SECONDS)
 
 
 def matmul_program(dtype: Any) -> tuple[Callable[[], Any], int]:
     """Returns (a call that multiplies two large square matrices, its FLOPs): the device's peak."""
     size = 2048 if jax.default_backend() == "cpu" else 8192
-    square, matmul = jnp.ones((size, size), dtype), jax.jit(jnp.dot)
+    square = jnp.ones((size, size), dtype)
+    matmul = jax.jit(jnp.dot, compiler_options=compiler_options(onednn=False))
     return lambda: jax.block_until_ready(matmul(square, square)), 2 * size**3
 
 

@@ -6,12 +6,12 @@ Python that it has a build for. Reads one JSON request a line and answers with o
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
+from steady import steady_seconds
 from torch import nn  # pyright: ignore[reportMissingImports]
 
 Programs = dict[str, Callable[[], Any]]
@@ -22,6 +22,16 @@ def synchronize() -> None:
     """Waits for the device."""
     if DEVICE == "cuda":
         torch.cuda.synchronize()
+
+
+def finished(program: Callable[[], Any]) -> Callable[[], None]:
+    """Returns a call of the program that ends when the device is done."""
+
+    def run() -> None:
+        program()
+        synchronize()
+
+    return run
 
 
 class Network(nn.Module):
@@ -147,7 +157,7 @@ def main() -> None:
 
     {"make": "step" | "gru", "arrays": NPZ, "setting": {...}, "output": NPY} makes the programs,
     saves the output and answers {"programs", "torch", "device"}; {"call": PROGRAM} answers
-    {"seconds"} of one finished call.
+    {"seconds"} of a finished call (`steady_seconds`).
     """
     programs: Programs = {}
     for line in sys.stdin:
@@ -160,10 +170,7 @@ def main() -> None:
             answer = {"programs": list(programs), "torch": torch.__version__, "device": DEVICE}
         else:
             synchronize()
-            start = time.perf_counter()
-            programs[request["call"]]()
-            synchronize()
-            answer = {"seconds": time.perf_counter() - start}
+            answer = {"seconds": steady_seconds(finished(programs[request["call"]]))}
         print(json.dumps(answer), flush=True)
 
 

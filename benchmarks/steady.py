@@ -1,0 +1,30 @@
+"""The seconds of a call in a row of calls, measured alike in our process and in a peer's."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+# After a rest the first calls of a few milliseconds take up to twice as long: threads wake, and
+# caches are cold. A training's steps follow each other.
+FILL_SECONDS = 0.1
+
+
+def steady_seconds(program: Callable[[], Any]) -> float:
+    """Returns the mean seconds of the calls that fill 0.1 s, after one that is not counted.
+
+    A call that takes longer by itself is made once. A program that returns a float has been timed
+    where it runs.
+    """
+    start = time.perf_counter()
+    elapsed = program()
+    if isinstance(elapsed, float):
+        return elapsed
+    elapsed = time.perf_counter() - start
+    if elapsed >= FILL_SECONDS:
+        return elapsed
+    calls = math.ceil(FILL_SECONDS / max(elapsed, 1e-6))
+    start = time.perf_counter()
+    for _ in range(calls):
+        program()
+    return (time.perf_counter() - start) / calls
