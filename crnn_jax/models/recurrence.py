@@ -5,6 +5,9 @@ matmul and a pass over the whole kernel at every step. Here the loop back throug
 state's gradient alone and writes the gates' gradients down; the weights' gradient is one matmul
 over all steps after it. What the forward loop keeps are the gates before their non-linearities,
 and the states; the rest of a step is computed again, which costs no matmul.
+
+Gates come in two parts, each an array of its own: those that a cell reads only as the sum of both
+projections (`Cell.num_summed`), and the rest. Joined, they would be copied at every step.
 """
 
 import functools
@@ -25,23 +28,35 @@ class Settings(NamedTuple):
     dtype: Any  # that the matmuls read
 
 
+def unroll_steps(num_steps: int) -> int:
+    """Returns how many steps one iteration of the scan holds: all of them up to 8, else one.
+
+    Sequences read from a last feature map are short (T = 4 to 8), and there a loop costs more than
+    the steps in it. At T = 16 and 32 a CPU gained nothing from 4, 8 or all steps an iteration, and
+    the compile time grew two- to sixfold.
+    """
+    return num_steps if num_steps <= 8 else 1
+
+
 def matmul(left: Array, right: Array, dtype: Any) -> Array:
     """Returns left (..., D) times right (D, G) in `dtype`, as float32 (..., G)."""
-    # One axis of rows: XLA's CPU takes a batched bfloat16 product by a path half as fast. The
-    # kernel is cast here and not outside a loop: its gradient is then summed over the steps in
+    # The kernel is cast here and not outside a loop: its gradient is then summed over the steps in
     # float32, and the matmuls of the backward pass read `dtype` too.
-    rows = left.reshape(-1, left.shape[-1]).astype(dtype)
-    product = jnp.dot(rows, right.astype(dtype)).astype(jnp.float32)
-    return product.reshape(*left.shape[:-1], right.shape[-1])
+    return jnp.dot(left.astype(dtype), right.astype(dtype)).astype(jnp.float32)
+
+
+class Weights(NamedTuple):
+    """Of a layer, float32; G = gates * N."""
+
+    kernel_x: Array  # (D, G)
+    bias: Array  # (G,)
+    kernel_h: Array  # (N, G)
+    bias_h: Array  # (G,)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def recurrence(
-    settings: Settings,
-    gate_x_TBG: Array,
-    mask_TB1: Array | None,
-    kernel_h: Array,
-    bias_h: Array,
+    settings: Settings, feature_TBD: Array, mask_TB1: Array | None, weights: Weights
 ) -> tuple[Array, Array]:
     """Returns (state_TBN, last_BN) of a cell from a zero carry, float32.
 
@@ -49,61 +64,80 @@ def recurrence(
 
     Args:
       settings: the cell, the direction, and the dtype of the matmuls.
-      gate_x_TBG: float32, the projected inputs with their bias.
+      feature_TBD: any float dtype.
       mask_TB1: bool; where False the step is the identity.
-      kernel_h: float32 (N, G).
-      bias_h: float32 (G,).
+      weights: of the layer.
     """
-    states, last, _ = _forward(settings, gate_x_TBG, mask_TB1, kernel_h, bias_h, keep=False)
+    states, last, _ = _forward(settings, feature_TBD, mask_TB1, weights, keep=False)
     return states[0], last
 
 
 def _forward(
     settings: Settings,
-    gate_x_TBG: Array,
+    feature_TBD: Array,
     mask_TB1: Array | None,
-    kernel_h: Array,
-    bias_h: Array,
+    weights: Weights,
     *,
     keep: bool,
 ) -> tuple[tuple[Array, ...], Array, tuple[Array, ...]]:
     """Returns (the carries after each step, last_BN, the gates that `_known_step` reads)."""
-    cell, size = CELLS[settings.cell], kernel_h.shape[0]
-    summed = (cell.num_summed or 0) * size
+    num_steps, batch, _ = feature_TBD.shape
+    summed = _summed(settings, weights)
+    gate_x = tuple(
+        matmul(feature_TBD, weights.kernel_x[:, part], settings.dtype) + weights.bias[part]
+        for part in (slice(summed), slice(summed, None))
+    )
 
     def body(carry: Carry, inputs: Any) -> tuple[Carry, Any]:
-        gate_x_BG, mask_B1 = inputs
-        gate_h_BG = matmul(carry[0], kernel_h, settings.dtype) + bias_h
-        both_BG = gate_x_BG[:, :summed] + gate_h_BG[:, :summed]
-        gates = (
-            jnp.concatenate([both_BG, gate_x_BG[:, summed:]], axis=-1),
-            gate_h_BG[:, summed:],
-        )
-        # Written down before they are read: XLA's CPU would fuse their cutting and joining into the
-        # cell's step, which then runs on one core and eight times as long.
-        carry = _known_step(settings.cell, carry, lax.optimization_barrier(gates), mask_B1)
-        return carry, (carry, gates) if keep else (carry[:1], ())
+        (sum_x_BG, rest_x_BG), mask_B1 = inputs
+        gate_h_BG = matmul(carry[0], weights.kernel_h, settings.dtype) + weights.bias_h
+        gates = (sum_x_BG + gate_h_BG[:, :summed], rest_x_BG, gate_h_BG[:, summed:])
+        # Written down before they are read: XLA's CPU would cut the gates out of their arrays in
+        # the loop of the cell's step, which then runs eight times as long.
+        gates = lax.optimization_barrier(gates)
+        carry = _known_step(settings.cell, carry, gates, mask_B1)
+        return carry, (carry, (gates[0], gates[2])) if keep else (carry[:1], ())
 
-    start = (jnp.zeros((gate_x_TBG.shape[1], size), jnp.float32),) * cell.num_carries
-    last, (states, gates) = lax.scan(body, start, (gate_x_TBG, mask_TB1), reverse=settings.reverse)
-    return states, last[0], gates
+    zero_BN = jnp.zeros((batch, weights.kernel_h.shape[0]), jnp.float32)
+    last, (states, gates) = lax.scan(
+        body,
+        (zero_BN,) * CELLS[settings.cell].num_carries,
+        (gate_x, mask_TB1),
+        reverse=settings.reverse,
+        unroll=unroll_steps(num_steps),
+    )
+    if not keep:
+        return states, last[0], ()
+    return states, last[0], (gates[0], gate_x[1], gates[1])
+
+
+def _summed(settings: Settings, weights: Weights) -> int:
+    """Returns how many of the leading gates, in numbers, a step reads as a sum alone."""
+    num_summed = CELLS[settings.cell].num_summed
+    assert num_summed is not None
+    return num_summed * weights.kernel_h.shape[0]
 
 
 def _known_step(
-    cell: str, carry: Carry, gates: tuple[Array, Array], mask_B1: Array | None
+    cell: str, carry: Carry, gates: tuple[Array, Array, Array], mask_B1: Array | None
 ) -> Carry:
-    """Returns the next carry from gate_x_BG, whose summed gates hold the product too, and the rest.
+    """Returns the next carry, where all products are known.
 
     Args:
-      gates: (B, G), and the product of the gates that are not summed (B, G - summed).
+      cell: of `CELLS`.
+      carry: before the step.
+      gates: the sum of both projections (B, summed), and of the other gates the input's and the
+        state's projection, (B, G - summed) each.
+      mask_B1: as `recurrence` has it.
     """
-    gate_x_BG, others = gates
-    size = carry[0].shape[-1]
-    product_BG = jnp.pad(others, ((0, 0), (gate_x_BG.shape[-1] - others.shape[-1], 0)))
+    sum_BG, rest_x_BG, rest_h_BG = gates
+    size, summed = carry[0].shape[-1], sum_BG.shape[-1]
+    product_BG = jnp.pad(rest_h_BG, ((0, 0), (summed, 0)))
 
     def product(_: Array, first: int, last: int) -> Array:
         return product_BG[:, first * size : last * size]
 
+    gate_x_BG = jnp.concatenate([sum_BG, rest_x_BG], axis=-1)
     return masked(CELLS[cell].step(carry, gate_x_BG, product), carry, mask_B1)
 
 
@@ -115,47 +149,68 @@ def masked(new: Carry, old: Carry, mask_B1: Array | None) -> Carry:
 
 
 def _forward_rule(
-    settings: Settings, gate_x_TBG: Array, mask_TB1: Array | None, kernel_h: Array, bias_h: Array
+    settings: Settings, feature_TBD: Array, mask_TB1: Array | None, weights: Weights
 ) -> tuple[tuple[Array, Array], Any]:
-    states, last, gates = _forward(settings, gate_x_TBG, mask_TB1, kernel_h, bias_h, keep=True)
-    return (states[0], last), (states, gates, mask_TB1, kernel_h)
+    states, last, gates = _forward(settings, feature_TBD, mask_TB1, weights, keep=True)
+    return (states[0], last), (states, gates, feature_TBD, mask_TB1, weights)
 
 
 def _backward_rule(settings: Settings, kept: Any, grads: tuple[Array, Array]) -> tuple:
-    states, gates, mask_TB1, kernel_h = kept
+    states, gates, feature_TBD, mask_TB1, weights = kept
     state_grad_TBN, last_grad = grads
-    summed = (CELLS[settings.cell].num_summed or 0) * kernel_h.shape[0]
     before = tuple(_shift(state_TBN, settings.reverse) for state_TBN in states)
-    transposed = kernel_h.T
+    transposed = weights.kernel_h.T
 
     def body(carry_grad: Carry, inputs: Any) -> tuple[Carry, Any]:
         carry, gate, state_grad_BN, mask_B1 = inputs
         step = functools.partial(_known_step, settings.cell, mask_B1=mask_B1)
         _, pull = jax.vjp(step, carry, gate)
         carry_grad, gate_grad = pull((carry_grad[0] + state_grad_BN, *carry_grad[1:]))
-        h_grad_BG = jnp.concatenate([gate_grad[0][:, :summed], gate_grad[1]], axis=-1)
-        product_BN = matmul(h_grad_BG, transposed, settings.dtype)
+        gate_h_grad_BG = jnp.concatenate([gate_grad[0], gate_grad[2]], axis=-1)
+        product_BN = matmul(gate_h_grad_BG, transposed, settings.dtype)
         return (carry_grad[0] + product_BN, *carry_grad[1:]), gate_grad
 
-    carry_grad = (last_grad, *[jnp.zeros_like(last_grad) for _ in states[1:]])
-    inputs = (before, gates, state_grad_TBN, mask_TB1)
-    _, gate_grads = lax.scan(body, carry_grad, inputs, reverse=not settings.reverse)
-    h_grads = [gate_grads[0][..., :summed], gate_grads[1]]
-    kernel_grad = jnp.concatenate(
-        [_weight_gradient(before[0], grad, settings.dtype) for grad in h_grads], axis=-1
+    _, (sum_grad_TBG, rest_x_grad_TBG, rest_h_grad_TBG) = lax.scan(
+        body,
+        (last_grad, *[jnp.zeros_like(last_grad) for _ in states[1:]]),
+        (before, gates, state_grad_TBN, mask_TB1),
+        reverse=not settings.reverse,
+        unroll=unroll_steps(state_grad_TBN.shape[0]),
     )
-    bias_grad = jnp.concatenate([grad.sum((0, 1)) for grad in h_grads])
-    return gate_grads[0], None, kernel_grad, bias_grad
+    x_grads = (sum_grad_TBG, rest_x_grad_TBG)
+    h_grads = (sum_grad_TBG, rest_h_grad_TBG)
+    summed = _summed(settings, weights)
+    kernels = (weights.kernel_x[:, :summed], weights.kernel_x[:, summed:])
+    sum_TBD, rest_TBD = (
+        matmul(grad, kernel.T, settings.dtype)
+        for grad, kernel in zip(x_grads, kernels, strict=True)
+    )
+    weights_grad = Weights(
+        _weight_gradient(feature_TBD, x_grads, settings.dtype),
+        _bias_gradient(x_grads),
+        _weight_gradient(before[0], h_grads, settings.dtype),
+        _bias_gradient(h_grads),
+    )
+    return (sum_TBD + rest_TBD).astype(feature_TBD.dtype), None, weights_grad
 
 
 recurrence.defvjp(_forward_rule, _backward_rule)
 
 
-def _weight_gradient(state_TBN: Array, grad_TBG: Array, dtype: Any) -> Array:
-    """Returns (N, G), float32: the sum over steps and examples of their outer products."""
-    left, right = state_TBN.astype(dtype), grad_TBG.astype(dtype)
-    both = ((0, 1), (0, 1))  # not folded into one axis: the batch may be split over devices
-    return lax.dot_general(left, right, (both, ((), ())), preferred_element_type=jnp.float32)
+def _weight_gradient(value_TBD: Array, grads: tuple[Array, Array], dtype: Any) -> Array:
+    """Returns (D, G), float32: the sum over steps and examples of their outer products."""
+    both = (((0, 1), (0, 1)), ((), ()))  # not one axis: the batch may be split over devices
+    parts = [
+        lax.dot_general(
+            value_TBD.astype(dtype), grad.astype(dtype), both, preferred_element_type=jnp.float32
+        )
+        for grad in grads
+    ]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _bias_gradient(grads: tuple[Array, Array]) -> Array:
+    return jnp.concatenate([grad.sum((0, 1)) for grad in grads])
 
 
 def _shift(state_TBN: Array, reverse: bool) -> Array:

@@ -14,17 +14,14 @@ from flax import linen as nn
 
 from crnn_jax.models.cells import CELLS, Array, Carry
 from crnn_jax.models.fastest import fastest
-from crnn_jax.models.recurrence import Settings, masked, matmul, recurrence
-
-
-def unroll_steps(num_steps: int) -> int:
-    """Returns how many steps one iteration of the scan holds: all of them up to 8, else one.
-
-    Sequences read from a last feature map are short (T = 4 to 8), and there a loop costs more than
-    the steps in it. At T = 16 and 32 a CPU gained nothing from 4, 8 or all steps an iteration, and
-    the compile time grew two- to sixfold.
-    """
-    return num_steps if num_steps <= 8 else 1
+from crnn_jax.models.recurrence import (
+    Settings,
+    Weights,
+    masked,
+    matmul,
+    recurrence,
+    unroll_steps,
+)
 
 
 def gate_orthogonal(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
@@ -51,7 +48,7 @@ class RecurrentLayer(nn.Module):
     def __call__(self, feature_BTD: Array, mask_BT: Array | None = None) -> tuple[Array, Array]:
         """Returns (state_BTN, last_BN), float32; in reverse, `last` has read step 0 last."""
         cell, size = CELLS[self.cell], self.hidden_units
-        _, num_steps, num_features = feature_BTD.shape
+        num_features = feature_BTD.shape[-1]
         width = cell.num_gates * size
         kernel_x = self.param(
             "kernel_x", nn.initializers.lecun_normal(), (num_features, width), jnp.float32
@@ -73,14 +70,13 @@ class RecurrentLayer(nn.Module):
             return state_BTN, state_BTN[:, 0 if self.reverse else -1]
         if self.implementation == "scan":
             return self._scan(feature_BTD, mask_BT, project, kernel_h, bias_h)
-        # Unrolled, JAX's own gradient was the faster one; and it is the one that can remat.
-        if cell.num_summed is None or self.remat or unroll_steps(num_steps) == num_steps:
+        if cell.num_summed is None or self.remat:  # JAX's own gradient can remat
             gate_x_BTG = project(feature_BTD)
             return self._scan(gate_x_BTG, mask_BT, lambda gate_x_BG: gate_x_BG, kernel_h, bias_h)
         settings = Settings(self.cell, self.reverse, self.dtype)
         mask_TB1 = None if mask_BT is None else mask_BT.T[..., None]
-        gate_x_TBG = project(feature_BTD).swapaxes(0, 1)
-        state_TBN, last_BN = recurrence(settings, gate_x_TBG, mask_TB1, kernel_h, bias_h)
+        weights = Weights(kernel_x, bias, kernel_h, bias_h)
+        state_TBN, last_BN = recurrence(settings, feature_BTD.swapaxes(0, 1), mask_TB1, weights)
         return state_TBN.swapaxes(0, 1), last_BN
 
     def _scan(
