@@ -81,7 +81,7 @@ def _forward(
     *,
     keep: bool,
 ) -> tuple[tuple[Array, ...], Array, tuple[Array, ...]]:
-    """Returns (the carries after each step, last_BN, the gates that `_known_step` reads)."""
+    """Returns (the carries after each step, last_BN, the gates that `known_step` reads)."""
     num_steps, batch, _ = feature_TBD.shape
     gates_of_part = _parts(settings, weights)
     gate_x = tuple(
@@ -100,7 +100,7 @@ def _forward(
         # Written down before they are read: XLA's CPU would cut the gates out of their arrays in
         # the loop of the cell's step, which then runs eight times as long.
         gates = lax.optimization_barrier(gates)
-        carry = _known_step(settings.cell, carry, gates, mask_B1)
+        carry = known_step(settings.cell, carry, gates, mask_B1)
         return carry, (carry, (gates[0], gates[2])) if keep else (carry[:1], ())
 
     zero_BN = jnp.zeros((batch, weights.kernel_h.shape[0]), jnp.float32)
@@ -154,7 +154,7 @@ def _products(
     return (two, pull_two) if unroll_steps(num_steps) == num_steps else (one, pull_one)
 
 
-def _known_step(
+def known_step(
     cell: str, carry: Carry, gates: tuple[Array, Array, Array], mask_B1: Array | None
 ) -> Carry:
     """Returns the next carry, where all products are known.
@@ -199,7 +199,7 @@ def _backward_rule(settings: Settings, kept: Any, grads: tuple[Array, Array]) ->
 
     def body(carry_grad: Carry, inputs: Any) -> tuple[Carry, Any]:
         carry, gate, state_grad_BN, mask_B1 = inputs
-        step = functools.partial(_known_step, settings.cell, mask_B1=mask_B1)
+        step = functools.partial(known_step, settings.cell, mask_B1=mask_B1)
         _, pull = jax.vjp(step, carry, gate)
         carry_grad, gate_grad = pull((carry_grad[0] + state_grad_BN, *carry_grad[1:]))
         product_BN = pull_product((gate_grad[0], gate_grad[2]))

@@ -119,6 +119,35 @@ def gru_table(results: pathlib.Path) -> str:
     return "\n".join([*lines, "", f"{note} PyTorch {last['torch']}, {_where(last)}."])
 
 
+def gru_parts_table(results: pathlib.Path) -> str:
+    """Returns what the products and the cells of a GRU layer take, each alone."""
+    lines = [
+        "| T | N | B | ours, ms | products alone | cells alone | PyTorch, ms | PyTorch / ours "
+        "| PyTorch / (products + cells) |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    shape = ("steps", "units", "batch")
+    records = read_records(results, "gru_parts", *shape, "backend")
+    at_most = []
+    for record in sorted(records, key=lambda record: [record[name] for name in shape]):
+        times = {name: 1e3 * seconds[1] for name, seconds in record["seconds"].items()}
+        times["ours"] = min(times["scan"], times["hoisted"])
+        cells = [str(record[name]) for name in shape]
+        cells += [f"{times[name]:.1f}" for name in ("ours", "products", "cells", "torch")]
+        for name in ("ours", "parts"):
+            low, median, high = record["ratio"][name]
+            cells.append(f"{median:.2f} ({low:.2f} to {high:.2f})")
+        at_most.append(record["ratio"]["parts"][1])
+        lines.append("| " + " | ".join(cells) + " |")
+    last = records[-1]
+    note = (
+        f"Forward and backward, float32, medians of {last['repeats']} rounds; ratios with min and "
+        f"max of the rounds. PyTorch / (products + cells): median {statistics.median(at_most):.2f} "
+        f"of the shapes. PyTorch {last['torch']}, {_where(last)}."
+    )
+    return "\n".join([*lines, "", note])
+
+
 def input_table(results: pathlib.Path) -> str:
     """Returns what each input pipeline gives, and what it costs a step."""
     lines = [

@@ -56,6 +56,21 @@ def test_best_implementation_against_both_peers(tmp_path, append):
     assert "3.00/3.00/3.00" in lines[5]
 
 
+def test_parts_of_a_gru_stand_beside_the_faster_of_ours(tmp_path, append):
+    seconds = {"scan": [1, 0.004, 3], "hoisted": [1, 0.003, 3], "torch": [1, 0.006, 3],
+               "products": [1, 0.002, 3], "cells": [1, 0.0005, 3]}  # fmt: skip
+    for steps, at_most in ((8, 9.0), (8, 2.4), (16, 1.2)):
+        append(tmp_path, "gru_parts", steps=steps, units=4, batch=2, backend="cpu", repeats=5,
+               torch="2.0", seconds=seconds,
+               ratio={"ours": [1.5, 2.0, 2.5], "parts": [2.0, at_most, 3.0]})  # fmt: skip
+    lines = speed_tables.gru_parts_table(tmp_path).splitlines()
+    assert lines[2] == (
+        "| 8 | 4 | 2 | 3.0 | 2.0 | 0.5 | 6.0 | 2.00 (1.50 to 2.50) | 2.40 (2.00 to 3.00) |"
+    )
+    assert len(lines) == 6
+    assert "median 1.80" in lines[5]
+
+
 def test_input_startup_and_dispatch_are_medians(tmp_path, append):
     times = {"data": [1, 0.5, 1], "constant": [1, 0.4, 1], "images_per_second": [1, 2000, 3]}
     ratios = {"ratios": [1, 1.25, 2], "alone_ratio": 1.01}
