@@ -33,12 +33,12 @@ Array = jax.Array
 
 def products(steps: int, units: int, batch: int) -> Callable:
     """Returns a call that makes the six products of a layer's forward and backward pass."""
-    keys = jax.random.split(jax.random.key(0), 4)
-    state_TBN, grad_TBG = (
+    keys = jax.random.split(jax.random.key(0), 5)
+    feature_TBN, state_TBN, grad_TBG = (
         jax.random.normal(key, (steps, batch, width))
-        for key, width in zip(keys, (units, 3 * units), strict=False)
+        for key, width in zip(keys, (units, units, 3 * units), strict=False)
     )
-    kernel_x, kernel_h = (jax.random.normal(key, (units, 3 * units)) for key in keys[2:])
+    kernel_x, kernel_h = (jax.random.normal(key, (units, 3 * units)) for key in keys[3:])
 
     def each_step(value_TBX: Array, kernel: Array) -> Array:
         start = jnp.zeros((batch, kernel.shape[1]))
@@ -51,18 +51,22 @@ def products(steps: int, units: int, batch: int) -> Callable:
             unroll=unroll,
         )[0]
 
-    def run(state_TBN: Array, grad_TBG: Array, kernel_x: Array, kernel_h: Array) -> tuple:
-        rows, grad_rows = state_TBN.reshape(-1, units), grad_TBG.reshape(-1, 3 * units)
+    def run(
+        feature_TBN: Array, state_TBN: Array, grad_TBG: Array, kernel_x: Array, kernel_h: Array
+    ) -> tuple[Array, ...]:
+        feature, state, grad = (
+            value.reshape(-1, value.shape[-1]) for value in (feature_TBN, state_TBN, grad_TBG)
+        )
         return (
-            rows @ kernel_x,
+            feature @ kernel_x,
             each_step(state_TBN, kernel_h),
             each_step(grad_TBG, kernel_h.T),
-            grad_rows @ kernel_x.T,
-            rows.T @ grad_rows,
-            (2 * rows).T @ grad_rows,  # another array, or it would be the same product
+            grad @ kernel_x.T,
+            feature.T @ grad,
+            state.T @ grad,
         )
 
-    return _program(run, state_TBN, grad_TBG, kernel_x, kernel_h)
+    return _program(run, feature_TBN, state_TBN, grad_TBG, kernel_x, kernel_h)
 
 
 def cells(steps: int, units: int, batch: int) -> Callable:
@@ -116,7 +120,7 @@ def main() -> None:
         }
         where = dict(zip(("steps", "units", "batch"), shape, strict=True))
         print(
-            *(f"{name[0].upper()}={value}" for name, value in where.items()),
+            *(f"{name}={value}" for name, value in where.items()),
             *(f"{name} {1e3 * times[1]:.1f}" for name, times in found.items()),
             *(f"torch / {name} " + "/".join(f"{x:.2f}" for x in of) for name, of in ratio.items()),
             flush=True,
