@@ -16,6 +16,7 @@ import argparse
 import itertools
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,20 +41,16 @@ def products(steps: int, units: int, batch: int) -> Callable:
     )
     kernel_x, kernel_h = (jax.random.normal(key, (units, 3 * units)) for key in keys[3:])
 
-    def each_step(value_TBX: Array, kernel: Array) -> Array:
+    def each_step(value_TBX: Array, kernel: Array) -> Any:
+        if unroll_steps(steps) == steps:
+            return [value_BX @ kernel for value_BX in value_TBX]
+        # The last product alone leaves the loop, which makes all of them.
         start = jnp.zeros((batch, kernel.shape[1]))
-        unroll = unroll_steps(steps)
-        # The barrier keeps the products that no later step reads.
-        return lax.scan(
-            lambda carry, value_BX: (lax.optimization_barrier((carry, value_BX @ kernel))[1], None),
-            start,
-            value_TBX,
-            unroll=unroll,
-        )[0]
+        return lax.scan(lambda _, value_BX: (value_BX @ kernel, None), start, value_TBX)[0]
 
     def run(
         feature_TBN: Array, state_TBN: Array, grad_TBG: Array, kernel_x: Array, kernel_h: Array
-    ) -> tuple[Array, ...]:
+    ) -> Any:
         feature, state, grad = (
             value.reshape(-1, value.shape[-1]) for value in (feature_TBN, state_TBN, grad_TBG)
         )
