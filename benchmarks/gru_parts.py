@@ -27,6 +27,7 @@ from timing import append, interleave, spread
 
 from crnn_jax.compiler import compiler_options
 from crnn_jax.huge_pages import restart_with_huge_pages
+from crnn_jax.models.cells import Carry
 from crnn_jax.models.recurrence import known_step, unroll_steps
 
 Array = jax.Array
@@ -76,7 +77,7 @@ def cells(steps: int, units: int, batch: int) -> Callable:
     grad_TBN = jax.random.normal(keys[3], (steps, batch, units))
 
     def states(gates: tuple[Array, Array, Array]) -> Array:
-        def body(carry: tuple[Array], gate: tuple[Array, Array, Array]) -> tuple:
+        def body(carry: Carry, gate: tuple[Array, Array, Array]) -> tuple:
             carry = known_step("gru", carry, gate, None)
             return carry, carry[0]
 
