@@ -1,8 +1,11 @@
 """The handwritten digits that come inside scikit-learn: 1,797 images of 8x8, no download."""
 
 import dataclasses
+import gzip
 import hashlib
+import importlib.util
 import math
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -27,11 +30,9 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     Raises:
       UserError: test_fraction leaves one of the splits empty.
     """
-    from sklearn.datasets import load_digits  # takes a second to import
-
-    digits: Any = load_digits()
-    image_NHWC = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-    labels_N = digits.target.astype(np.int32)
+    rows = _read_rows()
+    image_NHWC = np.round(rows[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    labels_N = rows[:, 64].astype(np.int32)
     num_examples = len(labels_N)
     num_test = math.ceil(data_config.test_fraction * num_examples - 1e-9)
     if not 0 < num_test < num_examples:
@@ -54,6 +55,20 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         test=_split("test", image_NHWC[is_test_N], labels_N[is_test_N]),
         fingerprint=fingerprint("digits", data_hash, height, num_test, seed),
     )
+
+
+def _read_rows() -> np.ndarray:
+    """Returns (1797, 65): 64 pixels, 0..16, and the label.
+
+    scikit-learn's own file, read without scikit-learn: its import takes a second, a quarter of the
+    time to the first step.
+    """
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    folder = pathlib.Path(package.submodule_search_locations[0])
+    with gzip.open(folder / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        return np.loadtxt(file, delimiter=",")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
