@@ -169,11 +169,12 @@ def loss_of(model, mask_BT=None):
     return loss
 
 
-@pytest.mark.parametrize("masked", [False, True])
+# 9 steps are a loop, 5 and 1 are unrolled, and have a backward pass of other products.
+@pytest.mark.parametrize(("steps", "masked"), [(9, False), (9, True), (5, True), (1, False)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_all_implementations_are_one_in_values_and_gradients(cell, masked, draw):
-    feature_BTD = features(steps=9)
-    mask_BT = jnp.arange(9) < LENGTHS[:, None] if masked else None
+def test_all_implementations_are_one_in_values_and_gradients(cell, steps, masked, draw):
+    feature_BTD = features(steps=steps)
+    mask_BT = jnp.arange(steps) < LENGTHS[:, None] if masked else None
     models = [make(c, bidirectional=True, how=h, remat=r) for c, h, r in WAYS if c == cell]
     variables = draw(models[0], feature_BTD)
     shapes = jax.tree.map(jnp.shape, variables)
