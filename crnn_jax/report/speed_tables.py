@@ -3,6 +3,7 @@
 import json
 import pathlib
 import statistics
+from collections.abc import Iterable
 from typing import Any
 
 from crnn_jax.errors import UserError
@@ -22,6 +23,11 @@ def _where(record: dict[str, Any]) -> str:
     dirty = "*" if "dirty" in (record["git_commit"] or "") else ""
     jax = record["versions"]["jax"]
     return f"{record['devices']}, jax {jax}, commit {commit}{dirty}, {record['time'][:10]}"
+
+
+def _median(spread: Iterable[float], digits: int = 2) -> str:
+    low, median, high = (f"{value:.{digits}f}" for value in spread)
+    return f"{median} ({low} to {high})"
 
 
 def conv_gradient_table(results: pathlib.Path) -> str:
@@ -51,9 +57,8 @@ def huge_pages_table(results: pathlib.Path) -> str:
     lines = ["| config | | s/step | page faults a step |", "|---|---|---|---|"]
     for record in read_records(results, "huge_pages", "config"):
         for name in ("plain", "huge", "kept"):
-            low, median, high = record[name]["seconds"]
             faults = record[name]["page_faults"][1]
-            seconds = f"{median:.3f} ({low:.3f} to {high:.3f})"
+            seconds = _median(record[name]["seconds"], 3)
             lines.append(f"| {record['config']} | {name} | {seconds} | {faults:,.0f} |")
         lines += [
             "",
@@ -77,8 +82,7 @@ def step_table(results: pathlib.Path) -> str:
         where = f"PyTorch {record['torch']}, {_where(record)}"
         setting = f"{record['config']}, {record['batch']}"
         best = min(record[name][1] for name in ("torch_eager", "torch_compile"))
-        low, median, high = record["ratios"]
-        ratios = f"{median:.2f} ({low:.2f} to {high:.2f}) | {best / record['floor_seconds']:.2f}"
+        ratios = f"{_median(record['ratios'])} | {best / record['floor_seconds']:.2f}"
         lines.append(f"| {setting} | {rates} | {ratios} | {where} |")
     return "\n".join(lines)
 
@@ -99,12 +103,11 @@ def gru_table(results: pathlib.Path) -> str:
         peers = {name: times.pop(name) for name in ("flax", "torch")}
         best = min(times, key=times.__getitem__)
         ratios = record["ratio"]["both"]
-        low, median, high = ratios["torch"]
-        to_torch.append(median)
+        to_torch.append(ratios["torch"][1])
         at_most.append(peers["torch"] / (1e3 * record["floor"]["both"]))
         cells = [*(str(record[name]) for name in shape), f"{times[best]:.1f}", best]
         cells += [f"{time:.1f}" for time in peers.values()]
-        cells += [f"{ratios['flax'][1]:.2f}", f"{median:.2f} ({low:.2f} to {high:.2f})"]
+        cells += [f"{ratios['flax'][1]:.2f}", _median(ratios["torch"])]
         lines.append("| " + " | ".join([*cells, f"{at_most[-1]:.2f}"]) + " |")
     last = records[-1]
     spreads = [
@@ -134,9 +137,7 @@ def gru_parts_table(results: pathlib.Path) -> str:
         times["ours"] = min(times["scan"], times["hoisted"])
         cells = [str(record[name]) for name in shape]
         cells += [f"{times[name]:.1f}" for name in ("ours", "products", "cells", "torch")]
-        for name in ("ours", "parts"):
-            low, median, high = record["ratio"][name]
-            cells.append(f"{median:.2f} ({low:.2f} to {high:.2f})")
+        cells += [_median(record["ratio"][name]) for name in ("ours", "parts")]
         at_most.append(record["ratio"]["parts"][1])
         lines.append("| " + " | ".join(cells) + " |")
     last = records[-1]
@@ -177,10 +178,9 @@ def startup_table(results: pathlib.Path) -> str:
     ]
     for record in read_records(results, "startup", "config"):
         for name in ("cold", "warm"):
-            low, median, high = record[name]["total"]
             parts = [f"{record[name][key][1]:.2f}" for key in ("setup", "compile", "train", "rest")]
-            total = f"{median:.2f} ({low:.2f} to {high:.2f})"
-            cells = [record["config"], name, total, *parts, _where(record)]
+            cells = [record["config"], name, _median(record[name]["total"]), *parts]
+            cells.append(_where(record))
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -195,9 +195,8 @@ def dispatch_table(results: pathlib.Path) -> str:
         numbers = sorted((name for name in record if name.isdigit()), key=int)
         one = record[numbers[0]][1]
         for name in numbers:
-            low, median, high = (1e3 * seconds for seconds in record[name])
-            ms = f"{median:.3f} ({low:.3f} to {high:.3f})"
-            cells = [record["setting"], name, ms, f"{one * 1e3 / median:.2f}", _where(record)]
+            ms = _median((1e3 * seconds for seconds in record[name]), 3)
+            cells = [record["setting"], name, ms, f"{one / record[name][1]:.2f}", _where(record)]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
