@@ -2,21 +2,25 @@
 
     pip install -e ".[bench]"
     python benchmarks/gru.py [--steps 8 16 49 64 196] [--units 128 256 512] [--batch 128 1024]
-        [--cell gru] [--dtype float32] [--repeats 5] [--torch_python PYTHON] [--write]
+        [--cell gru] [--dtype float32] [--ours scan hoisted] [--peers flax torch] [--repeats 5]
+        [--torch_python PYTHON] [--write]
     python benchmarks/gru.py --table        # MEASURED of crnn_jax/models/fastest.py, from the file
 
 The input is as wide as the state (D = N). All run on the same device in the same precision (TF32
 off), in huge pages as a training does; the outputs are checked equal first. Prints milliseconds
 (median) of a forward pass and of a forward and backward pass of each implementation, interleaved,
 and the best peer's median over our best implementation's. A cell other than the GRU has no peers.
+On a GPU all shapes' programs are compiled first, side by side.
 --write appends a JSON line a shape to results/benchmarks/gru.jsonl.
 """
 
 import argparse
 import itertools
 import json
+import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import jax
@@ -35,26 +39,56 @@ PEERS = ("flax", "torch")
 PASSES = ("forward", "both")
 
 
-def jax_programs(model: Any, variables: Any, feature_BTD: jax.Array) -> dict[str, Callable]:
-    """Returns {"forward", "both": forward and backward}, each a call that ends when done."""
+class Compiled:
+    """A layer's forward pass, and its forward and backward pass, at one shape."""
 
-    def states(variables: Any, feature_BTD: jax.Array) -> jax.Array:
-        output = model.apply(variables, feature_BTD)
-        return output[0] if isinstance(output, tuple) else output
+    def __init__(self, model: Any, shape: tuple[int, int, int], dtype: str) -> None:
+        steps, units, batch = shape
+        feature_BTD = jax.ShapeDtypeStruct((batch, steps, units), dtype)
+        variables = jax.eval_shape(model.init, jax.random.key(0), feature_BTD)
+        options = compiler_options(onednn=False)
 
-    def pull_back(variables: Any, feature_BTD: jax.Array, grad_BTN: jax.Array) -> Any:
-        return jax.vjp(states, variables, feature_BTD)[1](grad_BTN)
+        def states(variables: Any, feature_BTD: jax.Array) -> jax.Array:
+            output = model.apply(variables, feature_BTD)
+            return output[0] if isinstance(output, tuple) else output
 
-    options = compiler_options(onednn=False)
-    forward = jax.jit(states, compiler_options=options)
-    both = jax.jit(pull_back, compiler_options=options)
-    output_BTN = forward(variables, feature_BTD)
-    noise = np.random.default_rng(1).normal(size=output_BTN.shape)
-    grad_BTN = jnp.asarray(noise, output_BTN.dtype)
-    return {
-        "forward": lambda: jax.block_until_ready(forward(variables, feature_BTD)),
-        "both": lambda: jax.block_until_ready(both(variables, feature_BTD, grad_BTN)),
-    }
+        def pull_back(variables: Any, feature_BTD: jax.Array, grad_BTN: jax.Array) -> Any:
+            return jax.vjp(states, variables, feature_BTD)[1](grad_BTN)
+
+        self.output = jax.eval_shape(states, variables, feature_BTD)
+        forward = jax.jit(states, compiler_options=options).lower(variables, feature_BTD)
+        both = jax.jit(pull_back, compiler_options=options)
+        self._forward = forward.compile()
+        self._both = both.lower(variables, feature_BTD, self.output).compile()
+
+    def programs(self, variables: Any, feature_BTD: jax.Array) -> dict[str, Callable]:
+        """Returns {"forward", "both"}, each a call that ends when done."""
+        grad_BTN = jax.random.normal(jax.random.key(1), self.output.shape, self.output.dtype)
+        return {
+            "forward": lambda: jax.block_until_ready(self._forward(variables, feature_BTD)),
+            "both": lambda: jax.block_until_ready(self._both(variables, feature_BTD, grad_BTN)),
+        }
+
+
+def compile_all(
+    flags: argparse.Namespace, shapes: list[tuple[int, int, int]]
+) -> dict[tuple[str, tuple[int, int, int]], Future[Compiled]]:
+    """Returns the programs of each layer, ours and Flax's, at each shape, as they are compiled."""
+    workers = min(12, os.cpu_count() or 1) if jax.default_backend() == "gpu" else 1
+    pool = ThreadPoolExecutor(workers)
+    made = {}
+    for shape, name in itertools.product(shapes, [*flags.ours, *flags.peers]):
+        if name != "torch":
+            model = layer_of(name, flags.cell, shape[1], flags.dtype)
+            made[name, shape] = pool.submit(Compiled, model, shape, flags.dtype)
+    return made
+
+
+def layer_of(name: str, cell: str, units: int, dtype: str) -> Any:
+    """Returns our layer in the implementation `name`, or Flax's."""
+    if name == "flax":
+        return nn.RNN(nn.GRUCell(units, dtype=jnp.dtype(dtype)))
+    return Recurrent(cell, units, 1, False, name, False, jnp.dtype(dtype))
 
 
 def torch_arrays(params: Any, feature: np.ndarray) -> dict[str, Any]:
@@ -70,25 +104,32 @@ def torch_arrays(params: Any, feature: np.ndarray) -> dict[str, Any]:
 
 
 def make_programs(
-    cell: str, shape: tuple[int, int, int], dtype: str, peer: TorchPeer | None
+    flags: argparse.Namespace,
+    shape: tuple[int, int, int],
+    compiled: dict[str, Compiled],
+    peer: TorchPeer | None,
 ) -> dict[str, dict[str, Callable]]:
     """Returns {implementation or peer: its two programs} at (T, N, B), checked to be equal."""
     steps, units, batch = shape
-    noise = np.random.default_rng(0).normal(size=(batch, steps, units)).astype(np.float32)
-    feature_BTD = jnp.asarray(noise, dtype)
-    names = ["scan", "hoisted"] + ["associative"] * (CELLS[cell].parallel is not None)
-    ours = {name: Recurrent(cell, units, 1, False, name, False, jnp.dtype(dtype)) for name in names}
-    variables = jax.jit(ours["scan"].init)(jax.random.key(0), feature_BTD[:1])
-    programs = {name: jax_programs(model, variables, feature_BTD) for name, model in ours.items()}
-    expected = np.asarray(programs["scan"]["forward"](), np.float32)
+    noise = np.random.default_rng(0).standard_normal((batch, steps, units), np.float32)
+    feature_BTD = jnp.asarray(noise, flags.dtype)
+    variables = {
+        name: jax.jit(layer_of(name, flags.cell, units, flags.dtype).init)(
+            jax.random.key(0), feature_BTD[:1]
+        )
+        for name in ("hoisted", *set(flags.peers) & {"flax"})
+    }
+    programs = {
+        name: made.programs(variables.get(name, variables["hoisted"]), feature_BTD)
+        for name, made in compiled.items()
+    }
+    expected = np.asarray(programs[flags.ours[0]]["forward"](), np.float32)
     if peer is not None:
-        flax_layer = nn.RNN(nn.GRUCell(units, dtype=jnp.dtype(dtype)))
-        flax_variables = jax.jit(flax_layer.init)(jax.random.key(0), feature_BTD[:1])
-        programs["flax"] = jax_programs(flax_layer, flax_variables, feature_BTD)
-        arrays = torch_arrays(jax.device_get(variables["params"]["layer_0"]), noise)
-        expected, programs["torch"] = peer.make("gru", arrays, {"units": units, "dtype": dtype})
-    limit = 1e-4 if dtype == "float32" else 5e-2
-    for name in ours:
+        weights = jax.device_get(variables["hoisted"]["params"]["layer_0"])
+        setting = {"units": units, "dtype": flags.dtype}
+        expected, programs["torch"] = peer.make("gru", torch_arrays(weights, noise), setting)
+    limit = 1e-4 if flags.dtype == "float32" else 5e-2
+    for name in flags.ours:
         error = np.abs(np.asarray(programs[name]["forward"](), np.float32) - expected).max()
         if not error < limit:
             raise SystemExit(f"{name} differs by {error:.1e}, over {limit}")
@@ -122,6 +163,13 @@ def measure(
     return found
 
 
+def implementations(cell: str) -> list[str]:
+    """Returns all implementations that a cell has on this device."""
+    fused = jax.default_backend() == "gpu" and cell == "gru"
+    parallel = CELLS[cell].parallel is not None
+    return ["scan", "hoisted"] + ["associative"] * parallel + ["fused"] * fused
+
+
 def print_table() -> None:
     """Prints the fastest implementation, forward and backward, at each shape of the file."""
     for text in (RESULTS / "gru.jsonl").read_text().splitlines():
@@ -141,6 +189,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="*", default=[128, 1024])
     parser.add_argument("--cell", default="gru", choices=CELLS)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--ours", nargs="*", help="implementations: all but 'fused' on a CPU")
+    parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--torch_python", default=sys.executable, help="that has PyTorch")
     parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
@@ -148,12 +198,21 @@ def main() -> None:
     flags = parser.parse_args()
     if flags.table:
         return print_table()
-    peer = TorchPeer(flags.torch_python) if flags.cell == "gru" else None
+    if flags.cell != "gru":
+        flags.peers = ()
+    flags.ours = flags.ours or implementations(flags.cell)
+    peer = TorchPeer(flags.torch_python) if "torch" in flags.peers else None
     ratios = []
-    for shape in itertools.product(flags.steps, flags.units, flags.batch):
+    shapes = list(itertools.product(flags.steps, flags.units, flags.batch))
+    compiling = compile_all(flags, shapes)
+    if jax.default_backend() == "gpu":
+        wait(compiling.values())  # what compiles may run on the device, too
+    for shape in shapes:
         gates = CELLS[flags.cell].num_gates
         flops = 2 * shape[0] * shape[2] * 2 * shape[1] * gates * shape[1]  # both projections
-        programs = make_programs(flags.cell, shape, flags.dtype, peer)
+        names = [name for name, of in compiling if of == shape]
+        compiled = {name: compiling.pop((name, shape)).result() for name in names}
+        programs = make_programs(flags, shape, compiled, peer)
         found = measure(programs, flags.repeats, flops, flags.dtype)
         cells = [
             f"{name}: " + " ".join(f"{key} {1e3 * s[1]:.1f}" for key, s in found[name].items())

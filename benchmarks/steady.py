@@ -1,17 +1,18 @@
 """The seconds of a call in a row of calls, measured alike in our process and in a peer's."""
 
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 # After a rest the first calls of a few milliseconds take up to twice as long: threads wake, and
 # caches are cold. A training's steps follow each other.
-FILL_SECONDS = 0.1
+FILL_SECONDS = float(os.environ.get("STEADY_SECONDS", "0.1"))
 
 
 def steady_seconds(program: Callable[[], Any]) -> float:
-    """Returns the mean seconds of the calls that fill 0.1 s, after one that is not counted.
+    """Returns the mean seconds of the calls that fill FILL_SECONDS, after one that is not counted.
 
     A call that takes longer by itself is made once. A program that returns a float has been timed
     where it runs.

@@ -30,7 +30,7 @@ PLAIN_CONFIG = "configs/cifar10.py:crnn_small,recipe=adamw,model.width=32"
 
 # Between two programs: the threads of OpenMP (PyTorch's) spin for up to 0.2 s after their work, on
 # the cores that the next program is measured on.
-PAUSE_SECONDS = 0.2
+PAUSE_SECONDS = 0.2 if jax.default_backend() == "cpu" else 0.0
 
 
 def interleave(programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:

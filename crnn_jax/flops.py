@@ -61,6 +61,8 @@ def _equation_flops(equation: Any) -> int:
         # All of the kernel but its output channels; its input channels are those of one group.
         taps = math.prod(size for axis, size in enumerate(kernel) if axis != out_axis)
         return 2 * _size(equation) * taps // equation.params["batch_group_count"]
+    if name == "pallas_call":
+        return equation.params["cost_estimate"].flops  # of the whole grid, as the kernel says
     inner = [_jaxpr_flops(jaxpr) for jaxpr in _inner_jaxprs(equation)]
     if name == "while" and any(inner):
         raise ValueError("a while loop's length is unknown: expected lax.scan around a product")

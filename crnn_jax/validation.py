@@ -18,7 +18,7 @@ _CHOICES = {
     "model.activation": ("relu", "gelu"),
     "model.conv_init": ("he_normal", "dirac"),
     "model.cell": ("elman", "gru", "gru_cho", "lstm", "mingru"),
-    "model.implementation": ("auto", "scan", "hoisted", "associative"),
+    "model.implementation": ("auto", "scan", "hoisted", "associative", "fused"),
     "model.tokens": ("rows", "patches"),
     "model.sequence": ("rows", "columns", "raster"),
     "model.consensus": ("mean", "max", "learned"),
@@ -209,6 +209,14 @@ def _check_model(flat: dict[str, Any]) -> None:
             "config key 'model.implementation' is 'associative', which needs a step that is linear "
             f"in the state: set 'model.cell' to 'mingru', found '{flat['model.cell']}', or choose "
             "'auto', 'scan' or 'hoisted'"
+        )
+    if flat.get("model.implementation") == "fused" and (
+        flat["model.cell"] != "gru" or flat.get("model.remat", False)
+    ):
+        raise UserError(
+            "config key 'model.implementation' is 'fused', a kernel of the GRU that keeps its "
+            "gates: set 'model.cell' to 'gru' and 'model.remat' to False, found "
+            f"'{flat['model.cell']}' and {flat.get('model.remat', False)}"
         )
     for key in ("model.frame_height", "model.snippet_height"):
         if flat.get(key, 1.0) > 1:

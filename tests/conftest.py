@@ -3,15 +3,17 @@
 import os
 import pathlib
 
-os.environ["JAX_PLATFORMS"] = "cpu"
-# Most of a test's time is compilation; without the optimizer's passes it is half of that.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        "--xla_backend_optimization_level=0",
-    ]
-)
+# TEST_PLATFORM=cuda is for the tests marked gpu.
+os.environ["JAX_PLATFORMS"] = os.environ.get("TEST_PLATFORM", "cpu")
+if os.environ["JAX_PLATFORMS"] == "cpu":
+    # Most of a test's time is compilation; without the optimizer's passes it is half of that.
+    os.environ["XLA_FLAGS"] = " ".join(
+        [
+            os.environ.get("XLA_FLAGS", ""),
+            "--xla_force_host_platform_device_count=8",
+            "--xla_backend_optimization_level=0",
+        ]
+    )
 
 import pytest
 

@@ -34,7 +34,7 @@ def test_convolution(groups, strides):
     assert count_flops(layer.apply, variables, shape(2, 8, 8, 4)) == expected
 
 
-@pytest.mark.parametrize("implementation", ["scan", "hoisted"])
+@pytest.mark.parametrize("implementation", ["scan", "hoisted", "fused"])
 @pytest.mark.parametrize("num_steps", [1, 5, 20])
 def test_gru_counts_every_step(implementation, num_steps):
     layer = Recurrent("gru", 6, 1, False, implementation, False, jnp.float32)

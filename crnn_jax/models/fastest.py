@@ -1,14 +1,18 @@
 """Which implementation of a recurrent layer is fastest where, as measured."""
 
 import math
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-# The fastest implementation of a GRU layer, forward and backward, by backend and (T, N, B), where
-# the input is as wide as the state: results/benchmarks/gru.jsonl says the times, and
-# `python benchmarks/gru.py --table` writes these lines from it.
-MEASURED: dict[str, dict[tuple[int, int, int], str]] = {
-    "cpu": {
+from crnn_jax.models import fused
+
+# The fastest implementation of a GRU layer, forward and backward, by backend, dtype of the products
+# and (T, N, B), where the input is as wide as the state: results/benchmarks/gru.jsonl says the
+# times, and `python benchmarks/gru.py --table` writes these lines from it.
+MEASURED: dict[tuple[str, str], dict[tuple[int, int, int], str]] = {
+    ("cpu", "float32"): {
         (8, 128, 128): "scan",
         (8, 128, 1024): "hoisted",
         (8, 256, 128): "hoisted",
@@ -46,20 +50,30 @@ _LIKE_GRU = ("elman", "gru", "lstm")
 
 
 def fastest(
-    cell: str, num_steps: int, hidden_units: int, batch: int, backend: str | None = None
+    cell: str,
+    num_steps: int,
+    hidden_units: int,
+    batch: int,
+    dtype: Any = jnp.float32,
+    backend: str | None = None,
 ) -> str:
     """Returns the implementation that was fastest at the measured shape nearest to this one.
 
-    'hoisted' where nothing was measured: another backend, or a cell unlike the GRU.
+    'hoisted' where nothing was measured (another backend, or a cell unlike the GRU), and where
+    'fused' was fastest but does not know the cell or does not fit the GPU. On a CPU, bfloat16
+    chooses as float32 does.
 
     Args:
       cell: see `CELLS`.
       num_steps: T.
       hidden_units: N.
       batch: examples on one device.
+      dtype: of the products.
       backend: 'cpu', 'gpu' or 'tpu'; None: the one in use.
     """
-    measured = MEASURED.get(backend or jax.default_backend(), {})
+    backend = backend or jax.default_backend()
+    name = "float32" if backend == "cpu" else jnp.dtype(dtype).name
+    measured = MEASURED.get((backend, name), {})
     if cell not in _LIKE_GRU or not measured:
         return "hoisted"
     here = (num_steps, hidden_units, batch)
@@ -67,4 +81,7 @@ def fastest(
         measured,
         key=lambda shape: sum(math.log(a / b) ** 2 for a, b in zip(shape, here, strict=True)),
     )
-    return measured[nearest]
+    choice = measured[nearest]
+    if choice == "fused" and not (cell == "gru" and fused.fits(hidden_units, batch, dtype)):
+        return "hoisted"
+    return choice

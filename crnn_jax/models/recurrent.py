@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from crnn_jax.models.cells import CELLS, Array, Carry
 from crnn_jax.models.fastest import fastest
+from crnn_jax.models.fused import fused_recurrence
 from crnn_jax.models.recurrence import (
     Settings,
     Weights,
@@ -68,6 +69,10 @@ class RecurrentLayer(nn.Module):
             assert cell.parallel is not None, f"{self.cell} has no parallel form"
             state_BTN = cell.parallel(project(feature_BTD), mask_BT, reverse=self.reverse)
             return state_BTN, state_BTN[:, 0 if self.reverse else -1]
+        if self.implementation == "fused":
+            settings = Settings(self.cell, self.reverse, self.dtype)
+            weights = Weights(kernel_x, bias, kernel_h, bias_h)
+            return fused_recurrence(settings, feature_BTD, mask_BT, weights)
         if self.implementation == "scan":
             return self._scan(feature_BTD, mask_BT, project, kernel_h, bias_h)
         if cell.num_summed is None or self.remat:  # JAX's own gradient can remat

@@ -182,7 +182,7 @@ def resolve_implementation(
     rows, num_steps, _ = shapes[0]  # rnn_deep's layers read many lines of an image
     config = config.copy_and_resolve_references()
     config.model.implementation = fastest(
-        config.model.cell, num_steps, config.model.hidden_units, rows
+        config.model.cell, num_steps, config.model.hidden_units, rows, jnp.dtype(config.precision)
     )
     return config
 

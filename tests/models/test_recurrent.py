@@ -158,6 +158,7 @@ LENGTHS = jnp.array([9, 4, 1])
 WAYS = [  # cell, implementation, remat; the first of a cell is what the others must equal
     *[(cell, how, remat) for cell in CELLS for remat in (False, True) for how in BOTH],
     ("mingru", "associative", False),
+    ("gru", "fused", False),
 ]
 
 

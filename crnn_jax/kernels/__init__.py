@@ -1,0 +1,1 @@
+"""Kernels for one device, where XLA's own programs are far from what the device can do."""
