@@ -10,7 +10,7 @@ The input is as wide as the state (D = N). All run on the same device in the sam
 off), in huge pages as a training does; the outputs are checked equal first. Prints milliseconds
 (median) of a forward pass and of a forward and backward pass of each implementation, interleaved,
 and the best peer's median over our best implementation's. A cell other than the GRU has no peers.
-On a GPU all shapes' programs are compiled first, side by side.
+All shapes' programs are compiled first.
 --write appends a JSON line a shape to results/benchmarks/gru.jsonl.
 """
 
@@ -206,8 +206,7 @@ def main() -> None:
     ratios = []
     shapes = list(itertools.product(flags.steps, flags.units, flags.batch))
     compiling = compile_all(flags, shapes)
-    if jax.default_backend() == "gpu":
-        wait(compiling.values())  # what compiles may run on the device, too
+    wait(compiling.values())  # what compiles would disturb what is measured
     for shape in shapes:
         gates = CELLS[flags.cell].num_gates
         flops = 2 * shape[0] * shape[2] * 2 * shape[1] * gates * shape[1]  # both projections
