@@ -16,7 +16,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 SETTINGS := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: help train test test-distributed smoke lint doctor clean
+.PHONY: help train test test-distributed test-gpu smoke lint doctor clean
 .NOTPARALLEL:
 
 help:  ## Show this list.
@@ -31,6 +31,9 @@ test: $(VENV)/.installed-test  ## Run the tests; ARGS="-m slow" runs the slow on
 
 test-distributed: $(VENV)/.installed-test  ## Run the tests on many meshes and of several processes.
 	$(RUN) -m pytest -n 2 --dist loadfile -m distributed $(ARGS)
+
+test-gpu: $(VENV)/.installed-test  ## Run the tests that need a GPU.
+	TEST_PLATFORM=cuda $(RUN) -m pytest -m gpu $(ARGS)
 
 smoke: $(VENV)/.installed-test  ## Run the few tests that every supported Python must pass.
 	$(RUN) -m pytest -n 2 -m smoke $(ARGS)

@@ -3,8 +3,9 @@
 #
 #   benchmarks/gpu_round.sh speed|gru|table1|race|tune|all|collect [--dry_run]
 #
-#   speed   the step against PyTorch, input, dispatch, startup, what bounds the step, MFU: < 8 min
-#   gru     the recurrent layer against PyTorch's in bfloat16, the whole grid
+#   speed   the tests that need a GPU, the recurrent layer against PyTorch's in bfloat16 (the whole
+#           grid) and the step, what bounds it, MFU, input, dispatch, startup: two calls of < 8 min
+#   gru     the recurrent layer alone
 #   table1  Table 1 with its full budget        race   seconds to 94% on CIFAR-10
 #   tune    the same trials of each row's preset on held-out images, before table1; not in all
 #   collect moves the records of speed and gru to results/ and makes the tables of docs/
@@ -48,7 +49,7 @@ else
     write=(--write) tiny=() short=() large=1024 small=256 data=()
     results=$logs/results
 fi
-export BENCHMARK_RESULTS=$results/benchmarks
+export BENCHMARK_RESULTS=$results/benchmarks STEADY_SECONDS=0.03
 limit=${ROUND_SECONDS:-470} # of one call: a part stops before, and goes on with the next call
 unfinished=0 failed=0
 
@@ -91,33 +92,41 @@ stand_in() {
     data=("--config.data.source=folder:$logs/images")
 }
 
+# XLA's autotuning takes minutes for the grid's 120 programs; without it a few compile at once.
+gru() {
+    local flags='--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false'
+    local shapes=() ours=(fused hoisted)
+    [ -z "$dry_run" ] || { flags='' ours=(hoisted) shapes=(--steps 4 --units 8 --batch 8); }
+    with_torch gru 150 env XLA_FLAGS="$flags" "$python" benchmarks/gru.py --dtype=bfloat16 \
+        --peers torch --ours "${ours[@]}" "${shapes[@]}" --repeats=3 "${tiny[@]}" "${write[@]}"
+}
+
 speed() {
     stand_in
+    [ -n "$dry_run" ] || run tests 120 env TEST_PLATFORM=cuda "$python" -m pytest -q -m gpu tests
+    gru
     local study=("$python" -m crnn_jax.studies.bottleneck "--config=$crnn" "--results=$results")
-    run bottleneck_large 60 "${study[@]}" "--config.batch_size=$large" "${tiny[@]}" \
-        --name="gpu_crnn_$large" "${data[@]}"
-    # step.py and gru.py know the CIFAR-10 configs alone: a dry run takes the smallest of them.
-    local step=$crnn,recipe=adamw steps=(8 64) units=(256 512) batches=(128 1024)
-    [ -z "$dry_run" ] || { step=configs/cifar10.py:crnn_small,recipe=adamw,model.width=4,model.hidden_units=8; }
-    [ -z "$dry_run" ] || { steps=(4) units=(8) batches=(8); }
-    with_torch step_large 90 "$python" benchmarks/step.py --config="$step" --batch="$large" \
+    # Each side compiles for a minute or two.
+    local step=$crnn,recipe=adamw
+    [ -z "$dry_run" ] || step=configs/cifar10.py:crnn_small,recipe=adamw,model.width=4,model.hidden_units=8
+    with_torch step_large 240 "$python" benchmarks/step.py --config="$step" --batch="$large" \
         "${tiny[@]}" "${write[@]}"
-    run input 80 "$python" benchmarks/input.py "--config=$crnn" --batch="$large" "${tiny[@]}" \
+    run bottleneck_large 120 "${study[@]}" "--config.batch_size=$large" "${tiny[@]}" \
+        --name="gpu_crnn_$large" "${data[@]}"
+    run input 120 "$python" benchmarks/input.py "--config=$crnn" --batch="$large" "${tiny[@]}" \
         "${short[@]}" "${write[@]}" "${data[@]}"
-    with_torch gru_some 80 "$python" benchmarks/gru.py --dtype=bfloat16 --steps "${steps[@]}" \
-        --units "${units[@]}" --batch "${batches[@]}" "${tiny[@]}" "${write[@]}"
     run startup 40 "$python" benchmarks/startup.py --repeats=1 "${write[@]}" \
         ${dry_run:+"--config=$crnn"}
-    run dispatch 60 "$python" benchmarks/dispatch.py "--config=$crnn" --batch="$small" --steps 1 4 \
+    run dispatch 120 "$python" benchmarks/dispatch.py "--config=$crnn" --batch="$small" --steps 1 4 \
         16 "${tiny[@]}" "${short[@]}" "${write[@]}" "${data[@]}"
-    [ -n "$dry_run" ] || run bottleneck_small 40 "${study[@]}" "--config.batch_size=$small" "${tiny[@]}" \
+    [ -n "$dry_run" ] || run bottleneck_small 120 "${study[@]}" "--config.batch_size=$small" "${tiny[@]}" \
         --name="gpu_crnn_$small" "${data[@]}"
     # The loop itself: train/mfu in metrics.jsonl, and a trace to open.
     local steps_to_run="400 steps"
     [ -z "$dry_run" ] || steps_to_run="12 steps"
-    run train 60 "$python" -m crnn_jax.main "--config=$crnn" --workdir="$logs/train" \
+    run train 100 "$python" -m crnn_jax.main "--config=$crnn" --workdir="$logs/train" \
         "--config.batch_size=$large" "--config.duration=$steps_to_run" --profile=3:4 "${data[@]}"
-    [ -n "$dry_run" ] || with_torch step_small 90 "$python" benchmarks/step.py --config="$step" --batch="$small" \
+    [ -n "$dry_run" ] || with_torch step_small 240 "$python" benchmarks/step.py --config="$step" --batch="$small" \
         "${tiny[@]}" "${write[@]}"
 }
 
@@ -133,15 +142,6 @@ collect() {
     done
     mv "$results" "$results-collected-$(date +%s)"
     "$python" -m crnn_jax.report.tables docs/performance.md
-}
-
-gru() {
-    local steps=(8 16 49 64 196) units=(128 256 512) batches=(128 1024)
-    [ -z "$dry_run" ] || { steps=(4) units=(8) batches=(8); }
-    for count in "${steps[@]}"; do
-        with_torch "gru_$count" 60 "$python" benchmarks/gru.py --dtype=bfloat16 --steps "$count" \
-            --units "${units[@]}" --batch "${batches[@]}" "${tiny[@]}" "${write[@]}"
-    done
 }
 
 # study NAME FLAGS...: a long study, which resumes what a call before has left.
@@ -180,7 +180,7 @@ race() {
 }
 
 if [ "$part" = all ]; then
-    for each in speed gru table1 race; do "$each"; done # collect: once all parts are done
+    for each in speed table1 race; do "$each"; done # collect: once all parts are done
 else
     "$part"
 fi

@@ -104,7 +104,8 @@ def torch_arrays(params: Any, feature: np.ndarray) -> dict[str, Any]:
 
 
 def make_programs(
-    flags: argparse.Namespace,
+    cell: str,
+    dtype: str,
     shape: tuple[int, int, int],
     compiled: dict[str, Compiled],
     peer: TorchPeer | None,
@@ -112,24 +113,23 @@ def make_programs(
     """Returns {implementation or peer: its two programs} at (T, N, B), checked to be equal."""
     steps, units, batch = shape
     noise = np.random.default_rng(0).standard_normal((batch, steps, units), np.float32)
-    feature_BTD = jnp.asarray(noise, flags.dtype)
+    feature_BTD = jnp.asarray(noise, dtype)
     variables = {
-        name: jax.jit(layer_of(name, flags.cell, units, flags.dtype).init)(
-            jax.random.key(0), feature_BTD[:1]
-        )
-        for name in ("hoisted", *set(flags.peers) & {"flax"})
+        name: jax.jit(layer_of(name, cell, units, dtype).init)(jax.random.key(0), feature_BTD[:1])
+        for name in {"hoisted", *compiled} & {"hoisted", "flax"}
     }
     programs = {
         name: made.programs(variables.get(name, variables["hoisted"]), feature_BTD)
         for name, made in compiled.items()
     }
-    expected = np.asarray(programs[flags.ours[0]]["forward"](), np.float32)
+    ours = [name for name in compiled if name not in PEERS]
+    expected = np.asarray(programs[ours[0]]["forward"](), np.float32)
     if peer is not None:
         weights = jax.device_get(variables["hoisted"]["params"]["layer_0"])
-        setting = {"units": units, "dtype": flags.dtype}
+        setting = {"units": units, "dtype": dtype}
         expected, programs["torch"] = peer.make("gru", torch_arrays(weights, noise), setting)
-    limit = 1e-5 if flags.dtype == "float32" else 2e-2
-    for name in flags.ours:
+    limit = 1e-5 if dtype == "float32" else 2e-2
+    for name in ours:
         found = np.asarray(programs[name]["forward"](), np.float32)
         error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
         if not error < limit:
@@ -212,7 +212,7 @@ def main() -> None:
         flops = 2 * shape[0] * shape[2] * 2 * shape[1] * gates * shape[1]  # both projections
         names = [name for name, of in compiling if of == shape]
         compiled = {name: compiling.pop((name, shape)).result() for name in names}
-        programs = make_programs(flags, shape, compiled, peer)
+        programs = make_programs(flags.cell, flags.dtype, shape, compiled, peer)
         found = measure(programs, flags.repeats, flops, flags.dtype)
         cells = [
             f"{name}: " + " ".join(f"{key} {1e3 * s[1]:.1f}" for key, s in found[name].items())
@@ -228,6 +228,7 @@ def main() -> None:
             where = dict(zip(("steps", "units", "batch"), shape, strict=True))
             setting = {"cell": flags.cell, "dtype": flags.dtype, "repeats": flags.repeats}
             setting |= {"backend": jax.default_backend(), "torch": peer and peer.version}
+            setting |= {"xla_flags": os.environ.get("XLA_FLAGS", "")}
             append("gru", {**where, **setting, "unit": "seconds [min, median, max]", **found})
     if ratios:
         low, median, high = spread(ratios)

@@ -34,7 +34,8 @@ _RECURRENT = dict(
     num_recurrent_layers=1,
     bidirectional=False,
     # auto (measured fastest; resolved before training) | scan | hoisted (input projection of all
-    # steps in one matmul) | associative (all steps at once; mingru alone)
+    # steps in one matmul) | associative (all steps at once; mingru alone) | fused (all steps in one
+    # kernel; gru on a GPU, elsewhere as hoisted)
     implementation="auto",
     remat=False,  # compute steps again in the backward pass: less memory for long sequences
 )

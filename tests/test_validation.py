@@ -55,6 +55,7 @@ def test_defaults_are_valid(model):
         ("data.crop_min_area", 0.0, "above 0"),
         ("model.cell", "grru", "did you mean 'gru'"),
         ("model.implementation", "associative", "'model.cell' to 'mingru', found 'gru'"),
+        ("model.implementation", "fusd", "did you mean 'fused'"),
         ("optim.learning_rate", None, "expects float"),
         ("steps_per_dispatch", -1, "0 or more"),
         ("log.profile", "20:10", "FIRST:LAST"),
@@ -70,6 +71,17 @@ def test_validate_names_the_key(key, value, message):
     with pytest.raises(UserError, match=message) as error:
         validate(config)
     assert key in str(error.value)
+
+
+def test_fused_is_a_kernel_of_the_gru_that_keeps_its_gates():
+    config = cfg.default_config("crnn")
+    config.model.implementation = "fused"
+    validate(config)
+    for key, value in (("cell", "lstm"), ("remat", True)):
+        config = cfg.default_config("crnn")
+        config.model.implementation, config.model[key] = "fused", value
+        with pytest.raises(UserError, match=r"'model.implementation' is 'fused'.*found"):
+            validate(config)
 
 
 def test_several_steps_a_program_need_resident_data():

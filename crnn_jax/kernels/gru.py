@@ -9,7 +9,8 @@ Where one program owns all units, no program waits for another. Else the program
 the batch exchange the state (backward: the gates' gradients) through global memory, step by step: a
 program writes its part and adds one to a count of the block and step, and reads the others' parts
 once the count says that all have. So all programs must run at the same time: the grid never has
-more of them than the device has multiprocessors (`choose_tile`).
+more of them than the device has multiprocessors (`tile.choose_tile`), and a device places all
+programs of one kernel before those of the next.
 
 The Triton side of Pallas is to be removed from JAX some day; `fused` then has to move to Mosaic.
 """
@@ -25,26 +26,14 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from crnn_jax.kernels.tile import NUM_GATES, Tile
+
 Array = jax.Array
 Ref = Any  # of Pallas: an array in the device's memory
 
 warnings.filterwarnings("ignore", message="The Pallas Triton backend is deprecated")
 
-NUM_GATES = 3  # reset, update, new, in this order
 _READ_AHEAD = 2  # parts of a step's input that are read before they are multiplied
-
-
-class Tile(NamedTuple):
-    """What one program of the grid owns."""
-
-    batch: int  # examples
-    units: int
-    depth: int  # units that one product sums over
-    warps: int
-
-    def alone(self, num_units: int) -> bool:
-        """Returns whether a program owns all units: the state then never leaves its registers."""
-        return self.units == self.depth == num_units
 
 
 class Setting(NamedTuple):
@@ -58,39 +47,6 @@ class Setting(NamedTuple):
     dtype: Any  # of the products, and of what is kept for the backward pass
     flops: int  # of all steps, without padding; crnn_jax/flops.py reads it
     interpret: bool  # on a CPU, for tests: one program after another, so that none may wait
-
-
-def choose_tile(batch: int, num_units: int, dtype: Any, cores: int, memory: int) -> Tile | None:
-    """Returns a tile whose programs all run at once, or None where the weights do not fit.
-
-    Few examples a program and few units a program: the fewer, the more multiprocessors work, and a
-    step waits for the memory, not for products. Measured on an H100 (docs/performance.md).
-
-    Args:
-      batch: examples; a multiple of no number: it is padded to one of `Tile.batch`.
-      num_units: as padded (`pad_units`).
-      dtype: of the products.
-      cores: multiprocessors of the device.
-      memory: bytes of shared memory that a program may have.
-    """
-    size = jnp.dtype(dtype).itemsize
-    for rows in (16, 32, 64):  # 128 spill registers, and take minutes to compile in float32
-        blocks = pl.cdiv(batch, rows)
-        for units in (num_units,) if num_units <= 128 else (32, 64, 128):
-            if num_units % units or blocks * (num_units // units) > cores:
-                continue
-            for depth in (512, 256, 128, 64, 32, 16):
-                needed = NUM_GATES * size * (num_units * units + rows * depth)
-                if num_units % depth == 0 and needed <= memory:
-                    return Tile(rows, units, depth, 8 if units >= 128 else 4)
-    return None
-
-
-def pad_units(num_units: int) -> int:
-    """Returns the number of units that the kernels compute: a power of two, or a multiple of 64."""
-    if num_units > 128:
-        return 64 * pl.cdiv(num_units, 64)
-    return max(16, pl.next_power_of_2(num_units))
 
 
 def forward(

@@ -1,12 +1,20 @@
-"""The GRU whose steps all run in one kernel (`kernels/gru.py`), as a function with a gradient."""
+"""The GRU whose steps all run in one kernel (`kernels/gru.py`), as a function with a gradient.
+
+Here is what is left around the kernels: the products over all steps at once, examples and units
+added as zeros until they fill the kernels' blocks, and the split of the batch over devices.
+"""
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.custom_partitioning import custom_partitioning
 
+from crnn_jax.errors import UserError
+from crnn_jax.kernels.tile import Tile, choose_tile, pad_units
 from crnn_jax.models.recurrence import Settings, Weights, matmul
 
 if TYPE_CHECKING:
@@ -47,9 +55,7 @@ def fits(num_units: int, batch: int, dtype: Any) -> bool:
       batch: examples on one device.
       dtype: of the products.
     """
-    from crnn_jax.kernels import gru
-
-    return gru.choose_tile(batch, gru.pad_units(num_units), dtype, *_device()) is not None
+    return choose_tile(batch, pad_units(num_units), dtype, *_device()) is not None
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -58,8 +64,8 @@ def fused_recurrence(
 ) -> tuple[Array, Array]:
     """Returns (state_BTN, last_BN) of a GRU from a zero state, float32.
 
-    As `recurrence`, but examples come first, gates are kept in `settings.dtype`, and so are the
-    gates' gradients before they are summed over the steps.
+    As `recurrence`, but that examples come first, and that the projected inputs, what is kept for
+    the backward pass and the gates' gradients are in `settings.dtype`.
 
     Args:
       settings: of the cell 'gru'.
@@ -68,7 +74,7 @@ def fused_recurrence(
       weights: of the layer.
 
     Raises:
-      ValueError: no tile of the weights fits the device (`fits`).
+      UserError: the weights do not fit the device (`fits`).
     """
     return _forward(settings, feature_BTD, mask_BT, weights, keep=False)[0]
 
@@ -76,21 +82,12 @@ def fused_recurrence(
 def _forward(
     settings: Settings, feature_BTD: Array, mask_BT: Array | None, weights: Weights, *, keep: bool
 ) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
-    """Returns ((state_BTN, last_BN), what the kernels kept, padded)."""
-    from crnn_jax.kernels import gru
-
-    batch, size = feature_BTD.shape[0], weights.kernel_h.shape[0]
-    setting = _setting(settings, feature_BTD, mask_BT, weights)
+    """Returns ((state_BTN, last_BN), what the kernel kept)."""
+    size = weights.kernel_h.shape[0]
     gate_x_BTG = matmul(feature_BTD, weights.kernel_x, settings.dtype) + weights.bias
-    state_BTN, *kept = gru.forward(
-        _pad(gate_x_BTG.astype(settings.dtype), setting, gates=3),
-        _pad_kernel(weights, setting),
-        jnp.pad(weights.bias_h[2 * size :], (0, setting.num_units - size)),
-        _pad_mask(mask_BT, setting),
-        setting,
-        keep=keep,
-    )
-    state_BTN = state_BTN[:batch, :, :size]
+    inputs = [gate_x_BTG.astype(settings.dtype), weights.kernel_h.astype(settings.dtype)]
+    inputs += [weights.bias_h[2 * size :], *_masks(mask_BT)]
+    state_BTN, *kept = _forward_program(settings, mask_BT is not None, keep)(*inputs)
     return (state_BTN, state_BTN[:, 0 if settings.reverse else -1]), tuple(kept)
 
 
@@ -102,70 +99,129 @@ def _forward_rule(
 
 
 def _backward_rule(settings: Settings, saved: Any, grads: tuple[Array, Array]) -> tuple:
-    from crnn_jax.kernels import gru
-
     feature_BTD, mask_BT, weights, (before_BTN, kept_4BTN) = saved
-    batch, size = feature_BTD.shape[0], weights.kernel_h.shape[0]
-    setting = _setting(settings, feature_BTD, mask_BT, weights)
-    gates_grad, product_grad_BTN = gru.backward(
-        kept_4BTN,
-        before_BTN,
-        _pad(grads[0], setting, gates=1),
-        _pad(grads[1], setting, gates=1),
-        _pad_kernel(weights, setting),
-        _pad_mask(mask_BT, setting),
-        setting,
-    )
-    gates_grad = gates_grad[:batch].reshape(*gates_grad[:batch].shape[:2], 3, -1)[..., :size]
-    x_grad_BTG = gates_grad.reshape(*gates_grad.shape[:2], 3 * size)
-    before_BTN, product_grad_BTN = (
-        value[:batch, :, :size] for value in (before_BTN, product_grad_BTN)
-    )
+    size, dtype = weights.kernel_h.shape[0], settings.dtype
+    inputs = [kept_4BTN, before_BTN, *grads, weights.kernel_h.astype(dtype), *_masks(mask_BT)]
+    x_grad_BTG, product_grad_BTN = _backward_program(settings, mask_BT is not None)(*inputs)
 
     def over_time(value_BTD: Array, grad_BTG: Array) -> Array:
         both = (((0, 1), (0, 1)), ((), ()))  # not one axis: the batch may be split over devices
         return lax.dot_general(value_BTD, grad_BTG, both, preferred_element_type=jnp.float32)
 
-    # The barriers keep XLA from joining these two products into one over joined arrays.
-    kernel_h_grad = lax.optimization_barrier(over_time(before_BTN, x_grad_BTG))
+    # The barriers keep XLA from joining these two products into one, over copies of their arrays.
+    gates_grad = lax.optimization_barrier(over_time(before_BTN, x_grad_BTG))
     new_grad = over_time(lax.optimization_barrier(before_BTN), product_grad_BTN)
     weights_grad = Weights(
-        over_time(feature_BTD.astype(settings.dtype), x_grad_BTG),
+        over_time(feature_BTD.astype(dtype), x_grad_BTG),
         x_grad_BTG.astype(jnp.float32).sum((0, 1)),
-        jnp.concatenate([kernel_h_grad[:, : 2 * size], new_grad], axis=1),
+        jnp.concatenate([gates_grad[:, : 2 * size], new_grad], axis=1),
         jnp.pad(product_grad_BTN.astype(jnp.float32).sum((0, 1)), (2 * size, 0)),
     )
-    feature_grad_BTD = matmul(x_grad_BTG, weights.kernel_x.T, settings.dtype)
+    feature_grad_BTD = matmul(x_grad_BTG, weights.kernel_x.T, dtype)
     return feature_grad_BTD.astype(feature_BTD.dtype), None, weights_grad
 
 
 fused_recurrence.defvjp(_forward_rule, _backward_rule)
 
 
+def _masks(mask_BT: Array | None) -> list[Array]:
+    return [] if mask_BT is None else [mask_BT.astype(jnp.int8)]
+
+
+# A device runs the kernels on its own examples: XLA cannot split a kernel by itself. The rules name
+# each axis; all but the examples `b` are whole on every device.
+
+
+@functools.cache
+def _forward_program(settings: Settings, masked: bool, keep: bool) -> Callable[..., Any]:
+    from crnn_jax.kernels import gru
+
+    def run(gate_x_BTG: Array, kernel_h: Array, bias_h_N: Array, *masks: Array) -> Any:
+        batch, num_steps, _ = gate_x_BTG.shape
+        size = kernel_h.shape[0]
+        setting = _setting(settings, batch, num_steps, size, masked=masked)
+        outputs = gru.forward(
+            _pad(gate_x_BTG, setting, gates=3),
+            _pad_kernel(kernel_h, setting),
+            jnp.pad(bias_h_N, (0, setting.num_units - size)),
+            _pad_mask(masks, setting),
+            setting,
+            keep=keep,
+        )
+        return tuple(value[..., :batch, :, :size] for value in outputs)
+
+    rule = f"b t g, n g, n{', b t' * masked} -> b t n, b t n{', k b t n' * keep}"
+    return _split_by_examples(run, rule, "tgn" + "k" * keep)
+
+
+@functools.cache
+def _backward_program(settings: Settings, masked: bool) -> Callable[..., Any]:
+    from crnn_jax.kernels import gru
+
+    def run(
+        kept_4BTN: Array,
+        before_BTN: Array,
+        state_grad_BTN: Array,
+        last_grad_BN: Array,
+        kernel_h: Array,
+        *masks: Array,
+    ) -> Any:
+        batch, num_steps, size = before_BTN.shape
+        setting = _setting(settings, batch, num_steps, size, masked=masked)
+        x_grad_BTG, product_grad_BTN = gru.backward(
+            jax.vmap(lambda kept_BTN: _pad(kept_BTN, setting, gates=1))(kept_4BTN),
+            *(
+                _pad(value, setting, gates=1)
+                for value in (before_BTN, state_grad_BTN, last_grad_BN)
+            ),
+            _pad_kernel(kernel_h, setting),
+            _pad_mask(masks, setting),
+            setting,
+        )
+        gates = x_grad_BTG[:batch].reshape(batch, num_steps, 3, -1)[..., :size]
+        x_grad_BTG = gates.reshape(batch, num_steps, 3 * size)
+        return x_grad_BTG, product_grad_BTN[:batch, :, :size]
+
+    rule = f"k b t n, b t n, b t n, b n, n g{', b t' * masked} -> b t g, b t n"
+    return _split_by_examples(run, rule, "ktng")
+
+
+def _split_by_examples(run: Callable[..., Any], rule: str, whole: str) -> Callable[..., Any]:
+    def partition(mesh: Any, inputs: Any, outputs: Any) -> tuple[Any, ...]:
+        of_inputs, of_outputs = jax.tree.map(lambda value: value.sharding, (inputs, outputs))
+        return mesh, run, of_outputs, of_inputs
+
+    split = custom_partitioning(run)
+    split.def_partition(partition, sharding_rule=rule, need_replication_factors=tuple(whole))
+    return split
+
+
 def _setting(
-    settings: Settings, feature_BTD: Array, mask_BT: Array | None, weights: Weights
+    settings: Settings, batch: int, num_steps: int, size: int, *, masked: bool
 ) -> "gru.Setting":
     from crnn_jax.kernels import gru
 
     assert settings.cell == "gru", settings.cell
-    batch, num_steps, _ = feature_BTD.shape
-    size = weights.kernel_h.shape[0]
-    num_units = gru.pad_units(size)
-    tile = gru.choose_tile(batch, num_units, settings.dtype, *_device())
+    num_units = pad_units(size)
+    tile = choose_tile(batch, num_units, settings.dtype, *_device())
     if tile is None:
-        raise ValueError(
-            f"'fused' expects recurrent weights that fit the GPU's multiprocessors, found {size} "
-            f"units and {batch} examples in {settings.dtype}: use the implementation 'hoisted'"
+        raise UserError(
+            "config key 'model.implementation' is 'fused', which expects recurrent weights that "
+            f"fit the GPU's multiprocessors, found {size} units and {batch} examples a device in "
+            f"{jnp.dtype(settings.dtype).name}: set it to 'auto' or 'hoisted'"
         )
+    interpret = jax.default_backend() != "gpu"
+    if interpret:  # one program after another: none may wait for another
+        tile = Tile(16, num_units, num_units, 4)
     return gru.Setting(
         tile=tile,
         num_steps=num_steps,
         num_units=num_units,
         reverse=settings.reverse,
-        masked=mask_BT is not None,
+        masked=masked,
         dtype=settings.dtype,
-        flops=2 * batch * num_steps * weights.kernel_h.size,
-        interpret=jax.default_backend() != "gpu",
+        flops=2 * batch * num_steps * 3 * size**2,
+        interpret=interpret,
     )
 
 
@@ -181,15 +237,14 @@ def _pad(value: Array, setting: "gru.Setting", *, gates: int) -> Array:
     return padded.reshape(*padded.shape[:-2], -1)
 
 
-def _pad_kernel(weights: Weights, setting: "gru.Setting") -> Array:
-    size = weights.kernel_h.shape[0]
+def _pad_kernel(kernel_h: Array, setting: "gru.Setting") -> Array:
+    size = kernel_h.shape[0]
     more = setting.num_units - size
-    gates = jnp.pad(weights.kernel_h.reshape(size, 3, size), ((0, more), (0, 0), (0, more)))
-    return gates.reshape(setting.num_units, -1).astype(setting.dtype)
+    gates = jnp.pad(kernel_h.reshape(size, 3, size), ((0, more), (0, 0), (0, more)))
+    return gates.reshape(setting.num_units, -1)
 
 
-def _pad_mask(mask_BT: Array | None, setting: "gru.Setting") -> Array | None:
-    if mask_BT is None:
+def _pad_mask(masks: tuple[Array, ...], setting: "gru.Setting") -> Array | None:
+    if not masks:
         return None
-    more = -mask_BT.shape[0] % setting.tile.batch
-    return jnp.pad(mask_BT.astype(jnp.int8), ((0, more), (0, 0)))
+    return jnp.pad(masks[0], ((0, -masks[0].shape[0] % setting.tile.batch), (0, 0)))

@@ -133,11 +133,12 @@ class Recurrent(nn.Module):
       bidirectional: a second layer reads from the last step to the first; states are concatenated
         to 2N.
       implementation: 'scan' projects the input inside the loop, 'hoisted' projects that of all
-        steps by one matmul before it, 'associative' (minGRU alone) finds all states at once, 'auto'
+        steps by one matmul before it, 'associative' (minGRU alone) finds all states at once,
+        'fused' (GRU alone) runs all steps in one GPU kernel, which a CPU interprets, slowly; 'auto'
         is the one measured fastest for the shape (`fastest`). Equal in value; parameters are the
         same.
       remat: the backward pass computes each step again instead of keeping its gates: less memory,
-        for long sequences. 'associative' has no steps and keeps what it needs.
+        for long sequences. 'associative' and 'fused' keep what they need.
       dtype: that the matmuls read.
     """
 

@@ -87,7 +87,7 @@ def step_table(results: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def gru_table(results: pathlib.Path) -> str:
+def gru_table(results: pathlib.Path, backend: str = "cpu") -> str:
     """Returns the milliseconds of a GRU layer, forward and backward, ours and the peers'."""
     lines = [
         "| T | N | B | ours, ms | implementation | flax, ms | PyTorch, ms | flax / ours "
@@ -96,18 +96,19 @@ def gru_table(results: pathlib.Path) -> str:
     ]
     shape = ("steps", "units", "batch")
     found = read_records(results, "gru", *shape, "cell", "dtype", "backend")
-    records = [record for record in found if record["cell"] == "gru"]
+    records = [r for r in found if (r["cell"], r["backend"]) == ("gru", backend)]
     to_torch, at_most = [], []
     for record in sorted(records, key=lambda record: [record[name] for name in shape]):
         times = {name: 1e3 * seconds[1] for name, seconds in record["both"].items()}
-        peers = {name: times.pop(name) for name in ("flax", "torch")}
+        peers = {name: times.pop(name, None) for name in ("flax", "torch")}
         best = min(times, key=times.__getitem__)
         ratios = record["ratio"]["both"]
         to_torch.append(ratios["torch"][1])
         at_most.append(peers["torch"] / (1e3 * record["floor"]["both"]))
-        cells = [*(str(record[name]) for name in shape), f"{times[best]:.1f}", best]
-        cells += [f"{time:.1f}" for time in peers.values()]
-        cells += [f"{ratios['flax'][1]:.2f}", _median(ratios["torch"])]
+        cells = [*(str(record[name]) for name in shape), _milliseconds(times[best]), best]
+        cells += [_milliseconds(time) for time in peers.values()]
+        cells += [f"{ratios['flax'][1]:.2f}" if "flax" in ratios else "-"]
+        cells += [_median(ratios["torch"])]
         lines.append("| " + " | ".join([*cells, f"{at_most[-1]:.2f}"]) + " |")
     last = records[-1]
     spreads = [
@@ -120,6 +121,17 @@ def gru_table(results: pathlib.Path) -> str:
         "all our matmuls ran at the rate of a large one and nothing else took time."
     )
     return "\n".join([*lines, "", f"{note} PyTorch {last['torch']}, {_where(last)}."])
+
+
+def gru_gpu_table(results: pathlib.Path) -> str:
+    """Returns `gru_table` of a GPU's records."""
+    return gru_table(results, "gpu")
+
+
+def _milliseconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 def gru_parts_table(results: pathlib.Path) -> str:

@@ -70,6 +70,7 @@ TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "huge_pages": speed_tables.huge_pages_table,
     "step": speed_tables.step_table,
     "gru": speed_tables.gru_table,
+    "gru_gpu": speed_tables.gru_gpu_table,
     "gru_parts": speed_tables.gru_parts_table,
     "input": speed_tables.input_table,
     "startup": speed_tables.startup_table,

@@ -1,10 +1,8 @@
-"""The GRU's kernels: their tiles, interpreted on a CPU, and against `scan` on a GPU.
+"""The GRU's kernels, interpreted on a CPU, and against `scan` on a GPU.
 
 An interpreter runs one program of the grid after another, so that programs that wait for each other
 are tested on a GPU alone: TEST_PLATFORM=cuda python -m pytest -m gpu tests/kernels
 """
-
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -12,38 +10,8 @@ import numpy as np
 import pytest
 
 from crnn_jax.kernels import gru
+from crnn_jax.kernels.tile import Tile
 from crnn_jax.models.recurrent import RecurrentLayer
-
-H100 = {"cores": 132, "memory": 232_448}
-
-
-def test_units_are_padded_to_what_a_product_takes():
-    assert [gru.pad_units(n) for n in (1, 16, 17, 100, 128, 129, 300, 512)] == [
-        16, 16, 32, 128, 128, 192, 320, 512,
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
-def test_all_programs_of_a_tile_run_at_once(dtype):
-    for batch, units in itertools.product((1, 37, 128, 1024, 5000), (16, 128, 192, 512, 1024)):
-        tile = gru.choose_tile(batch, units, dtype, **H100)
-        if tile is not None:
-            assert units % tile.units == units % tile.depth == 0
-            programs = -(-batch // tile.batch) * (units // tile.units)
-            assert programs <= 132
-            weights = 3 * units * tile.units * jnp.dtype(dtype).itemsize
-            assert weights < 232_448
-
-
-def test_tiles_of_an_h100():
-    def choose(batch, units):
-        return gru.choose_tile(batch, units, jnp.bfloat16, **H100)
-
-    assert choose(128, 128) == gru.Tile(16, 128, 128, 8)  # all units: no program waits
-    assert choose(128, 128).alone(128)
-    assert choose(128, 512) == gru.Tile(16, 32, 512, 4)
-    assert choose(1024, 512) == gru.Tile(64, 64, 64, 4)
-    assert choose(1024, 1024) is None
 
 
 def test_states_through_memory_equal_states_in_registers():
@@ -53,7 +21,7 @@ def test_states_through_memory_equal_states_in_registers():
     grads = [jnp.asarray(random.normal(size=s), jnp.float32) for s in ((32, 5, 32), (32, 32))]
 
     def run(depth):
-        tile = gru.Tile(16, 32, depth, 4)
+        tile = Tile(16, 32, depth, 4)
         assert tile.alone(32) == (depth == 32)
         setting = gru.Setting(tile, 5, 32, False, False, jnp.float32, 0, interpret=True)
         state, before, kept = gru.forward(**inputs, mask_BT=None, setting=setting, keep=True)

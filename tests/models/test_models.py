@@ -37,6 +37,12 @@ def test_lists_of_a_config_read_from_json_become_tuples():
     )
 
 
+def test_fused_is_hoisted_where_there_is_no_gpu(monkeypatch):
+    assert tiny("crnn", implementation="fused").implementation == "hoisted"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert tiny("crnn", implementation="fused").implementation == "fused"
+
+
 @pytest.mark.parametrize("shape", [(2, 8, 8, 1), (3, 33, 31, 3), (1, 1, 1, 3)])
 @pytest.mark.parametrize("name", MODELS)
 def test_shapes_for_any_image_size(name, shape):
