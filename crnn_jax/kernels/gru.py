@@ -194,9 +194,9 @@ def _product(left: Array, right: Array) -> Array:
 
 
 def _forward_kernel(*refs: Ref, setting: Setting, keep: bool) -> None:
-    gate_x_ref, kernel_ref, bias_ref, *refs = refs
-    mask_ref = refs.pop(0) if setting.masked else None
-    state_ref, before_ref, *kept_refs, count_ref = refs
+    gate_x_ref, kernel_ref, bias_ref, *others = refs
+    mask_ref = others.pop(0) if setting.masked else None
+    state_ref, before_ref, *kept_refs, count_ref = others
     at, dtype, num_steps = _Place(setting, count_ref), setting.dtype, setting.num_steps
     weights = [[kernel_ref[d, at.gate(g)] for g in range(NUM_GATES)] for d in at.depths()]
     bias_N = bias_ref[at.units]
@@ -244,9 +244,9 @@ def _forward_kernel(*refs: Ref, setting: Setting, keep: bool) -> None:
 
 
 def _backward_kernel(*refs: Ref, setting: Setting) -> None:
-    kept_ref, before_ref, state_grad_ref, last_grad_ref, kernel_ref, *refs = refs
-    mask_ref = refs.pop(0) if setting.masked else None
-    gate_x_ref, product_ref, count_ref = refs
+    kept_ref, before_ref, state_grad_ref, last_grad_ref, kernel_ref, *others = refs
+    mask_ref = others.pop(0) if setting.masked else None
+    gate_x_ref, product_ref, count_ref = others
     at, dtype, num_steps = _Place(setting, count_ref), setting.dtype, setting.num_steps
     weights = [kernel_ref[d, at.units] for g in range(NUM_GATES) for d in at.depths(g)]
 

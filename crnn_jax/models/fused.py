@@ -170,10 +170,9 @@ def _backward_program(settings: Settings, masked: bool) -> Callable[..., Any]:
         setting = _setting(settings, batch, num_steps, size, masked=masked)
         x_grad_BTG, product_grad_BTN = gru.backward(
             jax.vmap(lambda kept_BTN: _pad(kept_BTN, setting, gates=1))(kept_4BTN),
-            *(
-                _pad(value, setting, gates=1)
-                for value in (before_BTN, state_grad_BTN, last_grad_BN)
-            ),
+            _pad(before_BTN, setting, gates=1),
+            _pad(state_grad_BTN, setting, gates=1),
+            _pad(last_grad_BN, setting, gates=1),
             _pad_kernel(kernel_h, setting),
             _pad_mask(masks, setting),
             setting,
