@@ -21,7 +21,8 @@ def count_flops(fn: Callable[..., Any], *args: Any) -> int:
     """Returns the operations of matrix products and convolutions in `fn(*args)`.
 
     A multiply-add counts 2, padded positions count as any, element-wise work counts 0. The body of
-    a scan counts once a step; of a conditional's branches the costliest counts.
+    a scan counts once a step; of a conditional's branches the costliest counts, and of the ways
+    that platforms have of computing the same (`lax.platform_dependent`) the cheapest.
 
     Args:
       fn: traceable by JAX.
@@ -68,7 +69,10 @@ def _equation_flops(equation: Any) -> int:
         raise ValueError("a while loop's length is unknown: expected lax.scan around a product")
     if name == "scan":
         return equation.params["length"] * sum(inner)
-    return max(inner, default=0) if name == "cond" else sum(inner)
+    if name == "cond":
+        choose = max if equation.params.get("branches_platforms") is None else min
+        return choose(inner, default=0)
+    return sum(inner)
 
 
 def _size(equation: Any) -> int:

@@ -74,6 +74,13 @@ def test_nested_programs_are_followed():
     assert count_flops(fn, shape(3, 3), shape(3, 3)) == (1 + 1 + 2) * 2 * 27
 
 
+def test_of_the_ways_of_several_platforms_the_cheapest_counts():
+    def fn(x):
+        return lax.platform_dependent(x, cpu=lambda x: x @ x @ x, default=lambda x: x @ x)
+
+    assert count_flops(fn, shape(3, 3)) == 2 * 27
+
+
 def test_while_loop_with_a_product_is_refused():
     def fn(x):
         return lax.while_loop(lambda y: y.sum() < 9, lambda y: y @ y, x)

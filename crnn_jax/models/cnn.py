@@ -1,7 +1,6 @@
 """The convolutional trunk that CNN, LRCN, TSN and CRNN share, and the CNN itself."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,8 +10,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from crnn_jax.models.convolution import Conv
+from crnn_jax.models.convolution import Conv, conv2d
 from crnn_jax.models.heads import Classifier, Output
+from crnn_jax.models.normalization import BatchNorm
+from crnn_jax.models.pooling import conv_max_pool
 from crnn_jax.models.whitening import Whitening, dirac
 
 Array = jax.Array
@@ -32,50 +33,6 @@ class Features:
 
     map_BHWC: Array
     pooled_BD: Array
-
-
-def max_pool(image_BHWC: Array) -> Array:
-    """Returns the largest of each 2 x 2 block; an odd last row or column is a block of its own.
-
-    Equal to a max-pool of window 2, stride 2 and padding SAME; as there, the first of equal values
-    has the gradient.
-    """
-    _, height, width, _ = image_BHWC.shape
-    if height % 2 or width % 2:
-        edges = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
-        image_BHWC = jnp.pad(image_BHWC, edges, constant_values=-jnp.inf)
-    return _max_of_blocks(image_BHWC)
-
-
-@jax.custom_vjp
-def _max_of_blocks(image_BHWC: Array) -> Array:
-    return functools.reduce(jnp.maximum, _corners(image_BHWC))
-
-
-def _corners(image_BHWC: Array) -> list[Array]:
-    """Returns the four pixels of each 2 x 2 block, row by row."""
-    return [image_BHWC[:, row::2, column::2] for row in range(2) for column in range(2)]
-
-
-# On a CPU the gradient of XLA's windowed maximum is several times slower than this one, and JAX's
-# of a maximum over axes, which shares a block's gradient among equal values, twice as slow.
-def _max_forward(image_BHWC: Array) -> tuple[Array, Array]:
-    pooled_BHWC = _max_of_blocks(image_BHWC)
-    place_BHWC = jnp.uint8(3)
-    for place, corner_BHWC in reversed(list(enumerate(_corners(image_BHWC)[:3]))):
-        place_BHWC = jnp.where(corner_BHWC == pooled_BHWC, jnp.uint8(place), place_BHWC)
-    return pooled_BHWC, place_BHWC
-
-
-def _max_backward(place_BHWC: Array, grad_BHWC: Array) -> tuple[Array]:
-    batch, height, width, channels = grad_BHWC.shape
-    place = place_BHWC[:, :, None, :, None]
-    block = jnp.arange(4, dtype=jnp.uint8).reshape(2, 1, 2, 1)
-    grad = jnp.where(place == block, grad_BHWC[:, :, None, :, None], 0)
-    return (grad.reshape(batch, 2 * height, 2 * width, channels),)
-
-
-_max_of_blocks.defvjp(_max_forward, _max_backward)
 
 
 def layers_per_stage(num_conv_layers: int, num_stages: int) -> list[int]:
@@ -144,18 +101,12 @@ class Trunk(TrunkFields):
                     use_bias=not self.norm,
                     dtype=self.dtype,
                     kernel_init=_KERNEL_INITS[self.conv_init],
+                    convolve=conv_max_pool if layer == 0 else conv2d,
                     name=f"conv_{name}",
                 )(map_BHWC)
-                if layer == 0:
-                    map_BHWC = max_pool(map_BHWC)
                 if self.norm:
-                    map_BHWC = nn.BatchNorm(
-                        use_running_average=not train,
-                        momentum=self.norm_momentum,
-                        use_scale=self.norm_scale,
-                        dtype=self.dtype,
-                        name=f"norm_{name}",
-                    )(map_BHWC)
+                    norm = BatchNorm(self.norm_momentum, self.norm_scale, name=f"norm_{name}")
+                    map_BHWC = norm(map_BHWC, train=train)
                 map_BHWC = activation(map_BHWC)
         return Features(map_BHWC, jnp.mean(map_BHWC, axis=(1, 2), dtype=jnp.float32))
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from crnn_jax.mesh import traced_batch_parts
 
@@ -98,6 +99,13 @@ def _conv2d_backward(
         (kernel_grad_HWIO,) = jax.vjp(of_kernel, kernel_HWIO)[1](grad_BHWO)
         return kernel_grad_HWIO
 
+    def cuda_kernel_grad(image_BHWC: jax.Array, grad_BHWO: jax.Array) -> jax.Array:
+        # cuDNN's lies in memory as OHWI. XLA would turn it within the optimizer's pass over the
+        # parameters, which then is slow, and not in place: here it is turned before.
+        kernel_grad_HWIO = xla_kernel_grad(image_BHWC, grad_BHWO)
+        kernel_grad_HWIO = with_layout_constraint(kernel_grad_HWIO, Layout((0, 1, 2, 3)))
+        return lax.optimization_barrier(kernel_grad_HWIO)
+
     rows, columns = kernel_HWIO.shape[:2]
     cpu_kernel_grad = functools.partial(
         _chunked_kernel_grad, window=(rows, columns), strides=strides, pads=pads
@@ -115,7 +123,11 @@ def _conv2d_backward(
         (image_grad_BHWC,) = jax.vjp(of_image, image_BHWC)[1](grad_BHWO)
     # Chosen when the program is lowered, so that an export for another platform has no loop.
     kernel_grad_HWIO = lax.platform_dependent(
-        image_BHWC, grad_BHWO, cpu=cpu_kernel_grad, default=xla_kernel_grad
+        image_BHWC,
+        grad_BHWO,
+        cpu=cpu_kernel_grad,
+        cuda=cuda_kernel_grad,
+        default=xla_kernel_grad,
     )
     return image_grad_BHWC, kernel_grad_HWIO
 
@@ -240,7 +252,8 @@ class Conv(nn.Module):
     """A convolution layer equal to flax's `nn.Conv` in its parameters and values.
 
     Parameters are f32; `dtype` is what they and the image are computed in, by default the
-    promotion of both.
+    promotion of both. `convolve` has the arguments and the result of `conv2d`, or pools it too; the
+    bias comes after it.
     """
 
     features: int
@@ -251,10 +264,11 @@ class Conv(nn.Module):
     dtype: Any = None
     kernel_init: Callable[..., jax.Array] = nn.linear.default_kernel_init
     bias_init: Callable[..., jax.Array] = nn.initializers.zeros_init()
+    convolve: Callable[..., jax.Array] = conv2d
 
     @nn.compact
     def __call__(self, image_BHWC: jax.Array) -> jax.Array:
-        """Returns BHWO: `conv2d` of the image plus the bias."""
+        """Returns BHWO: `convolve` of the image plus the bias."""
         shape = (*self.kernel_size, image_BHWC.shape[-1], self.features)
         kernel_HWIO = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias_O = None
@@ -263,5 +277,7 @@ class Conv(nn.Module):
         image_BHWC, kernel_HWIO, bias_O = promote_dtype(
             image_BHWC, kernel_HWIO, bias_O, dtype=self.dtype
         )
-        output_BHWO = conv2d(image_BHWC, kernel_HWIO, strides=self.strides, padding=self.padding)
+        output_BHWO = self.convolve(
+            image_BHWC, kernel_HWIO, strides=self.strides, padding=self.padding
+        )
         return output_BHWO if bias_O is None else output_BHWO + bias_O

@@ -1,13 +1,12 @@
-"""The trunk, its pooling, and the CNN."""
+"""The trunk and the CNN."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from crnn_jax.config import MODEL_DEFAULTS
-from crnn_jax.models.cnn import CNN, Trunk, layers_per_stage, max_pool, over_frames
+from crnn_jax.models.cnn import CNN, Trunk, layers_per_stage, over_frames
 
 
 def make(**changes):
@@ -23,40 +22,6 @@ def make_trunk(width, stage_multipliers, num_conv_layers, norm, **changes):
 
 def images(*shape):
     return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
-
-
-@pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 2)])
-def test_max_pool_equals_the_windowed_maximum(size):
-    image_BHWC = images(2, *size, 3)
-
-    @jax.jit
-    def run(image_BHWC):
-        def windowed(image_BHWC):
-            return nn.max_pool(image_BHWC, (2, 2), (2, 2), padding="SAME")
-
-        pair = (max_pool, windowed)
-        gradients = [jax.grad(lambda x, f=f: (f(x) ** 2).sum())(image_BHWC) for f in pair]
-        return [f(image_BHWC) for f in pair], gradients
-
-    values, gradients = run(image_BHWC)
-    np.testing.assert_array_equal(*values)
-    np.testing.assert_allclose(*gradients, rtol=1e-6)
-
-
-def test_the_first_of_equal_values_has_the_gradient():
-    image_BHWC = jnp.asarray([[1.0, 2.0], [2.0, 2.0]]).reshape(1, 2, 2, 1)
-    grad = jax.grad(lambda image: max_pool(image).sum())(image_BHWC)
-    np.testing.assert_array_equal(grad.ravel(), [0, 1, 0, 0])
-
-
-def test_max_pool_shows_what_is_not_a_number():
-    for place in range(4):
-        image_BHWC = jnp.zeros(4).at[place].set(jnp.nan).reshape(1, 2, 2, 1)
-        assert jnp.isnan(max_pool(image_BHWC)).all()
-
-
-def test_max_pool_keeps_a_map_of_one():
-    np.testing.assert_array_equal(max_pool(images(2, 1, 1, 3)), images(2, 1, 1, 3))
 
 
 @pytest.mark.parametrize(
