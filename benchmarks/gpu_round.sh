@@ -109,7 +109,7 @@ speed() {
     # Each side compiles for a minute or two.
     local step=$crnn,recipe=adamw
     [ -z "$dry_run" ] || step=configs/cifar10.py:crnn_small,recipe=adamw,model.width=4,model.hidden_units=8
-    with_torch step_large 240 "$python" benchmarks/step.py --config="$step" --batch="$large" \
+    with_torch step_large 240 env STEADY_SECONDS=0.3 "$python" benchmarks/step.py --config="$step" --batch="$large" \
         "${tiny[@]}" "${write[@]}"
     run bottleneck_large 120 "${study[@]}" "--config.batch_size=$large" "${tiny[@]}" \
         --name="gpu_crnn_$large" "${data[@]}"
@@ -126,7 +126,7 @@ speed() {
     [ -z "$dry_run" ] || steps_to_run="12 steps"
     run train 100 "$python" -m crnn_jax.main "--config=$crnn" --workdir="$logs/train" \
         "--config.batch_size=$large" "--config.duration=$steps_to_run" --profile=3:4 "${data[@]}"
-    [ -n "$dry_run" ] || with_torch step_small 240 "$python" benchmarks/step.py --config="$step" --batch="$small" \
+    [ -n "$dry_run" ] || with_torch step_small 240 env STEADY_SECONDS=0.3 "$python" benchmarks/step.py --config="$step" --batch="$small" \
         "${tiny[@]}" "${write[@]}"
 }
 

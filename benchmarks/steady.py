@@ -11,16 +11,18 @@ from typing import Any
 FILL_SECONDS = float(os.environ.get("STEADY_SECONDS", "0.1"))
 
 
-def steady_seconds(program: Callable[[], Any]) -> float:
+def steady_seconds(program: Callable[[], Any], finish: Callable[[], Any] = lambda: None) -> float:
     """Returns the mean seconds of the calls that fill FILL_SECONDS, after one that is not counted.
 
     A call that takes longer by itself is made once. A program that returns a float has been timed
-    where it runs.
+    where it runs. Of a program that returns before its work is done, `finish` waits for the work of
+    all calls: it is called once for a row of them.
     """
     start = time.perf_counter()
     elapsed = program()
     if isinstance(elapsed, float):
         return elapsed
+    finish()
     elapsed = time.perf_counter() - start
     if elapsed >= FILL_SECONDS:
         return elapsed
@@ -28,4 +30,5 @@ def steady_seconds(program: Callable[[], Any]) -> float:
     start = time.perf_counter()
     for _ in range(calls):
         program()
+    finish()
     return (time.perf_counter() - start) / calls

@@ -5,7 +5,8 @@
         [--torch_python PYTHON] [--write]
 
 Both take a step of AdamW on one constant batch in the config's precision; ours also augments and
-normalises it. The weights are copied across and the outputs checked equal first. PyTorch runs
+normalises it. Steps follow each other as in a training: the device is waited for at the end of a
+row of them. The weights are copied across and the outputs checked equal first. PyTorch runs
 channels-last with its fused optimizer, as it is and under torch.compile; the faster counts. On a
 GPU cuDNN tunes itself and TF32 is off on both sides. Prints seconds as min/median/max over
 interleaved repeats, and the same of PyTorch's over ours in each round. --write appends a JSON line
@@ -87,8 +88,10 @@ def torch_setting(config: Any) -> dict[str, Any]:
     }
 
 
-def our_step(experiment: Experiment, state: TrainState, batch: Any) -> Callable[[], Any]:
-    """Returns one call = one finished step of ours."""
+def our_step(
+    experiment: Experiment, state: TrainState, batch: Any
+) -> tuple[Callable[[], None], Callable[[], Any]]:
+    """Returns (one call = one step of ours, a call that waits for the last step)."""
     step_fn = make_train_step(
         experiment.model,
         experiment.task,
@@ -97,13 +100,12 @@ def our_step(experiment: Experiment, state: TrainState, batch: Any) -> Callable[
         ema_decay=0.0,
     )
     step = jax.jit(step_fn, donate_argnums=0, compiler_options=experiment.compiler_options)
-    held = [state]
+    held, totals = [state], Metrics.empty()
 
     def run() -> None:
-        held[0], _ = step(held[0], Metrics.empty(), batch)
-        jax.block_until_ready(held[0])
+        held[0], _ = step(held[0], totals, batch)
 
-    return run
+    return run, lambda: jax.block_until_ready(held[0])
 
 
 def main() -> None:
@@ -135,11 +137,12 @@ def main() -> None:
         raise SystemExit(f"the networks differ: {error:.1e} of the largest score, over {limit}")
     print(f"outputs agree to {error:.1e} of the largest score")
 
-    programs = {"ours": our_step(experiment, state, batch), **peer_programs}
+    ours, finish = our_step(experiment, state, batch)
+    programs = {"ours": ours, **peer_programs}
     with ThreadPoolExecutor(2) as pool:  # both sides compile at the same time
         list(pool.map(lambda name: programs[name](), ("ours", "torch_compile")))
     matmul, matmul_flops = matmul_program(config.precision)
-    seconds = interleave({**programs, "matmul": matmul}, flags.repeats)
+    seconds = interleave({**programs, "matmul": matmul}, flags.repeats, finish)
     found = {name: spread(times) for name, times in seconds.items()}
     best = min(("torch_eager", "torch_compile"), key=lambda name: found[name][1])
     # Of the two runs of one round: a machine's speed drifts by more than is looked for.

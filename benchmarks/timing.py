@@ -33,16 +33,27 @@ PLAIN_CONFIG = "configs/cifar10.py:crnn_small,recipe=adamw,model.width=32"
 PAUSE_SECONDS = 0.2 if jax.default_backend() == "cpu" else 0.0
 
 
-def interleave(programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Returns `crnn_jax.timing.interleave` of steady calls, with a pause before each program."""
-    turns = {name: functools.partial(steady_seconds, program) for name, program in programs.items()}
+def interleave(
+    programs: dict[str, Callable[[], Any]],
+    repeats: int,
+    finish: Callable[[], Any] = lambda: None,
+) -> dict[str, list[float]]:
+    """Returns `crnn_jax.timing.interleave` of steady calls, with a pause before each program.
+
+    `finish` waits for the work of those that return before it is done.
+    """
+    turns = {
+        name: functools.partial(steady_seconds, program, finish)
+        for name, program in programs.items()
+    }
     return timing.interleave(turns, repeats, pause_seconds=PAUSE_SECONDS)
 
 
 def matmul_program(dtype: Any) -> tuple[Callable[[], Any], int]:
     """Returns (a call that multiplies two large square matrices, its FLOPs): the device's peak."""
     size = 2048 if jax.default_backend() == "cpu" else 8192
-    square = jnp.ones((size, size), dtype)
+    # Of random numbers: a GPU multiplies ones faster than what occurs.
+    square = jax.random.normal(jax.random.key(0), (size, size), dtype)
     matmul = jax.jit(jnp.dot, compiler_options=compiler_options(onednn=False))
     return lambda: jax.block_until_ready(matmul(square, square)), 2 * size**3
 

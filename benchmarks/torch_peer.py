@@ -168,21 +168,28 @@ def main() -> None:
 
     {"make": "step" | "gru", "arrays": NPZ, "setting": {...}, "output": NPY} makes the programs,
     saves the output and answers {"programs", "torch", "device"}; {"call": PROGRAM} answers
-    {"seconds"} of a finished call (`steady_seconds`).
+    {"seconds"} of a call (`steady_seconds`): a step's follow each other as in a training, a
+    layer's are each waited for.
     """
     threading.Thread(target=end_with_parent, daemon=True).start()
+    kind = ""
     programs: Programs = {}
     for line in sys.stdin:
         request = json.loads(line)
         if "make" in request:
             with np.load(request["arrays"]) as file:
                 arrays = dict(file)
-            output, programs = MAKERS[request["make"]](arrays, request["setting"])
+            kind = request["make"]
+            output, programs = MAKERS[kind](arrays, request["setting"])
             np.save(request["output"], output)
             answer = {"programs": list(programs), "torch": torch.__version__, "device": DEVICE}
         else:
             synchronize()
-            answer = {"seconds": steady_seconds(finished(programs[request["call"]]))}
+            program = programs[request["call"]]
+            if kind == "step":
+                answer = {"seconds": steady_seconds(program, synchronize)}
+            else:
+                answer = {"seconds": steady_seconds(finished(program))}
         print(json.dumps(answer), flush=True)
 
 
