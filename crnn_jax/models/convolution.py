@@ -2,8 +2,8 @@
 
 XLA's weight gradient on the CPU runs at a tenth to a half of the matmul rate (and at a hundredth
 inside a loop), which makes it the largest part of a training step. Here it is a loop over chunks
-of the batch small enough to stay in cache, one matmul each. `benchmarks/conv_gradient.py` measures
-it. Other backends keep XLA's own.
+of the batch small enough to stay in cache, one matmul each; of 3 x 3 kernels with fewer
+multiplications. `benchmarks/conv_gradient.py` measures it. Other backends keep XLA's own.
 """
 
 import functools
@@ -23,11 +23,10 @@ Pair = tuple[int, int]
 Padding = str | Sequence[tuple[int, int]]
 Pads = tuple[Pair, Pair]
 
-# Rows (output pixels) of one chunk's matmul: fewer leave the matmul too short, more leave the
-# cache. Measured from 512 to 2048: half as many are equal, twice as many lose up to a tenth, but
-# where both have few channels they win a fifth. Planes take 16 times as many.
+# Rows (output pixels) of one chunk: fewer leave the matmul too short, more leave the cache.
+# Measured from 512 to 2048, for Winograd's from 1024 to 8192; planes take 16 times as many.
 CHUNK_ROWS = 1024
-FEW_CHANNELS = 64  # of the image and the output together
+WINOGRAD_ROWS = 2048
 PLANE_CHANNELS = 16  # an image of fewer is read as planes, a channel each
 
 
@@ -142,15 +141,13 @@ def _chunked_kernel_grad(
     batch, height, width, _ = grad_BHWO.shape
     # Other passes read both in another shape: without a barrier XLA computes them for each.
     image_BHWC, grad_BHWO = lax.optimization_barrier((image_BHWC, grad_BHWO))
-    chunk_rows, is_outer = CHUNK_ROWS, False
+    chunk_rows, is_winograd = CHUNK_ROWS, False
     if image_BHWC.shape[-1] < PLANE_CHANNELS:
         chunk_rows *= 16
         products = functools.partial(_plane_products, window=window, strides=strides, pads=pads)
-    elif strides == (1, 1):
-        is_outer = True
-        if image_BHWC.shape[-1] + grad_BHWO.shape[-1] <= FEW_CHANNELS:
-            chunk_rows *= 2
-        products = functools.partial(_outer_products, window=window, pads=pads)
+    elif (window, strides) == ((3, 3), (1, 1)):
+        chunk_rows, is_winograd = WINOGRAD_ROWS, True
+        products = functools.partial(_winograd_products, pads=pads)
     else:
         products = functools.partial(_patch_products, window=window, strides=strides, pads=pads)
     # The batch may be spread over the devices: each then has its share of every chunk.
@@ -178,34 +175,56 @@ def _chunked_kernel_grad(
         return total + of_chunk(index)
 
     zeros = jnp.zeros_like(jax.eval_shape(of_chunk, 0))
-    total = lax.fori_loop(0, chunks, add_chunk, zeros).astype(image_BHWC.dtype)
+    total = lax.fori_loop(0, chunks, add_chunk, zeros)
     # The sum is in the order of the products; what follows moves the whole kernel, once.
+    if is_winograd:
+        total = _kernel_of_products(total)
     (rows, columns), inputs, outputs = window, image_BHWC.shape[-1], grad_BHWO.shape[-1]
-    if is_outer:
-        return total.reshape(rows, inputs, columns, outputs).swapaxes(1, 2)
-    return total.reshape(rows, columns, inputs, outputs)
+    return total.reshape(rows, columns, inputs, outputs).astype(image_BHWC.dtype)
 
 
-def _outer_products(
-    image_BHWC: jax.Array, grad_BHWO: jax.Array, window: Pair, pads: Pads
-) -> jax.Array:
-    """Returns the chunk's gradient in f32, one (rows x I) by (columns x O) matmul.
+def _winograd_products(image_BHWC: jax.Array, grad_BHWO: jax.Array, pads: Pads) -> jax.Array:
+    """Returns PIO in f32, P = 16: Winograd's sums, which `_kernel_of_products` makes a kernel of.
 
-    Kernel rows shift the image and kernel columns shift the output gradient: half as much to copy
-    as all the patches, and a square matmul where few channels would make a thin one. A column of
-    the padding multiplies nothing, so the sum is over the image's own. For stride 1.
+    F(3 x 3, 2 x 2) (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks",
+    section 4): each 2 x 2 tile of the output gradient with its 4 x 4 pixels of the image, 16
+    multiplications for 36. The last transform is linear, so it waits for the sum over all tiles.
     """
-    height, width, (rows, columns) = grad_BHWO.shape[1], image_BHWC.shape[2], window
-    left = pads[1][0]
-    image_BHWC = jnp.pad(image_BHWC, ((0, 0), pads[0], (0, 0), (0, 0)))
-    by_row = [image_BHWC[:, row : row + height] for row in range(rows)]
-    # Image column x meets kernel column k in output column x + left - k, where there is one.
-    before = max(0, columns - 1 - left)
-    after = max(0, width + left - grad_BHWO.shape[2])
-    grad_BHWO = jnp.pad(grad_BHWO, ((0, 0), (0, 0), (before, after), (0, 0)))
-    starts = [before + left - column for column in range(columns)]
-    by_column = [grad_BHWO[:, :, start : start + width] for start in starts]
-    return _matmul_over_pixels(jnp.concatenate(by_row, -1), jnp.concatenate(by_column, -1))
+    odd_rows, odd_columns = (size % 2 for size in grad_BHWO.shape[1:3])
+    (top, bottom), (left, right) = pads
+    image_pads = (0, 0), (top, bottom + odd_rows), (left, right + odd_columns), (0, 0)
+    grad_pads = (0, 0), (0, odd_rows), (0, odd_columns), (0, 0)
+    image = jnp.pad(image_BHWC.astype(jnp.float32), image_pads)
+    grad = jnp.pad(grad_BHWO.astype(jnp.float32), grad_pads)
+    # Columns first. XLA would fuse both steps, and compute the first four times.
+    image = _image_tiles(lax.optimization_barrier(_image_tiles(image, 2)), -3)
+    grad = _grad_tiles(_grad_tiles(grad, 2), -3)
+    image_PNI = image.reshape(16, -1, image.shape[-1])
+    grad_PNO = grad.reshape(16, -1, grad.shape[-1])
+    return lax.dot_general(image_PNI, grad_PNO, (((1,), (1,)), ((0,), (0,))))
+
+
+def _image_tiles(image: jax.Array, axis: int) -> jax.Array:
+    """Returns B'd, stacked first, of the tiles of 4 along an axis, two apart."""
+    last = image.shape[axis] - 3
+    d0, d1, d2, d3 = (lax.slice_in_dim(image, at, last + at, 2, axis) for at in range(4))
+    return jnp.stack([d0 - d2, d1 + d2, d2 - d1, d3 - d1])
+
+
+def _grad_tiles(grad: jax.Array, axis: int) -> jax.Array:
+    """Returns Gg without its halves, stacked first, of the tiles of 2 along an axis."""
+    g0, g1 = (lax.slice_in_dim(grad, at, None, 2, axis) for at in range(2))
+    return jnp.stack([g0, g0 + g1, g0 - g1, g1])
+
+
+def _kernel_of_products(total_PIO: jax.Array) -> jax.Array:
+    """Returns the kernel's gradient HWIO, A'mA with the halves that `_grad_tiles` leaves out."""
+    total = total_PIO.reshape(4, 4, *total_PIO.shape[1:])
+    for _ in range(2):  # rows, then columns
+        m0, m1, m2, m3 = total
+        both, other = (m1 + m2) / 2, (m1 - m2) / 2
+        total = jnp.stack([m0 + both, other, both + m3], 1)
+    return total
 
 
 def _patch_products(

@@ -11,7 +11,11 @@ from crnn_jax.models.convolution import Conv, conv2d
 
 # batch, height, width, in, out channels, kernel, strides, padding
 CASES = [
-    (48, 32, 32, 16, 8, (3, 3), (1, 1), "SAME"),  # many chunks, rows by columns
+    (48, 32, 32, 16, 8, (3, 3), (1, 1), "SAME"),  # many chunks, tiles
+    (11, 9, 13, 16, 6, (3, 3), (1, 1), "SAME"),  # half tiles at both ends
+    (9, 6, 11, 20, 8, (3, 3), (1, 1), "VALID"),
+    (9, 4, 7, 16, 8, (3, 3), (1, 1), ((2, 0), (0, 3))),
+    (12, 32, 32, 16, 8, (2, 3), (1, 1), "SAME"),  # many chunks, patches
     (47, 17, 19, 16, 6, (4, 3), (1, 1), "VALID"),  # a prime batch: filled up with zeros
     (1, 33, 17, 20, 8, (3, 5), (1, 1), "SAME"),
     (7, 9, 11, 3, 5, (3, 2), (2, 1), "VALID"),
