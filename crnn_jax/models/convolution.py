@@ -237,7 +237,9 @@ def _patch_products(
     wide = [image_BHWC[:, :, at : at + (width - 1) * right + 1 : right] for at in range(columns)]
     wide = jnp.concatenate(wide, -1)
     patches = [wide[:, at : at + (height - 1) * down + 1 : down] for at in range(rows)]
-    return _matmul_over_pixels(jnp.concatenate(patches, -1), grad_BHWO)
+    pixels = (((0, 1, 2), (0, 1, 2)), ((), ()))
+    patches_BHWK = jnp.concatenate(patches, -1)
+    return lax.dot_general(patches_BHWK, grad_BHWO, pixels, preferred_element_type=jnp.float32)
 
 
 def _plane_products(
@@ -258,13 +260,6 @@ def _plane_products(
     patches_PN = jnp.stack(patches).reshape(rows * columns * image_BHWC.shape[3], -1)
     grad_NO = grad_BHWO.reshape(-1, grad_BHWO.shape[3])
     return lax.dot(patches_PN, grad_NO, preferred_element_type=jnp.float32)
-
-
-def _matmul_over_pixels(left_BHWC: jax.Array, right_BHWO: jax.Array) -> jax.Array:
-    pixels = (0, 1, 2)
-    return lax.dot_general(
-        left_BHWC, right_BHWO, ((pixels, pixels), ((), ())), preferred_element_type=jnp.float32
-    )
 
 
 class Conv(nn.Module):
