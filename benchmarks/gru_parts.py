@@ -28,7 +28,8 @@ from timing import append, interleave, spread
 from crnn_jax.compiler import compiler_options
 from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.models.cells import Carry
-from crnn_jax.models.recurrence import known_step, unroll_steps
+from crnn_jax.models.recurrence import known_step
+from crnn_jax.models.time_steps import unroll_steps
 
 Array = jax.Array
 

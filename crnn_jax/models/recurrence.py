@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from crnn_jax.models.cells import CELLS, Array, Carry
+from crnn_jax.models.time_steps import over_steps, unroll_steps
 
 
 class Settings(NamedTuple):
@@ -27,16 +28,6 @@ class Settings(NamedTuple):
     cell: str  # with `num_summed`
     reverse: bool
     dtype: Any  # that the matmuls read
-
-
-def unroll_steps(num_steps: int) -> int:
-    """Returns how many steps one iteration of the scan holds: all of them up to 8, else one.
-
-    Sequences read from a last feature map are short (T = 4 to 8), and there a loop costs more than
-    the steps in it. At T = 16 and 32 a CPU gained nothing from 4, 8 or all steps an iteration, and
-    the compile time grew two- to sixfold.
-    """
-    return num_steps if num_steps <= 8 else 1
 
 
 def matmul(left: Array, right: Array, dtype: Any) -> Array:
@@ -90,30 +81,26 @@ def _forward(
     )
     product, _ = _products(settings, weights, num_steps)
 
-    def body(carry: Carry, inputs: Any) -> tuple[Carry, Any]:
-        (sum_x_BG, rest_x_BG), mask_B1 = inputs
+    def step(carry: Carry, gate_x: tuple[Array, ...], read: Any) -> tuple[Carry, Any, Any]:
+        (sum_x_BG,), (rest_x_BG, mask_B1) = gate_x, read
         sum_h_BG, rest_h_BG = (
             product_BG + weights.bias_h[part]
             for product_BG, part in zip(product(carry[0]), gates_of_part, strict=True)
         )
-        gates = (sum_x_BG + sum_h_BG, rest_x_BG, rest_h_BG)
         # Written down before they are read: XLA's CPU would cut the gates out of their arrays in
         # the loop of the cell's step, which then runs eight times as long.
-        gates = lax.optimization_barrier(gates)
-        carry = known_step(settings.cell, carry, gates, mask_B1)
-        return carry, (carry, (gates[0], gates[2])) if keep else (carry[:1], ())
+        sum_BG, rest_h_BG = lax.optimization_barrier((sum_x_BG + sum_h_BG, rest_h_BG))
+        carry = known_step(settings.cell, carry, (sum_BG, rest_x_BG, rest_h_BG), mask_B1)
+        return carry, (sum_BG,), (carry, rest_h_BG) if keep else (carry[:1], ())
 
     zero_BN = jnp.zeros((batch, weights.kernel_h.shape[0]), jnp.float32)
-    last, (states, gates) = lax.scan(
-        body,
-        (zero_BN,) * CELLS[settings.cell].num_carries,
-        (gate_x, mask_TB1),
-        reverse=settings.reverse,
-        unroll=unroll_steps(num_steps),
+    carry = (zero_BN,) * CELLS[settings.cell].num_carries
+    last, sums, (states, rest_h_TBG) = over_steps(
+        step, carry, gate_x[:1], (gate_x[1], mask_TB1), reverse=settings.reverse, replace=keep
     )
     if not keep:
         return states, last[0], ()
-    return states, last[0], (gates[0], gate_x[1], gates[1])
+    return states, last[0], (sums[0], gate_x[1], rest_h_TBG)
 
 
 def _parts(settings: Settings, weights: Weights) -> tuple[slice, slice]:
@@ -197,20 +184,22 @@ def _backward_rule(settings: Settings, kept: Any, grads: tuple[Array, Array]) ->
     before = tuple(_shift(state_TBN, settings.reverse) for state_TBN in states)
     _, pull_product = _products(settings, weights, state_grad_TBN.shape[0])
 
-    def body(carry_grad: Carry, inputs: Any) -> tuple[Carry, Any]:
-        carry, gate, state_grad_BN, mask_B1 = inputs
-        step = functools.partial(known_step, settings.cell, mask_B1=mask_B1)
-        _, pull = jax.vjp(step, carry, gate)
+    def step(carry_grad: Carry, gate: tuple[Array, ...], read: Any) -> tuple[Carry, Any, Any]:
+        carry, state_grad_BN, mask_B1 = read
+        known = functools.partial(known_step, settings.cell, mask_B1=mask_B1)
+        _, pull = jax.vjp(known, carry, gate)
         carry_grad, gate_grad = pull((carry_grad[0] + state_grad_BN, *carry_grad[1:]))
+        # Written down before they are read, for XLA would compute them for each reader.
+        carry_grad, gate_grad = lax.optimization_barrier((carry_grad, gate_grad))
         product_BN = pull_product((gate_grad[0], gate_grad[2]))
-        return (carry_grad[0] + product_BN, *carry_grad[1:]), gate_grad
+        return (carry_grad[0] + product_BN, *carry_grad[1:]), gate_grad, ()
 
-    _, (sum_grad_TBG, rest_x_grad_TBG, rest_h_grad_TBG) = lax.scan(
-        body,
+    _, (sum_grad_TBG, rest_x_grad_TBG, rest_h_grad_TBG), _ = over_steps(
+        step,
         (last_grad, *[jnp.zeros_like(last_grad) for _ in states[1:]]),
-        (before, gates, state_grad_TBN, mask_TB1),
+        gates,
+        (before, state_grad_TBN, mask_TB1),
         reverse=not settings.reverse,
-        unroll=unroll_steps(state_grad_TBN.shape[0]),
     )
     x_grads = (sum_grad_TBG, rest_x_grad_TBG)
     h_grads = (sum_grad_TBG, rest_h_grad_TBG)

@@ -21,8 +21,8 @@ from crnn_jax.models.recurrence import (
     masked,
     matmul,
     recurrence,
-    unroll_steps,
 )
+from crnn_jax.models.time_steps import unroll_steps
 
 
 def gate_orthogonal(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
@@ -73,9 +73,9 @@ class RecurrentLayer(nn.Module):
             settings = Settings(self.cell, self.reverse, self.dtype)
             weights = Weights(kernel_x, bias, kernel_h, bias_h)
             return fused_recurrence(settings, feature_BTD, mask_BT, weights)
-        if self.implementation == "scan":
+        if self.implementation == "scan" or self.remat:  # JAX's own gradient can remat
             return self._scan(feature_BTD, mask_BT, project, kernel_h, bias_h)
-        if cell.num_summed is None or self.remat:  # JAX's own gradient can remat
+        if cell.num_summed is None:
             gate_x_BTG = project(feature_BTD)
             return self._scan(gate_x_BTG, mask_BT, lambda gate_x_BG: gate_x_BG, kernel_h, bias_h)
         settings = Settings(self.cell, self.reverse, self.dtype)
@@ -137,8 +137,9 @@ class Recurrent(nn.Module):
         'fused' (GRU alone) runs all steps in one GPU kernel, which a CPU interprets, slowly; 'auto'
         is the one measured fastest for the shape (`fastest`). Equal in value; parameters are the
         same.
-      remat: the backward pass computes each step again instead of keeping its gates: less memory,
-        for long sequences. 'associative' and 'fused' keep what they need.
+      remat: the backward pass computes each step again, with its input's projection, instead of
+        keeping its gates: less memory, for long sequences. So 'hoisted' and 'auto' are 'scan';
+        'associative' and 'fused' keep what they need.
       dtype: that the matmuls read.
     """
 
@@ -163,7 +164,8 @@ class Recurrent(nn.Module):
         implementation = self.implementation
         if implementation == "auto":
             batch, num_steps, _ = feature_BTD.shape
-            implementation = fastest(self.cell, num_steps, self.hidden_units, batch)
+            of_shape = fastest(self.cell, num_steps, self.hidden_units, batch)
+            implementation = "scan" if self.remat else of_shape
         directions = (False, True) if self.bidirectional else (False,)
         state_BTN, last_BN = feature_BTD, feature_BTD[:, -1]
         for index in range(self.num_layers):

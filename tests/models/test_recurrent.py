@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 
 from crnn_jax.models.cells import CELLS
-from crnn_jax.models.recurrent import Recurrent, unroll_steps
+from crnn_jax.models.recurrent import Recurrent
 
 BOTH = ("scan", "hoisted")
 FLAX_CELLS = {"elman": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
@@ -150,10 +150,6 @@ def test_stacked_layers_read_the_states_below(draw):
     np.testing.assert_allclose(*run(feature_BTD), rtol=1e-6, atol=1e-6)
 
 
-def test_short_sequences_are_unrolled_whole():
-    assert [unroll_steps(steps) for steps in (1, 4, 8, 9, 64)] == [1, 4, 8, 1, 1]
-
-
 LENGTHS = jnp.array([9, 4, 1])
 WAYS = [  # cell, implementation, remat; the first of a cell is what the others must equal
     *[(cell, how, remat) for cell in CELLS for remat in (False, True) for how in BOTH],
@@ -230,4 +226,6 @@ def test_remat_needs_less_memory():
         return program.memory_analysis().temp_size_in_bytes
 
     assert temporary_bytes("scan", True) < 0.6 * temporary_bytes("scan", False)
-    assert temporary_bytes("hoisted", True) < temporary_bytes("hoisted", False)
+    assert temporary_bytes("hoisted", True) < 0.6 * temporary_bytes("hoisted", False)
+    # Gates take the place of projected inputs, and gradients that of gates.
+    assert temporary_bytes("hoisted", False) < 0.8 * temporary_bytes("scan", False)
