@@ -48,59 +48,57 @@ class Weights(NamedTuple):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def recurrence(
-    settings: Settings, feature_TBD: Array, mask_TB1: Array | None, weights: Weights
+    settings: Settings, feature_BTD: Array, mask_BT1: Array | None, weights: Weights
 ) -> tuple[Array, Array]:
-    """Returns (state_TBN, last_BN) of a cell from a zero carry, float32.
-
-    Time comes first: what a step reads and writes then lies together in memory.
+    """Returns (state_BTN, last_BN) of a cell from a zero carry, float32.
 
     Args:
       settings: the cell, the direction, and the dtype of the matmuls.
-      feature_TBD: any float dtype.
-      mask_TB1: bool; where False the step is the identity.
+      feature_BTD: any float dtype.
+      mask_BT1: bool; where False the step is the identity.
       weights: of the layer.
     """
-    states, last, _ = _forward(settings, feature_TBD, mask_TB1, weights, keep=False)
+    states, last, _ = _forward(settings, feature_BTD, mask_BT1, weights, keep=False)
     return states[0], last
 
 
 def _forward(
     settings: Settings,
-    feature_TBD: Array,
-    mask_TB1: Array | None,
+    feature_BTD: Array,
+    mask_BT1: Array | None,
     weights: Weights,
     *,
     keep: bool,
 ) -> tuple[tuple[Array, ...], Array, tuple[Array, ...]]:
     """Returns (the carries after each step, last_BN, the gates that `known_step` reads)."""
-    num_steps, batch, _ = feature_TBD.shape
-    gates_of_part = _parts(settings, weights)
-    gate_x = tuple(
-        matmul(feature_TBD, weights.kernel_x[:, part], settings.dtype) + weights.bias[part]
-        for part in gates_of_part
+    batch, num_steps, _ = feature_BTD.shape
+    summed, rest = _parts(settings, weights)
+    sum_x_BTG, rest_x_BTG = (
+        matmul(feature_BTD, weights.kernel_x[:, part], settings.dtype) for part in (summed, rest)
     )
+    rest_x_BTG += weights.bias[rest]
+    sum_bias_G = weights.bias[summed] + weights.bias_h[summed]  # added where both sums are
     product, _ = _products(settings, weights, num_steps)
 
-    def step(carry: Carry, gate_x: tuple[Array, ...], read: Any) -> tuple[Carry, Any, Any]:
-        (sum_x_BG,), (rest_x_BG, mask_B1) = gate_x, read
-        sum_h_BG, rest_h_BG = (
-            product_BG + weights.bias_h[part]
-            for product_BG, part in zip(product(carry[0]), gates_of_part, strict=True)
-        )
+    def step(carry: Carry, sum_x: tuple[Array, ...], read: Any) -> tuple[Carry, Any, Any]:
+        (sum_x_BG,), (rest_x_BG, mask_B1) = sum_x, read
+        sum_h_BG, rest_h_BG = product(carry[0])
         # Written down before they are read: XLA's CPU would cut the gates out of their arrays in
         # the loop of the cell's step, which then runs eight times as long.
-        sum_BG, rest_h_BG = lax.optimization_barrier((sum_x_BG + sum_h_BG, rest_h_BG))
+        sum_BG, rest_h_BG = lax.optimization_barrier(
+            (sum_x_BG + sum_h_BG + sum_bias_G, rest_h_BG + weights.bias_h[rest])
+        )
         carry = known_step(settings.cell, carry, (sum_BG, rest_x_BG, rest_h_BG), mask_B1)
         return carry, (sum_BG,), (carry, rest_h_BG) if keep else (carry[:1], ())
 
     zero_BN = jnp.zeros((batch, weights.kernel_h.shape[0]), jnp.float32)
     carry = (zero_BN,) * CELLS[settings.cell].num_carries
-    last, sums, (states, rest_h_TBG) = over_steps(
-        step, carry, gate_x[:1], (gate_x[1], mask_TB1), reverse=settings.reverse, replace=keep
+    last, sums, (states, rest_h_BTG) = over_steps(
+        step, carry, (sum_x_BTG,), (rest_x_BTG, mask_BT1), reverse=settings.reverse, replace=keep
     )
     if not keep:
         return states, last[0], ()
-    return states, last[0], (sums[0], gate_x[1], rest_h_TBG)
+    return states, last[0], (*sums, rest_x_BTG, rest_h_BTG)
 
 
 def _parts(settings: Settings, weights: Weights) -> tuple[slice, slice]:
@@ -172,17 +170,17 @@ def masked(new: Carry, old: Carry, mask_B1: Array | None) -> Carry:
 
 
 def _forward_rule(
-    settings: Settings, feature_TBD: Array, mask_TB1: Array | None, weights: Weights
+    settings: Settings, feature_BTD: Array, mask_BT1: Array | None, weights: Weights
 ) -> tuple[tuple[Array, Array], Any]:
-    states, last, gates = _forward(settings, feature_TBD, mask_TB1, weights, keep=True)
-    return (states[0], last), (states, gates, feature_TBD, mask_TB1, weights)
+    states, last, gates = _forward(settings, feature_BTD, mask_BT1, weights, keep=True)
+    return (states[0], last), (states, gates, feature_BTD, mask_BT1, weights)
 
 
 def _backward_rule(settings: Settings, kept: Any, grads: tuple[Array, Array]) -> tuple:
-    states, gates, feature_TBD, mask_TB1, weights = kept
-    state_grad_TBN, last_grad = grads
-    before = tuple(_shift(state_TBN, settings.reverse) for state_TBN in states)
-    _, pull_product = _products(settings, weights, state_grad_TBN.shape[0])
+    states, gates, feature_BTD, mask_BT1, weights = kept
+    state_grad_BTN, last_grad = grads
+    before = tuple(_shift(state_BTN, settings.reverse) for state_BTN in states)
+    _, pull_product = _products(settings, weights, state_grad_BTN.shape[1])
 
     def step(carry_grad: Carry, gate: tuple[Array, ...], read: Any) -> tuple[Carry, Any, Any]:
         carry, state_grad_BN, mask_B1 = read
@@ -194,37 +192,37 @@ def _backward_rule(settings: Settings, kept: Any, grads: tuple[Array, Array]) ->
         product_BN = pull_product((gate_grad[0], gate_grad[2]))
         return (carry_grad[0] + product_BN, *carry_grad[1:]), gate_grad, ()
 
-    _, (sum_grad_TBG, rest_x_grad_TBG, rest_h_grad_TBG), _ = over_steps(
+    _, (sum_grad_BTG, rest_x_grad_BTG, rest_h_grad_BTG), _ = over_steps(
         step,
         (last_grad, *[jnp.zeros_like(last_grad) for _ in states[1:]]),
         gates,
-        (before, state_grad_TBN, mask_TB1),
+        (before, state_grad_BTN, mask_BT1),
         reverse=not settings.reverse,
     )
-    x_grads = (sum_grad_TBG, rest_x_grad_TBG)
-    h_grads = (sum_grad_TBG, rest_h_grad_TBG)
-    sum_TBD, rest_TBD = (
+    x_grads = (sum_grad_BTG, rest_x_grad_BTG)
+    h_grads = (sum_grad_BTG, rest_h_grad_BTG)
+    sum_BTD, rest_BTD = (
         matmul(grad, weights.kernel_x[:, part].T, settings.dtype)
         for grad, part in zip(x_grads, _parts(settings, weights), strict=True)
     )
     weights_grad = Weights(
-        _weight_gradient(feature_TBD, x_grads, settings.dtype),
+        _weight_gradient(feature_BTD, x_grads, settings.dtype),
         _bias_gradient(x_grads),
         _weight_gradient(before[0], h_grads, settings.dtype),
         _bias_gradient(h_grads),
     )
-    return (sum_TBD + rest_TBD).astype(feature_TBD.dtype), None, weights_grad
+    return (sum_BTD + rest_BTD).astype(feature_BTD.dtype), None, weights_grad
 
 
 recurrence.defvjp(_forward_rule, _backward_rule)
 
 
-def _weight_gradient(value_TBD: Array, grads: tuple[Array, Array], dtype: Any) -> Array:
+def _weight_gradient(value_BTD: Array, grads: tuple[Array, Array], dtype: Any) -> Array:
     """Returns (D, G), float32: the sum over steps and examples of their outer products."""
-    both = (((0, 1), (0, 1)), ((), ()))  # not one axis: the batch may be split over devices
+    both = (((0, 1), (0, 1)), ((), ()))  # as one axis a CPU would turn `value` inside the product
     parts = [
         lax.dot_general(
-            value_TBD.astype(dtype), grad.astype(dtype), both, preferred_element_type=jnp.float32
+            value_BTD.astype(dtype), grad.astype(dtype), both, preferred_element_type=jnp.float32
         )
         for grad in grads
     ]
@@ -235,8 +233,8 @@ def _bias_gradient(grads: tuple[Array, Array]) -> Array:
     return jnp.concatenate([grad.sum((0, 1)) for grad in grads])
 
 
-def _shift(state_TBN: Array, reverse: bool) -> Array:
+def _shift(state_BTN: Array, reverse: bool) -> Array:
     """Returns the state before each step."""
-    zero_1BN = jnp.zeros_like(state_TBN[:1])
-    parts = [state_TBN[1:], zero_1BN] if reverse else [zero_1BN, state_TBN[:-1]]
-    return jnp.concatenate(parts)
+    zero_B1N = jnp.zeros_like(state_BTN[:, :1])
+    parts = [state_BTN[:, 1:], zero_B1N] if reverse else [zero_B1N, state_BTN[:, :-1]]
+    return jnp.concatenate(parts, axis=1)

@@ -79,10 +79,9 @@ class RecurrentLayer(nn.Module):
             gate_x_BTG = project(feature_BTD)
             return self._scan(gate_x_BTG, mask_BT, lambda gate_x_BG: gate_x_BG, kernel_h, bias_h)
         settings = Settings(self.cell, self.reverse, self.dtype)
-        mask_TB1 = None if mask_BT is None else mask_BT.T[..., None]
+        mask_BT1 = None if mask_BT is None else mask_BT[..., None]
         weights = Weights(kernel_x, bias, kernel_h, bias_h)
-        state_TBN, last_BN = recurrence(settings, feature_BTD.swapaxes(0, 1), mask_TB1, weights)
-        return state_TBN.swapaxes(0, 1), last_BN
+        return recurrence(settings, feature_BTD, mask_BT1, weights)
 
     def _scan(
         self, x_BTX: Array, mask_BT: Array | None, project: Any, kernel_h: Array, bias_h: Array

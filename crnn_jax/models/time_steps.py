@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -20,7 +21,7 @@ def unroll_steps(num_steps: int) -> int:
 
 
 def over_steps(
-    step: Callable[[Carry, tuple[Array, ...], Any], tuple[Carry, tuple[Array, ...], Any]],
+    step: Callable[[Carry, Any, Any], tuple[Carry, Any, Any]],
     carry: Carry,
     replaced: tuple[Array, ...],
     read: Any,
@@ -30,45 +31,61 @@ def over_steps(
 ) -> tuple[Carry, tuple[Array, ...], Any]:
     """Returns (the last carry, the arrays with their new values, the outputs of all steps).
 
-    In a loop new values take the place of the old ones: what a scan returns beside its carry XLA
-    fills with zeros first, by one pass over memory or two. Unrolled steps are faster without.
+    As `lax.scan`, but that examples come first, which needs no copies of whole arrays turned round,
+    and that in a loop new values take the place of the old ones: what a scan returns beside its
+    carry XLA fills with zeros first, by one pass over memory or two.
 
     Args:
       step: (carry, a step's part of `replaced`, that of `read`) -> (carry, new part, output).
       carry: before the first step.
-      replaced: (T, ...) each.
-      read: a tree of (T, ...).
+      replaced: (B, T, ...) each.
+      read: a tree of (B, T, ...).
       reverse: from the last step to the first.
       replace: False where the new values are not needed; then there are none.
     """
-    num_steps = replaced[0].shape[0]
-    unroll = unroll_steps(num_steps)
+    if not replace:
 
-    def plain(carry: Carry, inputs: Any) -> tuple[Carry, Any]:
-        carry, new, output = step(carry, *inputs)
-        return carry, (new if replace else (), output)
+        def reading(carry: Carry, _: Any, both: Any) -> tuple[Carry, Any, Any]:
+            carry, _, output = step(carry, *both)
+            return carry, (), output
 
-    if not replace or unroll == num_steps:
-        carry, (new, outputs) = lax.scan(
-            plain, carry, (replaced, read), reverse=reverse, unroll=unroll
-        )
+        return over_steps(reading, carry, (), (replaced, read), reverse=reverse)
+
+    num_steps = jax.tree.leaves((replaced, read))[0].shape[1]
+    if unroll_steps(num_steps) == num_steps:
+        made: list[Any] = [None] * num_steps
+        for index in sorted(range(num_steps), reverse=reverse):
+            carry, *made[index] = step(carry, *_at((replaced, read), index))
+        new, outputs = jax.tree.map(lambda *of_steps: jnp.stack(of_steps, axis=1), *made)
         return carry, new, outputs
 
-    def values_at(arrays: tuple[Array, ...], index: Any) -> tuple[Array, ...]:
-        return tuple(lax.dynamic_index_in_dim(array, index, 0, False) for array in arrays)
-
-    def body(loop: Any, inputs: Any) -> tuple[Any, Any]:
-        (carry, arrays, old), (index, part) = loop, inputs
-        carry, new, output = step(carry, old, part)
-        arrays = tuple(
-            lax.dynamic_update_index_in_dim(array, value, index, 0)
-            for array, value in zip(arrays, new, strict=True)
-        )
+    def body(loop: Any, index: Array) -> tuple[Any, None]:
+        carry, arrays, old, outputs = loop
+        carry, new, output = step(carry, old, _at(read, index))
+        arrays, outputs = _put((arrays, outputs), (new, output), index)
         # The next step's values are read from what was written: read before that, they made XLA
         # copy the arrays at every step. After the last step they are any values, and not used.
-        return (carry, arrays, values_at(arrays, index + (-1 if reverse else 1))), output
+        return (carry, arrays, _at(arrays, index + (-1 if reverse else 1)), outputs), None
 
-    start = (carry, replaced, values_at(replaced, num_steps - 1 if reverse else 0))
-    inputs = (jnp.arange(num_steps), read)
-    (carry, arrays, _), outputs = lax.scan(body, start, inputs, reverse=reverse, unroll=unroll)
+    old = _at(replaced, num_steps - 1 if reverse else 0)
+    _, _, output = jax.eval_shape(step, carry, old, _at(read, 0))
+    outputs = jax.tree.map(
+        lambda value: jnp.zeros((value.shape[0], num_steps, *value.shape[1:]), value.dtype), output
+    )
+    start = (carry, replaced, old, outputs)
+    (carry, arrays, _, outputs), _ = lax.scan(body, start, jnp.arange(num_steps), reverse=reverse)
     return carry, arrays, outputs
+
+
+def _at(arrays: Any, index: Any) -> Any:
+    """Returns the values of a step."""
+    return jax.tree.map(lambda array: lax.dynamic_index_in_dim(array, index, 1, False), arrays)
+
+
+def _put(arrays: Any, values: Any, index: Any) -> Any:
+    """Returns the arrays with the values of a step."""
+
+    def put(array: Array, value: Array) -> Array:
+        return lax.dynamic_update_index_in_dim(array, value, index, 1)
+
+    return jax.tree.map(put, arrays, values)

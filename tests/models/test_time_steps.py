@@ -18,38 +18,38 @@ def test_short_sequences_are_unrolled_whole():
 
 @pytest.mark.parametrize("num_steps", [3, 12])  # unrolled, and in a loop
 def test_new_values_take_the_place_of_the_old_ones(num_steps):
-    old_TB = jnp.arange(2.0 * num_steps).reshape(num_steps, 2)
+    old_BT = jnp.arange(2.0 * num_steps).reshape(2, num_steps)
 
     @jax.jit
-    def run(old_TB):
+    def run(old_BT):
         zero = (jnp.zeros(2),)
         return [
-            over_steps(running_sum, zero, (old_TB,), -old_TB, reverse=reverse, replace=replace)
+            over_steps(running_sum, zero, (old_BT,), -old_BT, reverse=reverse, replace=replace)
             for reverse in (False, True)
             for replace in (True, False)
         ]
 
-    sums = [np.cumsum(old_TB, axis=0), np.cumsum(old_TB[::-1], axis=0)[::-1]]
-    found = run(old_TB)
+    sums = [np.cumsum(old_BT, axis=1), np.cumsum(old_BT[:, ::-1], axis=1)[:, ::-1]]
+    found = run(old_BT)
     for (carry, new, output), forgetful, expected in zip(
         found[::2], found[1::2], sums, strict=True
     ):
-        np.testing.assert_array_equal(carry[0], old_TB.sum(0))
+        np.testing.assert_array_equal(carry[0], old_BT.sum(1))
         np.testing.assert_array_equal(new[0], expected)
-        np.testing.assert_array_equal(output, -2 * old_TB)
+        np.testing.assert_array_equal(output, -2 * old_BT)
         assert forgetful[1] == ()
         for a, b in zip(*map(jax.tree.leaves, ((carry, output), forgetful[::2])), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
 def test_a_loop_copies_no_whole_array():
-    shape = (12, 8, 64)
+    shape = (8, 12, 64)
 
     def step(carry, old, read):
         return (jnp.tanh(carry[0] + old[0]),), (carry[0] * old[0],), ()
 
-    def run(old_TBN):
-        return over_steps(step, (old_TBN[0],), (old_TBN,), (), reverse=True)[1]
+    def run(old_BTN):
+        return over_steps(step, (old_BTN[:, 0],), (old_BTN,), (), reverse=True)[1]
 
     program = jax.jit(run, donate_argnums=0).lower(jax.ShapeDtypeStruct(shape, jnp.float32))
     assert program.compile().memory_analysis().temp_size_in_bytes < 4 * np.prod(shape) / 2

@@ -19,7 +19,8 @@ def test_auto_becomes_the_fastest_for_what_the_layer_reads_or_what_remat_needs(m
     def resolved():
         return experiment.resolve_implementation(config, (32, 32, 3), 2).model.implementation
 
-    assert resolved() == "fused" and config.model.implementation == "auto"
+    assert resolved() == "fused"
+    assert config.model.implementation == "auto"
     steps = 4  # columns of the last map
     assert asked == [("gru", steps, config.model.hidden_units, config.batch_size // 2, jnp.float32)]
     config.model.remat = True
