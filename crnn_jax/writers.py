@@ -259,7 +259,11 @@ def versions() -> dict[str, str | None]:
 
 
 def describe_devices() -> str:
-    """Returns "8 x NVIDIA H200 (gpu)", of all processes together, or "CPU: AMD EPYC, 2 cores"."""
+    """Returns "8 x NVIDIA H200 (gpu)", of all processes together, or of the CPU.
+
+    As in "CPU: AMD EPYC (family 26, model 2), 2 cores": a virtual machine may tell so short a name
+    that the generation is in the two numbers alone.
+    """
     first = jax.devices()[0]
     if first.platform != "cpu":
         return f"{jax.device_count()} x {first.device_kind} ({first.platform})"
@@ -272,5 +276,9 @@ def _processor_name() -> str:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    pairs = [line.partition(":") for line in lines]
+    first = {key.strip(): value.strip() for key, _, value in reversed(pairs)}
+    name = first.get("model name", platform.machine())
+    if "cpu family" not in first:
+        return name
+    return f"{name} (family {first['cpu family']}, model {first['model']})"
