@@ -11,7 +11,8 @@ off), in huge pages as a training does; the outputs are checked equal first. Pri
 (median) of a forward pass and of a forward and backward pass of each implementation, interleaved,
 and the best peer's median over our best implementation's. A cell other than the GRU has no peers.
 All shapes' programs are compiled first.
---write appends a JSON line a shape to results/benchmarks/gru.jsonl.
+--write appends a JSON line a shape to results/benchmarks/gru.jsonl, with the bytes that XLA takes
+for the forward and backward pass beside its inputs and outputs.
 """
 
 import argparse
@@ -60,6 +61,8 @@ class Compiled:
         both = jax.jit(pull_back, compiler_options=options)
         self._forward = forward.compile()
         self._both = both.lower(variables, feature_BTD, self.output).compile()
+        memory = self._both.memory_analysis()
+        self.temporary_bytes = memory and memory.temp_size_in_bytes
 
     def programs(self, variables: Any, feature_BTD: jax.Array) -> dict[str, Callable]:
         """Returns {"forward", "both"}, each a call that ends when done."""
@@ -229,6 +232,7 @@ def main() -> None:
             setting = {"cell": flags.cell, "dtype": flags.dtype, "repeats": flags.repeats}
             setting |= {"backend": jax.default_backend(), "torch": peer and peer.version}
             setting |= {"xla_flags": os.environ.get("XLA_FLAGS", "")}
+            setting["temporary_bytes"] = {key: of.temporary_bytes for key, of in compiled.items()}
             append("gru", {**where, **setting, "unit": "seconds [min, median, max]", **found})
     if ratios:
         low, median, high = spread(ratios)
