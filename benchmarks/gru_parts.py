@@ -7,10 +7,7 @@
 "products" are the six multiplications of the layer at its own shapes, the thin ones in loops over
 the steps, and nothing else. "cells" are the steps with their gradients where every product is
 known: what is left is elementwise. Prints the medians in milliseconds, beside our layer's and
-PyTorch's, float32, D = N; and PyTorch's seconds over ours, and over the sum of the two parts: what
-a layer of these parts would reach if it had no other work and copied nothing. --write appends a
-JSON line a shape to results/benchmarks/gru_parts.jsonl.
-"""
+PyTorch's, float32, D = N; and XX"""
 
 import argparse
 import itertools
@@ -23,7 +20,7 @@ import jax.numpy as jnp
 from gru import Compiled, layer_of, make_programs
 from jax import lax
 from peer import TorchPeer
-from timing import append, interleave, spread
+from timing import append, interleave, matmul_program, spread
 
 from crnn_jax.compiler import compiler_options
 from crnn_jax.huge_pages import restart_with_huge_pages
@@ -115,6 +112,8 @@ def main() -> None:
         layers = make_programs("gru", "float32", shape, compiled, peer)
         programs = {name: layers[name]["both"] for name in (*OURS, "torch")}
         programs |= {"products": products(*shape), "cells": cells(*shape)}
+        matmul, flops = matmul_program("float32")
+        programs |= {"matmul": matmul, "torch_matmul": layers["torch"]["matmul"]}
         seconds = interleave(programs, flags.repeats)
         found = {name: spread(times) for name, times in seconds.items()}
         ours = seconds[min(OURS, key=lambda name: found[name][1])]
@@ -133,6 +132,8 @@ def main() -> None:
         if flags.write:
             setting = {"repeats": flags.repeats, "backend": jax.default_backend()}
             setting |= {"torch": peer.version, "unit": "seconds [min, median, max]"}
+            rates = {name: flops / min(seconds[name]) for name in ("matmul", "torch_matmul")}
+            setting["flops_per_second"] = rates
             append("gru_parts", {**where, **setting, "seconds": found, "ratio": ratio})
 
 

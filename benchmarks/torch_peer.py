@@ -124,7 +124,7 @@ def make_step(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Pro
 
 
 def make_gru(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Programs]:
-    """Returns (all states, {"forward", "both"}) of `nn.GRU`.
+    """Returns (all states, {"forward", "both"}) of `nn.GRU`; "matmul" as `timing.matmul_program`.
 
     Args:
       arrays: "feature_BTD" and the layer's four parameters by PyTorch's names.
@@ -149,7 +149,10 @@ def make_gru(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Prog
         feature.grad = None
         layer(feature)[0].backward(grad)
 
-    return forward().float().cpu().numpy(), {"forward": forward, "both": both}
+    side = 2048 if DEVICE == "cpu" else 8192
+    square = torch.randn(side, side, dtype=dtype, device=DEVICE)
+    programs = {"forward": forward, "both": both, "matmul": lambda: square @ square}
+    return forward().float().cpu().numpy(), programs
 
 
 MAKERS = {"step": make_step, "gru": make_gru}

@@ -143,9 +143,10 @@ def gru_parts_table(results: pathlib.Path) -> str:
     ]
     shape = ("steps", "units", "batch")
     records = read_records(results, "gru_parts", *shape, "backend")
-    at_most = []
+    at_most, rates = [], []
     for record in sorted(records, key=lambda record: [record[name] for name in shape]):
         times = {name: 1e3 * seconds[1] for name, seconds in record["seconds"].items()}
+        rates.append(record["flops_per_second"])
         times["ours"] = min(times["scan"], times["hoisted"])
         cells = [str(record[name]) for name in shape]
         cells += [f"{times[name]:.1f}" for name in ("ours", "products", "cells", "torch")]
@@ -153,10 +154,15 @@ def gru_parts_table(results: pathlib.Path) -> str:
         at_most.append(record["ratio"]["parts"][1])
         lines.append("| " + " | ".join(cells) + " |")
     last = records[-1]
+    ours, torch = (
+        1e-9 * statistics.median(rate[name] for rate in rates)
+        for name in ("matmul", "torch_matmul")
+    )
     note = (
         f"Forward and backward, float32, medians of {last['repeats']} rounds; ratios with min and "
         f"max of the rounds. PyTorch / (products + cells): median {statistics.median(at_most):.2f} "
-        f"of the shapes. PyTorch {last['torch']}, {_where(last)}."
+        f"of the shapes. A product of 2048 x 2048: {ours:.0f} GFLOP/s in ours, {torch:.0f} in "
+        f"PyTorch. PyTorch {last['torch']}, {_where(last)}."
     )
     return "\n".join([*lines, "", note])
 

@@ -76,6 +76,7 @@ def test_parts_of_a_gru_stand_beside_the_faster_of_ours(tmp_path, append):
     for steps, at_most in ((8, 9.0), (8, 2.4), (16, 1.2)):
         append(tmp_path, "gru_parts", steps=steps, units=4, batch=2, backend="cpu", repeats=5,
                torch="2.0", seconds=seconds,
+               flops_per_second={"matmul": 4e11, "torch_matmul": 2e11},
                ratio={"ours": [1.5, 2.0, 2.5], "parts": [2.0, at_most, 3.0]})  # fmt: skip
     lines = speed_tables.gru_parts_table(tmp_path).splitlines()
     assert lines[2] == (
@@ -83,6 +84,7 @@ def test_parts_of_a_gru_stand_beside_the_faster_of_ours(tmp_path, append):
     )
     assert len(lines) == 6
     assert "median 1.80" in lines[5]
+    assert "400 GFLOP/s in ours, 200 in PyTorch" in lines[5]
 
 
 def test_input_startup_and_dispatch_are_medians(tmp_path, append):
