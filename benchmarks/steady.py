@@ -9,12 +9,16 @@ from typing import Any
 # After a rest the first calls of a few milliseconds take up to twice as long: threads wake, and
 # caches are cold. A training's steps follow each other.
 FILL_SECONDS = float(os.environ.get("STEADY_SECONDS", "0.1"))
+# Of training steps, in a row: the first ones after a rest took a quarter longer than those after.
+STEPS = 5
 
 
-def steady_seconds(program: Callable[[], Any], finish: Callable[[], Any] = lambda: None) -> float:
+def steady_seconds(
+    program: Callable[[], Any], finish: Callable[[], Any] = lambda: None, least: int = 1
+) -> float:
     """Returns the mean seconds of the calls that fill FILL_SECONDS, after one that is not counted.
 
-    A call that takes longer by itself is made once. A program that returns a float has been timed
+    There are `least` calls or more. Where that is one, and it fills them alone, it counts. A program that returns a float has been timed
     where it runs. Of a program that returns before its work is done, `finish` waits for the work of
     all calls: it is called once for a row of them.
     """
@@ -24,9 +28,9 @@ def steady_seconds(program: Callable[[], Any], finish: Callable[[], Any] = lambd
         return elapsed
     finish()
     elapsed = time.perf_counter() - start
-    if elapsed >= FILL_SECONDS:
+    if elapsed >= FILL_SECONDS and least == 1:
         return elapsed
-    calls = math.ceil(FILL_SECONDS / max(elapsed, 1e-6))
+    calls = max(least, math.ceil(FILL_SECONDS / max(elapsed, 1e-6)))
     start = time.perf_counter()
     for _ in range(calls):
         program()

@@ -6,11 +6,11 @@
 
 Both take a step of AdamW on one constant batch in the config's precision; ours also augments and
 normalises it. Steps follow each other as in a training: the device is waited for at the end of a
-row of them. The weights are copied across and the outputs checked equal first. PyTorch runs
-channels-last with its fused optimizer, as it is and under torch.compile; the faster counts. On a
-GPU cuDNN tunes itself and TF32 is off on both sides. Prints seconds as min/median/max over
-interleaved repeats, and the same of PyTorch's over ours in each round. --write appends a JSON line
-to results/benchmarks/step.jsonl.
+row of five or more, before which is one that is not counted. The weights are copied across and the
+outputs checked equal first. PyTorch runs channels-last with its fused optimizer, as it is and under
+torch.compile; the faster counts. On a GPU cuDNN tunes itself and TF32 is off on both sides. Prints
+seconds as min/median/max over interleaved repeats, and the same of PyTorch's over ours in each
+round. --write appends a JSON line to results/benchmarks/step.jsonl.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from peer import TorchPeer
+from steady import STEPS
 from timing import PLAIN_CONFIG, append, interleave, matmul_program, spread
 
 from crnn_jax.flags import resolve_config
@@ -142,7 +143,7 @@ def main() -> None:
     with ThreadPoolExecutor(2) as pool:  # both sides compile at the same time
         list(pool.map(lambda name: programs[name](), ("ours", "torch_compile")))
     matmul, matmul_flops = matmul_program(config.precision)
-    seconds = interleave({**programs, "matmul": matmul}, flags.repeats, finish)
+    seconds = interleave({**programs, "matmul": matmul}, flags.repeats, finish, STEPS)
     found = {name: spread(times) for name, times in seconds.items()}
     best = min(("torch_eager", "torch_compile"), key=lambda name: found[name][1])
     # Of the two runs of one round: a machine's speed drifts by more than is looked for.

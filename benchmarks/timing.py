@@ -37,13 +37,15 @@ def interleave(
     programs: dict[str, Callable[[], Any]],
     repeats: int,
     finish: Callable[[], Any] = lambda: None,
+    least: int = 1,
 ) -> dict[str, list[float]]:
     """Returns `crnn_jax.timing.interleave` of steady calls, with a pause before each program.
 
-    `finish` waits for the work of those that return before it is done.
+    `finish` waits for the work of those that return before it is done; `least` as `steady_seconds`
+    has it.
     """
     turns = {
-        name: functools.partial(steady_seconds, program, finish)
+        name: functools.partial(steady_seconds, program, finish, least)
         for name, program in programs.items()
     }
     return timing.interleave(turns, repeats, pause_seconds=PAUSE_SECONDS)

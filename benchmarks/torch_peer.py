@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
-from steady import steady_seconds
+from steady import STEPS, steady_seconds
 from torch import nn  # pyright: ignore[reportMissingImports]
 
 Programs = dict[str, Callable[[], Any]]
@@ -190,7 +190,7 @@ def main() -> None:
             synchronize()
             program = programs[request["call"]]
             if kind == "step":
-                answer = {"seconds": steady_seconds(program, synchronize)}
+                answer = {"seconds": steady_seconds(program, synchronize, STEPS)}
             else:
                 answer = {"seconds": steady_seconds(finished(program))}
         print(json.dumps(answer), flush=True)
