@@ -18,9 +18,9 @@ def steady_seconds(
 ) -> float:
     """Returns the mean seconds of the calls that fill FILL_SECONDS, after one that is not counted.
 
-    There are `least` calls or more. Where that is one, and it fills them alone, it counts. A program
-    that returns a float has been timed where it runs. Of a program that returns before its work is
-    done, `finish` waits for the work of all calls: it is called once for a row of them.
+    There are `least` calls or more. Where that is one, and it fills them alone, it counts. A
+    program that returns a float has been timed where it runs. Of a program that returns before its
+    work is done, `finish` waits for the work of all calls: it is called once for a row of them.
     """
     start = time.perf_counter()
     elapsed = program()

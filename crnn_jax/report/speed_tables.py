@@ -18,6 +18,12 @@ def read_records(results: pathlib.Path, name: str, *keys: str) -> list[dict[str,
     return list({str([line[key] for key in (*keys, "devices")]): line for line in lines}.values())
 
 
+def _newest_machine(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the records of the machine that was measured last: a note under a table says one."""
+    machine = max(records, key=lambda record: record["time"])["devices"]
+    return [record for record in records if record["devices"] == machine]
+
+
 def _where(record: dict[str, Any]) -> str:
     commit = (record["git_commit"] or "unknown")[:7]
     dirty = "*" if "dirty" in (record["git_commit"] or "") else ""
@@ -97,6 +103,7 @@ def gru_table(results: pathlib.Path, backend: str = "cpu") -> str:
     shape = ("steps", "units", "batch")
     found = read_records(results, "gru", *shape, "cell", "dtype", "backend")
     records = [r for r in found if (r["cell"], r["backend"]) == ("gru", backend)]
+    records = _newest_machine(records)
     to_torch, at_most = [], []
     for record in sorted(records, key=lambda record: [record[name] for name in shape]):
         times = {name: 1e3 * seconds[1] for name, seconds in record["both"].items()}
@@ -142,7 +149,7 @@ def gru_parts_table(results: pathlib.Path) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     shape = ("steps", "units", "batch")
-    records = read_records(results, "gru_parts", *shape, "backend")
+    records = _newest_machine(read_records(results, "gru_parts", *shape, "backend"))
     at_most, rates = [], []
     for record in sorted(records, key=lambda record: [record[name] for name in shape]):
         times = {name: 1e3 * seconds[1] for name, seconds in record["seconds"].items()}

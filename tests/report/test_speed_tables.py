@@ -57,6 +57,17 @@ def test_best_implementation_against_both_peers(tmp_path, append):
     assert "3.00/3.00/3.00" in lines[5]
 
 
+def test_a_table_with_one_note_has_the_machine_measured_last(tmp_path, append):
+    common = {"units": 4, "batch": 2, "cell": "gru", "dtype": "float32", "backend": "cpu",
+              "floor": {"both": 0.001}, "both": {"scan": [1, 0.002, 3], "torch": [1, 0.003, 3]},
+              "ratio": {"both": {"torch": [1, 1.5, 2]}}, "torch": "2.0", "repeats": 3}  # fmt: skip
+    append(tmp_path, "gru", steps=8, **common)
+    append(tmp_path, "gru", steps=16, **common, devices="slow", time="2020-01-02T00:00:00Z")
+    lines = speed_tables.gru_table(tmp_path).splitlines()
+    assert [line[:4] for line in lines[2:-2]] == ["| 8 "]
+    assert "2 cores" in lines[-1]
+
+
 def test_a_gpu_has_a_table_of_its_own(tmp_path, append):
     shape = {"steps": 8, "units": 4, "cell": "gru", "dtype": "bfloat16", "torch": "2.0"}
     shape |= {"floor": {"both": 0.001}, "repeats": 3}
