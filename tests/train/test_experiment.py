@@ -21,7 +21,7 @@ def test_auto_becomes_the_fastest_for_what_the_layer_reads_or_what_remat_needs(m
 
     assert resolved() == "fused"
     assert config.model.implementation == "auto"
-    steps = 4  # columns of the last map
+    steps = 4  # what the last map has
     assert asked == [("gru", steps, config.model.hidden_units, config.batch_size // 2, jnp.float32)]
     config.model.remat = True
     assert resolved() == "scan"
