@@ -58,14 +58,13 @@ def test_units_that_several_programs_share_on_a_gpu_are_one_program_s_here():
     @jax.jit
     def run(feature_BTD, weights):
         settings = Settings("gru", False, jnp.float32)
-        feature_TBD = feature_BTD.swapaxes(0, 1)
-        expected_TBN, _ = recurrence(settings, feature_TBD, None, weights)
-        return expected_TBN, fused.fused_recurrence(settings, feature_BTD, None, weights)
+        expected_BTN, _ = recurrence(settings, feature_BTD, None, weights)
+        return expected_BTN, fused.fused_recurrence(settings, feature_BTD, None, weights)
 
     # The GRU has a second bias in its candidate alone.
     bias_h = weights.bias_h.at[: 2 * 136].set(0.0)
-    expected_TBN, (state_BTN, _) = run(feature_BTD, weights._replace(bias_h=bias_h))
-    np.testing.assert_allclose(state_BTN, expected_TBN.swapaxes(0, 1), rtol=1e-5, atol=1e-5)
+    expected_BTN, (state_BTN, _) = run(feature_BTD, weights._replace(bias_h=bias_h))
+    np.testing.assert_allclose(state_BTN, expected_BTN, rtol=1e-5, atol=1e-5)
 
 
 def test_weights_that_do_not_fit_are_an_error():
