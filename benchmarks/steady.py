@@ -13,6 +13,11 @@ FILL_SECONDS = float(os.environ.get("STEADY_SECONDS", "0.1"))
 STEPS = 5
 
 
+def matmul_side(device: str) -> int:
+    """Returns the side of the square matrices that ours and a peer multiply for their rate."""
+    return 2048 if device == "cpu" else 8192
+
+
 def steady_seconds(
     program: Callable[[], Any], finish: Callable[[], Any] = lambda: None, least: int = 1
 ) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from steady import steady_seconds
+from steady import matmul_side, steady_seconds
 
 from crnn_jax import timing
 from crnn_jax.compiler import compiler_options
@@ -53,7 +53,7 @@ def interleave(
 
 def matmul_program(dtype: Any) -> tuple[Callable[[], Any], int]:
     """Returns (a call that multiplies two large square matrices, its FLOPs): the device's peak."""
-    size = 2048 if jax.default_backend() == "cpu" else 8192
+    size = matmul_side(jax.default_backend())
     # Of random numbers: a GPU multiplies ones faster than what occurs.
     square = jax.random.normal(jax.random.key(0), (size, size), dtype)
     # On a CPU float32's fastest product is Eigen's, bfloat16's that of the libraries that know it.

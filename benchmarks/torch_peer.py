@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
-from steady import STEPS, steady_seconds
+from steady import STEPS, matmul_side, steady_seconds
 from torch import nn  # pyright: ignore[reportMissingImports]
 
 Programs = dict[str, Callable[[], Any]]
@@ -149,7 +149,7 @@ def make_gru(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Prog
         feature.grad = None
         layer(feature)[0].backward(grad)
 
-    side = 2048 if DEVICE == "cpu" else 8192
+    side = matmul_side(DEVICE)
     square = torch.randn(side, side, dtype=dtype, device=DEVICE)
     programs = {"forward": forward, "both": both, "matmul": lambda: square @ square}
     return forward().float().cpu().numpy(), programs
