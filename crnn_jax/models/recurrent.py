@@ -163,8 +163,9 @@ class Recurrent(nn.Module):
         implementation = self.implementation
         if implementation == "auto":
             batch, num_steps, _ = feature_BTD.shape
-            of_shape = fastest(self.cell, num_steps, self.hidden_units, batch)
-            implementation = "scan" if self.remat else of_shape
+            implementation = fastest(
+                self.cell, num_steps, self.hidden_units, batch, remat=self.remat
+            )
         directions = (False, True) if self.bidirectional else (False,)
         state_BTN, last_BN = feature_BTD, feature_BTD[:, -1]
         for index in range(self.num_layers):

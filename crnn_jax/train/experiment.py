@@ -181,11 +181,14 @@ def resolve_implementation(
         jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image_BHWC)
     rows, num_steps, _ = shapes[0]  # rnn_deep's layers read many lines of an image
     config = config.copy_and_resolve_references()
-    of_shape = fastest(
-        config.model.cell, num_steps, config.model.hidden_units, rows, jnp.dtype(config.precision)
+    config.model.implementation = fastest(
+        config.model.cell,
+        num_steps,
+        config.model.hidden_units,
+        rows,
+        jnp.dtype(config.precision),
+        remat="remat" in config.model and config.model.remat,
     )
-    remat = "remat" in config.model and config.model.remat  # 'fused' would keep its gates
-    config.model.implementation = "scan" if remat else of_shape
     return config
 
 

@@ -52,6 +52,7 @@ def test_fused_only_where_it_can_run(monkeypatch):
         return fastest(cell, 8, units, 1024, dtype, backend="gpu")
 
     assert choose() == "fused"
+    assert fastest("gru", 8, 128, 1024, jnp.bfloat16, backend="gpu", remat=True) == "scan"
     assert choose("lstm") == "hoisted"
     assert choose(units=1024) == "hoisted"  # no part of its weights fits beside 1024 examples
     assert choose(dtype=jnp.float32) == "hoisted"  # not measured
