@@ -38,7 +38,7 @@ def _median(spread: Iterable[float], digits: int = 2) -> str:
 
 def conv_gradient_table(results: pathlib.Path) -> str:
     """Returns the median GFLOP/s of each shape."""
-    records = read_records(results, "conv_gradient", "shape")
+    records = _newest_machine(read_records(results, "conv_gradient", "shape"))
     passes = ("forward", "image_grad", "kernel_grad")
     lines = [
         "| H=W, in, out | forward, XLA | ours | input gradient, XLA | ours | weight gradient, XLA "
