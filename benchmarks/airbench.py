@@ -64,8 +64,8 @@ def run_peer(clone: pathlib.Path, python: str, runs: int) -> str:
             fingerprint=dataset.source.fingerprint,
             skip_corrupt=False,
         )
-        arrays[f"{name}_images"] = np.asarray(examples.image_NHWC)
-        arrays[f"{name}_labels"] = np.asarray(examples.label_N)
+        arrays[f"{name}_images"] = np.asarray(examples.fields["image"])
+        arrays[f"{name}_labels"] = np.asarray(examples.fields["label"])
     with tempfile.TemporaryDirectory() as folder:
         np.savez(f"{folder}/arrays.npz", **arrays)
         command = [python, str(PEER), str((clone / SCRIPT).resolve()), "arrays.npz", str(runs)]

@@ -30,7 +30,7 @@ def measure(config: Any, numbers: list[int], repeats: int, fill: float) -> dict[
     programs = {}
     for number in numbers:
         config.steps_per_dispatch = number
-        experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+        experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
         pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
         programs[str(number)] = probes.training_with_data(experiment, pipeline, norm)
     seconds = per_call(programs, repeats, fill=fill, most=400)

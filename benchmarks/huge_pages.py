@@ -34,7 +34,6 @@ def measure(config_name: str) -> dict[str, float]:
     import numpy as np
 
     from crnn_jax.flags import resolve_config
-    from crnn_jax.metrics import Classification as Metrics
     from crnn_jax.train.experiment import build, enable_compile_cache
     from crnn_jax.train.step import make_train_step
 
@@ -43,8 +42,8 @@ def measure(config_name: str) -> dict[str, float]:
     experiment = build(config, (32, 32, 3), 10, 50_000)
     size = config.batch_size
     batch: Any = {
-        "image_BHWC": jnp.zeros((size, 32, 32, 3), jnp.uint8),
-        "label_B": jnp.arange(size, dtype=jnp.int32) % 10,
+        "image": jnp.zeros((size, 32, 32, 3), jnp.uint8),
+        "label": jnp.arange(size, dtype=jnp.int32) % 10,
         "weight_B": jnp.ones(size),
         "epoch_B": jnp.zeros(size, jnp.int32),
         "example_B": jnp.arange(size, dtype=jnp.int32),
@@ -66,7 +65,7 @@ def measure(config_name: str) -> dict[str, float]:
         if index == WARM_UP:
             start = time.perf_counter()
             faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        state, _ = step(state, Metrics.empty(), batch)
+        state, _ = step(state, experiment.task.empty(), batch)
         jax.block_until_ready(state)
     seconds = (time.perf_counter() - start) / STEPS
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults

@@ -77,7 +77,7 @@ def measure(config: Any, pipeline_name: str, repeats: int, seconds: float) -> di
     override(config, "data.num_workers", workers or "0")
     dataset = load_dataset(config)
     source, norm = dataset.source, dataset.norm()
-    experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+    experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
     pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
     rate = input_rate(experiment, pipeline, experiment.init_state(norm), repeats, seconds)
     found = step_ratio(experiment, pipeline, norm, repeats, seconds)

@@ -36,9 +36,11 @@ from timing import append, interleave, spread
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
 from crnn_jax.data import jpeg, reading, tf_example
+from crnn_jax.data.dataset import load_source
+from crnn_jax.data.fields import Field
 from crnn_jax.data.imagenet_archives import Item
 from crnn_jax.data.imagenet_shards import NAME, VERSION, prepare
-from crnn_jax.data.sources import Split, load_source
+from crnn_jax.data.sources import Split
 from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.data.tfds_source import data_dir
 from crnn_jax.huge_pages import restart_with_huge_pages
@@ -173,7 +175,7 @@ def stages(source: Split, images: list[bytes]) -> dict[str, Callable[[], Any]]:
 
     def transfer() -> None:
         for _ in range(len(images) // BATCH):
-            batch_BHWC = reading.unread(BATCH, row_HWC.shape).image_NHWC
+            batch_BHWC = reading.aligned(BATCH, Field(row_HWC.shape, np.uint8, "pixels"))
             jax.block_until_ready(mesh_lib.place(batch_BHWC, sharding))
 
     return {

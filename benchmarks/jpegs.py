@@ -2,7 +2,8 @@
 
 from crnn_jax.config import default_config
 from crnn_jax.data.crops import Crop
-from crnn_jax.data.sources import Source, load_source
+from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import Source
 from crnn_jax.errors import CorruptImageError
 
 SIZE = 224

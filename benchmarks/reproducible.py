@@ -16,10 +16,10 @@ import jax
 import numpy as np
 from timing import append, interleave, spread
 
+from crnn_jax.data.synthetic import synthetic_batch
 from crnn_jax.flags import resolve_config
 from crnn_jax.mesh import replicated
-from crnn_jax.metrics import Classification as Metrics
-from crnn_jax.studies.scaling_point import image_shape, synthetic_batch
+from crnn_jax.studies.scaling_point import image_shape
 from crnn_jax.train.experiment import build
 from crnn_jax.train.programs import make_step
 
@@ -29,10 +29,12 @@ def step_of(config_name: str, devices: int, *, reproducible: bool) -> Callable[[
     keys = {"mesh.data": str(devices), "reproducible": str(reproducible)}
     config = resolve_config(config_name, keys)
     experiment = build(config, image_shape(config), 10, 50_000)
-    batch = synthetic_batch(experiment, 10)
-    channels = np.full(experiment.image_shape[2], 128.0)
+    batch = synthetic_batch(
+        experiment.task.fields(experiment.input_shape), 10, config.batch_size, experiment.mesh
+    )
+    channels = np.full(experiment.input_shape[2], 128.0)
     held = [experiment.init_state({"mean_C": channels, "std_C": channels / 2})]
-    totals = jax.jit(Metrics.empty, out_shardings=replicated(experiment.mesh))()
+    totals = jax.jit(experiment.task.empty, out_shardings=replicated(experiment.mesh))()
     step = make_step(experiment, lambda inputs, step: inputs)
 
     def run() -> None:

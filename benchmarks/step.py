@@ -28,7 +28,6 @@ from timing import PLAIN_CONFIG, append, interleave, matmul_program, spread
 
 from crnn_jax.flags import resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
-from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.models.cnn import layers_per_stage
 from crnn_jax.train.experiment import Experiment, build
 from crnn_jax.train.state import TrainState
@@ -43,7 +42,7 @@ def constant_batch(size: int) -> dict[str, np.ndarray]:
     index_B = np.arange(size, dtype=np.int32)
     images = np.random.default_rng(0).integers(0, 256, (size, *IMAGE_SHAPE), np.uint8)
     return {
-        "image_BHWC": images, "label_B": index_B % NUM_CLASSES, "epoch_B": index_B,
+        "image": images, "label": index_B % NUM_CLASSES, "epoch_B": index_B,
         "example_B": index_B, "weight_B": np.ones(size, np.float32),
     }  # fmt: skip
 
@@ -101,7 +100,7 @@ def our_step(
         ema_decay=0.0,
     )
     step = jax.jit(step_fn, donate_argnums=0, compiler_options=experiment.compiler_options)
-    held, totals = [state], Metrics.empty()
+    held, totals = [state], experiment.task.empty()
 
     def run() -> None:
         held[0], _ = step(held[0], totals, batch)
@@ -122,7 +121,7 @@ def main() -> None:
     experiment = build(config, IMAGE_SHAPE, NUM_CLASSES, 50_000)
     state = experiment.init_state(NORM)
     host_batch = constant_batch(flags.batch)
-    image_BHWC, label_B = host_batch["image_BHWC"], host_batch["label_B"]
+    image_BHWC, label_B = host_batch["image"], host_batch["label"]
     batch = jax.tree.map(jnp.asarray, host_batch)
 
     peer = TorchPeer(flags.torch_python)

@@ -52,7 +52,7 @@ def main() -> None:
     flags = parser.parse_args()
     pipeline = StreamingPipeline(
         jpegs.load().train, batch_size=BATCH, seed=0, mesh=mesh_lib.make_mesh(), skip_corrupt=False,
-        num_workers=flags.workers, crop=jpegs.CROP,
+        num_workers=flags.workers, view=jpegs.CROP,
     )  # fmt: skip
     total = -(-flags.images // BATCH)
     places = [total * place // PLACES for place in range(PLACES + 1)]

@@ -25,7 +25,6 @@ from crnn_jax.errors import UserError
 
 T = TypeVar("T")
 Tree = Any
-_SCORE = "validation/accuracy"
 _TEMPORARY = ".orbax-checkpoint-tmp"  # what a save leaves behind when it is killed
 _DOOMED = ".deleted"
 
@@ -38,11 +37,17 @@ class Checkpoints:
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], *, keep_latest: int, keep_best: bool
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        keep_latest: int,
+        keep_best: bool,
+        score: str = "",
     ) -> None:
         self.directory = pathlib.Path(directory).absolute()
         self._keep_latest = keep_latest
         self._keep_best = keep_best
+        self._score = score  # among a save's metrics: its highest value is the best
         self._pending: tuple[int, int, Any] | None = None  # step, bytes, Orbax's response
         self._damaged: set[int] = set()
         self._scores: dict[int, float | None] = {}
@@ -67,7 +72,7 @@ class Checkpoints:
         return self._steps()
 
     def best_step(self) -> int | None:
-        """Returns the step of the highest validation accuracy (of equals the earliest), or None."""
+        """Returns the step of the highest score (of equals the earliest), or None."""
         return self._best(self.steps())
 
     def save(
@@ -82,7 +87,7 @@ class Checkpoints:
         Args:
           step: names the checkpoint.
           state: pytree of arrays of at least one element each.
-          metrics: "validation/accuracy", when given, decides which checkpoint is the best.
+          metrics: the one named `score`, when given, decides which checkpoint is the best.
           force: replace an existing checkpoint of this step. The old one is deleted first.
 
         Raises:
@@ -109,7 +114,7 @@ class Checkpoints:
         if response is None:
             raise RuntimeError(f"Orbax skipped the checkpoint of step {step}")
         self._pending = (step, num_bytes, response)
-        self._scores[step] = metrics.get(_SCORE)
+        self._scores[step] = metrics.get(self._score)
         return True
 
     def wait(self) -> None:
@@ -193,7 +198,7 @@ class Checkpoints:
     def _best(self, steps: list[int]) -> int | None:
         for step in set(steps) - self._scores.keys():
             try:
-                self._scores[step] = _metadata(self._folder(step))["metrics"].get(_SCORE)
+                self._scores[step] = _metadata(self._folder(step))["metrics"].get(self._score)
             except DamagedError:
                 self._scores[step] = None
         scored = [step for step in steps if self._scores[step] is not None]

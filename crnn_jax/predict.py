@@ -1,142 +1,85 @@
-"""Classifies images: python -m crnn_jax.predict --workdir=runs/a IMAGE_OR_FOLDER... [--json]
+"""Predicts for files: python -m crnn_jax.predict --workdir=runs/a IMAGE_OR_FOLDER... [--json]
 
 Prints `path<TAB>class<TAB>probability` a line; PNG, JPEG and the like, gray, RGBA, CMYK or 16-bit,
-any size.
+any size. Where a prediction is a picture, it is written to --out.
 """
 
-import functools
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax.compiler import compiler_options
-from crnn_jax.data import decode
-from crnn_jax.data.crops import evaluation_crop, make_crop
+from crnn_jax.data.crops import make_crop
+from crnn_jax.data.inputs import find_inputs, read_input
 from crnn_jax.errors import CorruptImageError, OneLineParser, UserError, one_line_errors
-from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
-from crnn_jax.train.state import TrainState, variables
+from crnn_jax.run import Run, open_run
+from crnn_jax.tasks.task import Rendered
 
-_BATCH = 64
-_TOP = 5
-
-
-def find_images(paths: list[str]) -> list[pathlib.Path]:
-    """Returns the files named, and those with an image's extension below the folders named.
-
-    Raises:
-      UserError: no such path, or a folder without images.
-    """
-    found: list[pathlib.Path] = []
-    for path in map(pathlib.Path, paths):
-        if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if decode.is_image_name(p.name))
-            if not below:
-                raise UserError(f"expected images below '{path}', found none")
-            found += below
-        elif path.exists():
-            found.append(path)
-        else:
-            raise UserError(f"expected an image or a folder, found no '{path}'")
-    return found
-
-
-def make_predictor(experiment: Experiment) -> Callable[[TrainState, jax.Array], jax.Array]:
-    """Returns predict(state, image_BHWC uint8) -> probability_BK, float32, jitted."""
-    config = experiment.config
-
-    def predict(state: TrainState, image_BHWC: jax.Array) -> jax.Array:
-        batch = {"image_BHWC": image_BHWC}
-        image_BHWC = experiment.task.image(batch, state.norm, state.seed, train=False)
-        weights = variables(state, config.eval.weights, config.optim.ema_decay)
-        output: Any = experiment.model.apply(weights, image_BHWC, train=False)
-        return jax.nn.softmax(output.logits_BK.astype(jnp.float32))
-
-    return jax.jit(predict, compiler_options=compiler_options(onednn=False))
-
-
-def read_image(path: pathlib.Path, experiment: Experiment) -> np.ndarray:
-    """Returns what the model sees of an image file in an evaluation, uint8 of its image_shape.
-
-    Raises:
-      CorruptImageError: it is unreadable.
-    """
-    crop = make_crop(experiment.config)
-    if crop is None:
-        image_HWC = decode.decode_image(path, str(path))
-        return decode.to_shape(image_HWC, experiment.image_shape)
-    from crnn_jax.data.jpeg import decode_box
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CorruptImageError(f"{path}: expected an image, found: {error.strerror}") from None
-    box = functools.partial(evaluation_crop(crop).box, 0, 0)
-    return decode_box(data, box, experiment.image_shape, str(path))
+_BATCH = 64  # files that are read before the model sees them
 
 
 def predict_files(
-    experiment: Experiment, state: TrainState, files: list[pathlib.Path]
-) -> Iterator[tuple[pathlib.Path, np.ndarray | CorruptImageError]]:
-    """Yields (path, probability_K), or (path, error) for a file that is no readable image."""
-    predict = make_predictor(experiment)
+    run: Run, files: list[pathlib.Path]
+) -> Iterator[tuple[pathlib.Path, Rendered | CorruptImageError]]:
+    """Yields (path, prediction), or (path, error) for a file that is no readable input."""
+    task, shape = run.experiment.task, run.experiment.input_shape
+    view = make_crop(run.config)
     for first in range(0, len(files), _BATCH):
-        part = files[first : first + _BATCH]
-        image_BHWC = np.zeros((_BATCH, *experiment.image_shape), np.uint8)  # one compiled shape
-        errors: dict[int, CorruptImageError] = {}
-        for row, path in enumerate(part):
+        read: dict[pathlib.Path, np.ndarray | CorruptImageError] = {}
+        for path in files[first : first + _BATCH]:
             try:
-                image_BHWC[row] = read_image(path, experiment)
+                read[path] = read_input(path, shape, view)
             except CorruptImageError as error:
-                errors[row] = error
-        probability_BK = np.asarray(predict(state, jnp.asarray(image_BHWC)))
-        for row, path in enumerate(part):
-            yield path, errors[row] if row in errors else probability_BK[row]
+                read[path] = error
+        good = {path: pixels for path, pixels in read.items() if isinstance(pixels, np.ndarray)}
+        found: Any = run.apply(np.stack(list(good.values()))) if good else {}
+        row_of = {path: row for row, path in enumerate(good)}
+        for path, pixels in read.items():
+            if isinstance(pixels, CorruptImageError):
+                yield path, pixels
+                continue
+            one = {name: array[row_of[path]] for name, array in found.items()}
+            yield path, task.render(one, run.class_names, {task.pixels: pixels})
 
 
-def describe(path: pathlib.Path, probability_K: np.ndarray, names: list[str]) -> dict[str, Any]:
-    """Returns {"path", "class", "probability", "top"}: the likeliest class, and the first five."""
-    order = np.argsort(-probability_K)[:_TOP]
-    top = [{"class": names[k], "probability": float(probability_K[k])} for k in order]
-    return {"path": str(path), **top[0], "top": top}
+def _write_picture(folder: pathlib.Path, path: pathlib.Path, picture_HWC: np.ndarray) -> str:
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{path.stem}.png"
+    for number in range(2, sys.maxsize):
+        if not target.exists():
+            break
+        target = folder / f"{path.stem}_{number}.png"
+    Image.fromarray(picture_HWC).save(target)
+    return str(target)
 
 
 def main(argv: list[str]) -> None:
-    """Prints a class and its probability for each image."""
+    """Prints what the run predicts for each file."""
     parser = OneLineParser(prog="python -m crnn_jax.predict", description=__doc__)
     parser.add_argument("--workdir", required=True, help="of a run of crnn_jax.main")
-    parser.add_argument(
-        "--json", action="store_true", help="one JSON object a line, with the top 5"
-    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, with more")
     parser.add_argument("--step", type=int, help="of the checkpoint; default: the latest")
+    parser.add_argument("--out", default="predictions", help="folder of predicted pictures")
     parser.add_argument("paths", nargs="+", metavar="IMAGE_OR_FOLDER")
     flags = parser.parse_args(argv)
     with one_line_errors():
-        from crnn_jax.checkpoint import restore_run
-        from crnn_jax.workdir import load_config, read_dataset
-
-        files = find_images(flags.paths)
-        config = load_config(flags.workdir)
-        facts = read_dataset(pathlib.Path(flags.workdir))
-        names = facts["class_names"]
-        config.mesh.update(data=1, fsdp=1, model=1)  # whatever devices the training had
-        enable_compile_cache(config)
-        experiment = build(config, facts["image_shape"], len(names), facts["num_train"])
-        state = restore_run(flags.workdir, experiment.abstract_state(), flags.step)
+        files = find_inputs(flags.paths)
+        run = open_run(flags.workdir, flags.step)
         failed: list[CorruptImageError] = []
-        for path, result in predict_files(experiment, state, files):
+        for path, result in predict_files(run, files):
             if isinstance(result, CorruptImageError):
                 failed.append(result)
-            elif flags.json:
-                print(json.dumps(describe(path, result, names)))
-            else:
-                first = describe(path, result, names)
-                print(f"{path}\t{first['class']}\t{first['probability']:.4f}")
+                continue
+            text, facts = result.text, {"path": str(path), **result.facts}
+            if result.picture_HWC is not None:
+                facts["picture"] = _write_picture(pathlib.Path(flags.out), path, result.picture_HWC)
+                text += f"\t{facts['picture']}"
+            print(json.dumps(facts) if flags.json else f"{path}\t{text}")
         if failed:
             others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
             raise UserError(f"{failed[0]}{others}")

@@ -113,8 +113,11 @@ def stored_config(workdir: str | pathlib.Path) -> ConfigDict | None:
 
 
 def read_dataset(workdir: pathlib.Path) -> dict[str, Any]:
-    """Returns dataset.json: image_shape, class_names, num_train (after the validation part)."""
-    return _read_json(workdir / "dataset.json")
+    """Returns dataset.json: input_shape, class_names, num_train (after the validation part)."""
+    facts = _read_json(workdir / "dataset.json")
+    if "image_shape" in facts:  # what the shape was called while all inputs were images
+        facts["input_shape"] = facts.pop("image_shape")
+    return facts
 
 
 def read_result(workdir: pathlib.Path) -> dict[str, Any] | None:

@@ -104,7 +104,7 @@ def start_run():
     def start(config):
         dataset = load_dataset(config)
         source = dataset.source
-        experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+        experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
         pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
         step = make_train_step(
             experiment.model,

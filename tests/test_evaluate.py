@@ -2,7 +2,7 @@
 
 import pytest
 
-from crnn_jax.evaluate import make_evaluator, result_line
+from crnn_jax.train.evaluator import make_evaluator, result_line
 
 
 def test_result_line():

@@ -10,20 +10,17 @@ import sys
 import time
 import uuid
 import zlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.data import reading
 from crnn_jax.data.reading import Examples
+from crnn_jax.data.sources import Split
 from crnn_jax.errors import UserError
 
-if TYPE_CHECKING:
-    from crnn_jax.data.sources import Split
-
-_FORMAT = 1  # of the folder; another one is decoded again
-_ARRAYS = ("image_NHWC", "label_N", "weight_N")
+_FORMAT = 2  # of the folder; another one is decoded again
+_WEIGHT = "weight_N"  # beside the fields
 _STALE_SECONDS = 24 * 3600  # what a killed writer left is removed after this
 
 
@@ -52,7 +49,7 @@ def cache_dir(data_config: ConfigDict) -> pathlib.Path:
 
 
 def decoded(
-    split: "Split", *, cache_dir: pathlib.Path, fingerprint: str, skip_corrupt: bool
+    split: Split, *, cache_dir: pathlib.Path, fingerprint: str, skip_corrupt: bool
 ) -> Examples:
     """Returns all examples of `split`, from CACHE_DIR/decoded/FINGERPRINT-SPLIT if they lie there.
 
@@ -69,15 +66,21 @@ def decoded(
             split.parent, cache_dir=cache_dir, fingerprint=fingerprint, skip_corrupt=skip_corrupt
         )
         index_N = split.index_N
-        return Examples(whole.image_NHWC[index_N], whole.label_N[index_N], whole.weight_N[index_N])
+        fields = {name: array[index_N] for name, array in whole.fields.items()}
+        return Examples(fields, whole.weight_N[index_N])
     folder = cache_dir / "decoded" / entry_name(fingerprint, split)
-    examples = _load(folder, split.num_examples)
+    examples = _load(folder, split)
     if examples is None or (examples.num_corrupt and not skip_corrupt):
         examples = _decode(split, skip_corrupt)
         try:
-            _save(folder, examples)
+            _save(folder, examples, split)
         except OSError as error:
             raise _unwritable(folder, error) from None
+    if examples.num_corrupt == split.num_examples:
+        raise UserError(
+            f"split '{split.name}' expects readable images, found {split.num_examples} unreadable; "
+            "check 'data.source'"
+        )
     if examples.num_corrupt:
         print(
             f"skipped {examples.num_corrupt} unreadable of {split.num_examples} images "
@@ -87,7 +90,7 @@ def decoded(
     return examples
 
 
-def entry_name(fingerprint: str, split: "Split") -> str:
+def entry_name(fingerprint: str, split: Split) -> str:
     """Returns the name of what is cached of a split, safe in a path."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{fingerprint}-{split.name}")
 
@@ -99,10 +102,9 @@ def _unwritable(folder: pathlib.Path, error: OSError) -> UserError:
     )
 
 
-def _decode(split: "Split", skip_corrupt: bool) -> Examples:
+def _decode(split: Split, skip_corrupt: bool) -> Examples:
     """Reads the whole split; a line of progress every few seconds where it takes long."""
-    shape = reading.image_shape(split, skip_corrupt)
-    examples = reading.unread(split.num_examples, shape)
+    examples = reading.unread(split.num_examples, split.fields)
     chunks = [range(i, min(i + 256, len(split))) for i in range(0, len(split), 256)]
     last_line = time.monotonic()
     # Threads: decoders release the interpreter lock, and readers need not be picklable.
@@ -130,16 +132,21 @@ def _checksum(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).data.cast("B")) if array.size else 0
 
 
-def _load(folder: pathlib.Path, num_examples: int) -> Examples | None:
+def _load(folder: pathlib.Path, split: Split) -> Examples | None:
     """Returns what lies in `folder`; None where it is missing, of another format or damaged."""
     if not folder.is_dir():
         return None
+    count, names = split.num_examples, (*split.fields, _WEIGHT)
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
-        good = manifest["format"] == _FORMAT and manifest["num_examples"] == num_examples
+        arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in names}
+        good = manifest["format"] == _FORMAT and manifest["num_examples"] == count
         good = good and all(
-            len(array) == num_examples and _checksum(array) == manifest["crc32"][name]
+            arrays[name].shape == (count, *field.shape) and arrays[name].dtype == field.dtype
+            for name, field in split.fields.items()
+        )
+        good = good and all(
+            len(array) == count and _checksum(array) == manifest["crc32"][name]
             for name, array in arrays.items()
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError):
@@ -147,17 +154,18 @@ def _load(folder: pathlib.Path, num_examples: int) -> Examples | None:
     if not good:
         print(f"decoded images in '{folder}' are damaged or old: decoding again", file=sys.stderr)
         return None
-    return Examples(**arrays)
+    weight_N = arrays.pop(_WEIGHT)
+    return Examples(arrays, weight_N)
 
 
-def _save(folder: pathlib.Path, examples: Examples) -> None:
+def _save(folder: pathlib.Path, examples: Examples, split: Split) -> None:
     """Writes to a folder of its own, then renames: a reader sees all or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder.parent)
     temporary = folder.parent / f".tmp-{uuid.uuid4().hex}"
     temporary.mkdir()
     try:
-        arrays = {name: getattr(examples, name) for name in _ARRAYS}
+        arrays = {**examples.fields, _WEIGHT: examples.weight_N}
         for name, array in arrays.items():
             with open(temporary / f"{name}.npy", "wb") as file:
                 np.save(file, array)
@@ -165,7 +173,7 @@ def _save(folder: pathlib.Path, examples: Examples) -> None:
                 os.fsync(file.fileno())
         manifest = {
             "format": _FORMAT,
-            "num_examples": len(examples.label_N),
+            "num_examples": split.num_examples,
             "num_corrupt": examples.num_corrupt,
             "crc32": {name: _checksum(array) for name, array in arrays.items()},
         }
@@ -173,12 +181,12 @@ def _save(folder: pathlib.Path, examples: Examples) -> None:
             json.dump(manifest, file)
             file.flush()
             os.fsync(file.fileno())
-        _publish(temporary, folder, len(examples.label_N))
+        _publish(temporary, folder, split)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # gone already where it was renamed
 
 
-def _publish(temporary: pathlib.Path, folder: pathlib.Path, num_examples: int) -> None:
+def _publish(temporary: pathlib.Path, folder: pathlib.Path, split: Split) -> None:
     """Renames `temporary` to `folder`, unless another writer's whole folder is there."""
     try:
         os.rename(temporary, folder)
@@ -186,7 +194,7 @@ def _publish(temporary: pathlib.Path, folder: pathlib.Path, num_examples: int) -
     except OSError:
         if not folder.exists():
             raise
-    found = _load(folder, num_examples)
+    found = _load(folder, split)
     if found is not None and found.num_corrupt <= _load_corrupt(temporary):
         return
     aside = folder.parent / f".tmp-{uuid.uuid4().hex}"

@@ -20,7 +20,7 @@ def rand_augment(
     """Returns each image after `num_ops` operations, each drawn anew from `OPERATIONS`.
 
     Args:
-      image_BHWC: uint8, gray or RGB.
+      image_BHWC: uint8, gray or RGB; of a clip (B, F, H, W, C) all frames change alike.
       key_B: typed keys, one per example.
       num_ops: static.
       magnitude: 0..10, static; what changes colours in two directions does so at random.
@@ -39,7 +39,10 @@ def rand_augment(
             image_HWC = jnp.clip(changed_HWC, 0, 255)
         return image_HWC
 
-    return jnp.round(jax.vmap(one)(image_BHWC.astype(jnp.float32), key_B)).astype(jnp.uint8)
+    # The frames of a clip, one above the other, are an image.
+    tall_BHWC = image_BHWC.reshape(image_BHWC.shape[0], -1, *image_BHWC.shape[-2:])
+    changed_BHWC = jnp.round(jax.vmap(one)(tall_BHWC.astype(jnp.float32), key_B))
+    return changed_BHWC.astype(jnp.uint8).reshape(image_BHWC.shape)
 
 
 def _gray(image_HWC: jax.Array) -> jax.Array:

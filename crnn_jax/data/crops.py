@@ -1,12 +1,16 @@
 """Which part of an image is seen: random in training, the centre in evaluation."""
 
 import dataclasses
+import functools
 import hashlib
 import math
 import struct
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
+import numpy as np
 from ml_collections import ConfigDict
+
+from crnn_jax.data.sources import Encoded
 
 _TAG = 3  # keeps these random numbers apart from those of the seed's other uses
 _ATTEMPTS = 10
@@ -25,7 +29,7 @@ class Box(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """How boxes are chosen; what is in them is then resized to size x size.
+    """How boxes are chosen; what is in them is then resized to size x size. A `reading.View`.
 
     Attributes:
       kind: "random_resized" (Szegedy et al. 2015, "Going Deeper with Convolutions", section 6: a
@@ -56,6 +60,20 @@ class Crop:
             vertical, horizontal = self._uniform(epoch, example)[:2]
         return Box(vertical * (height - side), horizontal * (width - side), side, side)
 
+    def decode(
+        self, encoded: Encoded, epoch: int, example: int, shape: tuple[int, ...], out: np.ndarray
+    ) -> np.ndarray:
+        """Returns the box of an encoded image as `shape`, decoded into `out` where that can be."""
+        from crnn_jax.data.jpeg import decode_box  # its libraries take a moment to import
+
+        box = functools.partial(self.box, epoch, example)
+        height, width, channels = shape
+        return decode_box(encoded.data, box, (height, width, channels), encoded.name, out)
+
+    def evaluation(self) -> Self:
+        """Returns the crop of evaluation: the same sizes, and the centre."""
+        return dataclasses.replace(self, kind="center")
+
     def _uniform(self, epoch: int, example: int) -> list[float]:
         # A hash, since making a NumPy generator for each image takes several times as long.
         name = struct.pack("<4Q", _TAG, self.seed, epoch, example)
@@ -70,11 +88,6 @@ def make_crop(config: ConfigDict) -> Crop | None:
         return None
     short_side = data.short_side or round(data.image_size * 8 / 7)  # 256 for 224
     return Crop(data.crop, data.image_size, short_side, data.crop_min_area, config.seed)
-
-
-def evaluation_crop(crop: Crop) -> Crop:
-    """Returns the crop of evaluation: the same sizes, and the centre."""
-    return dataclasses.replace(crop, kind="center")
 
 
 def _random_resized(height: int, width: int, min_area: float, uniform: list[float]) -> Box:

@@ -1,19 +1,34 @@
-"""The three parts of a run's data, and a pipeline for each."""
+"""The data of a run: its source by name, the three parts of it, and a pipeline for each."""
 
 import dataclasses
+import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from crnn_jax.data import digits, folder, tfds_source
 from crnn_jax.data.cache import cache_dir
 from crnn_jax.data.crops import make_crop
-from crnn_jax.data.pipeline import Pipeline, make_pipeline
-from crnn_jax.data.sources import Source, Split, hold_out, load_source
+from crnn_jax.data.pipeline import Pipeline
+from crnn_jax.data.reading import View
+from crnn_jax.data.resident import ResidentPipeline
+from crnn_jax.data.sources import Source, Split, hold_out
 from crnn_jax.data.statistics import mean_and_std
+from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.data.whitening import patch_covariance, whitening_kernel
-from crnn_jax.errors import UserError
+from crnn_jax.errors import UserError, closest
+
+# What config key `data.source` may begin with: load(location, config.data, seed) -> Source.
+SOURCES: dict[str, Callable[[str, Any, int], Source]] = {
+    "digits": digits.load,
+    "tfds": tfds_source.load,
+    "folder": folder.load,
+}
+EMBEDDED = ("digits",)  # those without a location
+PIPELINES = ("resident", "streaming")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +82,88 @@ class Dataset:
             skip_corrupt=self.config.data.skip_corrupt,
             num_workers=self.config.data.num_workers,
             fingerprint=self.source.fingerprint,
-            crop=make_crop(self.config),
+            view=make_crop(self.config),
         )
+
+
+def load_source(data_config: Any, seed: int) -> Source:
+    """Returns the source that config key `data.source` names.
+
+    Args:
+      data_config: the `data` part of a config.
+      seed: chooses the test split of `digits`; folders and TFDS do not depend on it.
+
+    Raises:
+      UserError: unknown source, missing data, or data that does not fit the config.
+    """
+    kind, _, location = data_config.source.partition(":")
+    if kind not in SOURCES or (kind in EMBEDDED) == bool(location):
+        rest = location or data_config.source
+        is_folder = os.path.isdir(os.path.expanduser(rest))
+        kinds = [name for name in SOURCES if name not in EMBEDDED]
+        valid = [f"folder:{rest}"] if is_folder else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds)]
+        raise UserError(
+            "config key 'data.source' expects digits, tfds:NAME or folder:PATH, "
+            f"found '{data_config.source}'{closest(data_config.source, valid)}"
+        )
+    return SOURCES[kind](location, data_config, seed)
+
+
+def make_pipeline(
+    kind: str,
+    split: Split,
+    *,
+    batch_size: int,
+    seed: int,
+    mesh: Mesh,
+    cache_dir: pathlib.Path,
+    skip_corrupt: bool,
+    num_workers: int,
+    fingerprint: str,
+    view: View | None = None,
+) -> Pipeline:
+    """Returns the pipeline named `kind` over `split`.
+
+    Args:
+      kind: "resident" (decoded once, kept on the devices) or "streaming" (read as needed).
+      split: the examples.
+      batch_size: global, over all devices and processes.
+      seed: of the training order.
+      mesh: with the axis "data".
+      cache_dir: where the resident pipeline keeps decoded images.
+      skip_corrupt: an unreadable example keeps its place with weight 0, instead of ending the run.
+      num_workers: decoding processes of the streaming pipeline; 0: threads.
+      fingerprint: of the split's source; names the decoded images in the cache.
+      view: the part of each example that is decoded, streaming alone; None: as the split gives it.
+
+    Raises:
+      UserError: an empty split.
+      CorruptImageError: the resident pipeline met an unreadable image, without `skip_corrupt`.
+    """
+    if split.num_examples == 0:
+        raise UserError(
+            f"split '{split.name}' expects at least one example, found none; check 'data.source' "
+            "and the fractions 'data.validation' and 'data.test_fraction'"
+        )
+    if kind == "resident":
+        return ResidentPipeline(
+            split,
+            batch_size=batch_size,
+            seed=seed,
+            mesh=mesh,
+            cache_dir=cache_dir,
+            skip_corrupt=skip_corrupt,
+            fingerprint=fingerprint,
+        )
+    return StreamingPipeline(
+        split,
+        batch_size=batch_size,
+        seed=seed,
+        mesh=mesh,
+        skip_corrupt=skip_corrupt,
+        num_workers=num_workers,
+        view=view,
+    )
 
 
 def load_dataset(config: ConfigDict) -> Dataset:

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 
 from crnn_jax.data.decode import resize_and_crop
-from crnn_jax.data.sources import TEST_TAG, Source, Split, choose, fingerprint
+from crnn_jax.data.fields import Example
+from crnn_jax.data.sources import (
+    TEST_TAG,
+    Source,
+    Split,
+    choose,
+    fingerprint,
+    labelled,
+    labelled_fields,
+)
 from crnn_jax.errors import UserError
 
 
@@ -46,14 +55,12 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         image_NHWC = np.stack(
             [resize_and_crop(image_HWC, data_config.image_size) for image_HWC in image_NHWC]
         )
-    height, width, channels = image_NHWC.shape[1:]
     return Source(
         name="digits",
         class_names=tuple("0123456789"),
-        image_shape=(height, width, channels),
         train=_split("train", image_NHWC[~is_test_N], labels_N[~is_test_N]),
         test=_split("test", image_NHWC[is_test_N], labels_N[is_test_N]),
-        fingerprint=fingerprint("digits", data_hash, height, num_test, seed),
+        fingerprint=fingerprint("digits", data_hash, image_NHWC.shape[1], num_test, seed),
     )
 
 
@@ -76,9 +83,10 @@ class _ArrayReader:
     image_NHWC: np.ndarray
     labels_N: np.ndarray
 
-    def __call__(self, index: int) -> tuple[np.ndarray, int]:
-        return self.image_NHWC[index], int(self.labels_N[index])
+    def __call__(self, index: int) -> Example:
+        return labelled(self.labels_N[index], image=self.image_NHWC[index])
 
 
 def _split(name: str, image_NHWC: np.ndarray, labels_N: np.ndarray) -> Split:
-    return Split(name, len(labels_N), _ArrayReader(image_NHWC, labels_N), labels_N)
+    fields = labelled_fields(image_NHWC.shape[1:])
+    return Split(name, len(labels_N), fields, _ArrayReader(image_NHWC, labels_N), labels_N)

@@ -16,7 +16,15 @@ from crnn_jax.data.decode import (
     is_image_name,
     match_source,
 )
-from crnn_jax.data.sources import Encoded, Source, Split, fingerprint
+from crnn_jax.data.fields import Example
+from crnn_jax.data.sources import (
+    Encoded,
+    Source,
+    Split,
+    fingerprint,
+    labelled,
+    labelled_fields,
+)
 from crnn_jax.errors import CorruptImageError, UserError, closest
 
 _File = tuple[str, int, int]  # path below the root with /, bytes, time of last change in ns
@@ -74,7 +82,6 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     return Source(
         name=f"folder:{location}",
         class_names=class_names,
-        image_shape=image_shape,
         train=train_split,
         test=test_split,
         fingerprint=fingerprint("folder", train, test, data_config.image_size, DECODING),
@@ -89,10 +96,10 @@ class _Reader:
     image_shape: tuple[int, int, int]
     image_size: int
 
-    def __call__(self, index: int) -> tuple[np.ndarray, int]:
+    def __call__(self, index: int) -> Example:
         path = self.root / self.paths[index]
         image_HWC = match_source(decode_image(path), self.image_shape, self.image_size, str(path))
-        return image_HWC, int(self.labels_N[index])
+        return labelled(self.labels_N[index], image=image_HWC)
 
     def read_encoded(self, index_B: Sequence[int]) -> list[Encoded | CorruptImageError]:
         """Returns the files' bytes and their labels."""
@@ -101,7 +108,7 @@ class _Reader:
     def _encoded(self, index: int) -> Encoded | CorruptImageError:
         path = self.root / self.paths[index]
         try:
-            return Encoded(path.read_bytes(), int(self.labels_N[index]), str(path))
+            return Encoded(path.read_bytes(), labelled(self.labels_N[index]), str(path))
         except OSError as error:
             reason = error.strerror or str(error)
             return CorruptImageError(f"{path}: expected a readable file, found: {reason}")
@@ -121,7 +128,8 @@ def _split(
     # An absolute path, because a worker process may have another current folder.
     paths = tuple(path for path, _ in examples)
     reader = _Reader(root.absolute(), paths, labels_N, image_shape, image_size)
-    return Split(name, len(paths), reader, labels_N, encoded=reader.read_encoded)
+    fields = labelled_fields(image_shape)
+    return Split(name, len(paths), fields, reader, labels_N, encoded=reader.read_encoded)
 
 
 def _subfolders(folder: pathlib.Path) -> list[str]:

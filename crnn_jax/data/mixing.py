@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from crnn_jax.data.transforms import over_pixels
 from crnn_jax.errors import UserError
 
 _ERASED_AREA = (0.02, 1 / 3)  # of the image; Zhong et al. 2020, section 4.1
@@ -39,53 +40,27 @@ class Mixing:
         return self.mixup > 0 or self.cutmix > 0
 
 
-class _Draw(NamedTuple):
+class Mix(NamedTuple):
+    """How each example of a batch is mixed with its neighbour: one draw for pixels and targets."""
+
     share_B: jax.Array  # of the example itself, in 0..1
     inside_BHW: jax.Array  # where CutMix shows the other
     is_cutmix_B: jax.Array
 
 
-def mix_labels(
-    mixing: Mixing, batch: dict[str, jax.Array], key_B: jax.Array
-) -> dict[str, jax.Array]:
-    """Returns the batch with "other_label_B" and "share_B", what the loss weighs its label by.
+def mix_pixels(mix: Mix, image_BHWC: jax.Array) -> jax.Array:
+    """Returns the images (or clips) mixed with their neighbours, of the same shape and dtype.
 
     Args:
-      mixing: with mixup, CutMix or both.
-      batch: of a pipeline; a neighbour of weight 0 has no share.
-      key_B: typed keys, one per example, as given to `mix_images`.
-
-    Raises:
-      UserError: a batch of an odd number of examples.
+      mix: of `draw_mix`.
+      image_BHWC: normalised.
     """
-    draw = _draw(mixing, batch["image_BHWC"].shape, batch["weight_B"], key_B)
-    return {
-        **batch,
-        "other_label_B": _neighbour(batch["label_B"]),
-        "share_B": draw.share_B,
-    }
-
-
-def mix_images(
-    mixing: Mixing, image_BHWC: jax.Array, weight_B: jax.Array, key_B: jax.Array
-) -> jax.Array:
-    """Returns the images mixed with their neighbours, of the same shape and dtype.
-
-    Args:
-      mixing: with mixup, CutMix or both.
-      image_BHWC: normalised images.
-      weight_B: of the examples, 0 where unreadable.
-      key_B: typed keys, one per example.
-
-    Raises:
-      UserError: a batch of an odd number of examples.
-    """
-    draw = _draw(mixing, image_BHWC.shape, weight_B, key_B)
-    other_BHWC = _neighbour(image_BHWC)
-    share_B111 = draw.share_B[:, None, None, None].astype(image_BHWC.dtype)
+    other_BHWC = neighbour(image_BHWC)
+    share_B111 = mix.share_B.reshape(-1, *[1] * (image_BHWC.ndim - 1)).astype(image_BHWC.dtype)
     mixed_BHWC = share_B111 * image_BHWC + (1 - share_B111) * other_BHWC
-    cut_BHWC = jnp.where(draw.inside_BHW[..., None], other_BHWC, image_BHWC)
-    return jnp.where(draw.is_cutmix_B[:, None, None, None], cut_BHWC, mixed_BHWC)
+    cut_BHWC = jnp.where(over_pixels(mix.inside_BHW, image_BHWC), other_BHWC, image_BHWC)
+    is_cutmix_B111 = mix.is_cutmix_B.reshape(share_B111.shape)
+    return jnp.where(is_cutmix_B111, cut_BHWC, mixed_BHWC)
 
 
 def erase(image_BHWC: jax.Array, key_B: jax.Array, probability: float) -> jax.Array:
@@ -95,11 +70,11 @@ def erase(image_BHWC: jax.Array, key_B: jax.Array, probability: float) -> jax.Ar
     uniform; where it is higher or wider than the image it is cut.
 
     Args:
-      image_BHWC: normalised images, whose mean is 0.
+      image_BHWC: normalised images, or clips, whose mean is 0.
       key_B: typed keys, one per example.
       probability: static.
     """
-    height, width = image_BHWC.shape[1:3]
+    height, width = image_BHWC.shape[-3:-1]
     uniform_B5 = jax.vmap(lambda key: jax.random.uniform(key, (5,)))(key_B)
     low, high = _ERASED_AREA
     area_B = height * width * (low + (high - low) * uniform_B5[:, 0])
@@ -108,11 +83,25 @@ def erase(image_BHWC: jax.Array, key_B: jax.Array, probability: float) -> jax.Ar
         (height, width), jnp.sqrt(area_B * ratio_B), jnp.sqrt(area_B / ratio_B), uniform_B5[:, 2:4]
     )
     inside_BHW &= (uniform_B5[:, 4] < probability)[:, None, None]
-    return jnp.where(inside_BHW[..., None], jnp.zeros((), image_BHWC.dtype), image_BHWC)
+    return jnp.where(
+        over_pixels(inside_BHW, image_BHWC), jnp.zeros((), image_BHWC.dtype), image_BHWC
+    )
 
 
-def _draw(mixing: Mixing, shape: tuple[int, ...], weight_B: jax.Array, key_B: jax.Array) -> _Draw:
-    batch, height, width = shape[:3]
+def draw_mix(mixing: Mixing, size: tuple[int, int], weight_B: jax.Array, key_B: jax.Array) -> Mix:
+    """Returns how each example is mixed; `share_B` is what a loss weighs its own target by.
+
+    Args:
+      mixing: with mixup, CutMix or both.
+      size: (H, W) of the pixels.
+      weight_B: of the examples; a neighbour of weight 0 has no share.
+      key_B: typed keys, one per example.
+
+    Raises:
+      UserError: a batch of an odd number of examples.
+    """
+    height, width = size
+    batch = len(weight_B)
     if batch % 2:
         raise UserError(
             "config key 'batch_size' expects an even number with 'data.mixup' or 'data.cutmix', "
@@ -132,12 +121,12 @@ def _draw(mixing: Mixing, shape: tuple[int, ...], weight_B: jax.Array, key_B: ja
     is_cutmix_B = uniform_B3[:, 2] < chance
     side_B = jnp.sqrt(1 - cutmix_B)
     inside_BHW = _inside((height, width), height * side_B, width * side_B, uniform_B3[:, :2])
-    has_other_B = _neighbour(weight_B) > 0
+    has_other_B = neighbour(weight_B) > 0
     inside_BHW &= has_other_B[:, None, None]
     # By the pixels that are there, as the paper's own program does: a rectangle may be rounded.
     cut_share_B = 1 - jnp.mean(inside_BHW.astype(jnp.float32), axis=(1, 2))
     share_B = jnp.where(is_cutmix_B, cut_share_B, jnp.where(has_other_B, mixup_B, 1.0))
-    return _Draw(share_B, inside_BHW, is_cutmix_B)
+    return Mix(share_B, inside_BHW, is_cutmix_B)
 
 
 def _inside(
@@ -153,7 +142,7 @@ def _inside(
     return spans[0][:, :, None] & spans[1][:, None, :]
 
 
-def _neighbour(x: jax.Array) -> jax.Array:
-    """Returns the rows with 0 and 1, 2 and 3, ... exchanged."""
+def neighbour(x: jax.Array) -> jax.Array:
+    """Returns the rows (B, ...) with 0 and 1, 2 and 3, ... exchanged."""
     # Not a gather by index, for which the rows of all devices would be brought together.
     return x.reshape(-1, 2, *x.shape[1:])[:, ::-1].reshape(x.shape)

@@ -1,10 +1,11 @@
 """The pipeline for splits that fit into device memory: a batch is a gather inside jit."""
 
 import itertools
+import math
 import os
 import pathlib
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,23 +13,22 @@ import numpy as np
 from jax.sharding import Mesh
 
 from crnn_jax import mesh as mesh_lib
-from crnn_jax.data import cache, order, reading
+from crnn_jax.data import cache, order
+from crnn_jax.data.fields import Fields
 from crnn_jax.data.pipeline import Batch, Inputs, Pipeline
+from crnn_jax.data.sources import Split
 from crnn_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from crnn_jax.data.sources import Split
 
 
 class ResidentPipeline(Pipeline):
     """Keeps the decoded split on every device; the host does nothing per step.
 
-    See `make_pipeline` for the arguments.
+    See `dataset.make_pipeline` for the arguments.
     """
 
     def __init__(
         self,
-        split: "Split",
+        split: Split,
         *,
         batch_size: int,
         seed: int,
@@ -38,19 +38,17 @@ class ResidentPipeline(Pipeline):
         fingerprint: str,
     ):
         super().__init__(split.num_examples, batch_size, mesh)
-        shape = reading.image_shape(split, skip_corrupt)
-        _check_memory(split.num_examples * int(np.prod(shape)), split.name, mesh)
+        _check_memory(split.num_examples * _bytes(split.fields), split.name, mesh)
         examples = cache.decoded(
             split, cache_dir=cache_dir, fingerprint=fingerprint, skip_corrupt=skip_corrupt
         )
         arrays = {
-            "image_NHWC": examples.image_NHWC,
-            "label_N": examples.label_N,
-            "weight_N": examples.weight_N,
+            "fields": examples.fields,
             # An argument of the jitted step, so that another seed is not another program.
             "seed": np.uint32(seed & 0xFFFFFFFF),
+            "weight_N": examples.weight_N,
         }
-        self._inputs: dict[str, jax.Array] = mesh_lib.place(arrays, mesh_lib.replicated(mesh))
+        self._inputs: dict[str, Any] = mesh_lib.place(arrays, mesh_lib.replicated(mesh))
 
     def train_inputs(self, start_step: int) -> Generator[Inputs]:
         """Returns an endless iterator of the same device arrays."""
@@ -78,25 +76,23 @@ class ResidentPipeline(Pipeline):
         batch = self._gather(inputs, jnp.zeros_like(index_B), row_B, inputs["weight_N"][row_B])
         masked = {
             name: jnp.where(valid_B.reshape(-1, *[1] * (batch[name].ndim - 1)), batch[name], 0)
-            for name in ("image_BHWC", "label_B", "weight_B")
+            for name in (*inputs["fields"], "weight_B")
         }
         return self._shard({**batch, **masked, "example_B": index_B})
 
     def _gather(
         self, inputs: Inputs, epoch_B: jax.Array, example_B: jax.Array, weight_B: jax.Array
     ) -> Batch:
-        return self._shard(
-            {
-                "image_BHWC": inputs["image_NHWC"][example_B],
-                "label_B": inputs["label_N"][example_B],
-                "weight_B": weight_B,
-                "epoch_B": epoch_B,
-                "example_B": example_B,
-            }
-        )
+        fields = {name: array[example_B] for name, array in inputs["fields"].items()}
+        own = {"weight_B": weight_B, "epoch_B": epoch_B, "example_B": example_B}
+        return self._shard({**fields, **own})
 
     def _shard(self, tree: Any) -> Any:
         return jax.lax.with_sharding_constraint(tree, mesh_lib.batch_sharding(self.mesh))
+
+
+def _bytes(fields: Fields) -> int:
+    return sum(math.prod(f.shape) * np.dtype(f.dtype).itemsize for f in fields.values())
 
 
 def _check_memory(num_bytes: int, name: str, mesh: Mesh) -> None:

@@ -1,25 +1,25 @@
-"""Where labelled images come from: one interface over embedded, TFDS and folder data."""
+"""What a source of examples offers: splits of named fields, and parts of them held out."""
 
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnn_jax.errors import CorruptImageError, UserError, closest
+from crnn_jax.data.fields import Example, Field, Fields, pixels_of
+from crnn_jax.errors import CorruptImageError, UserError
 
 _VALIDATION_TAG = 1  # keeps the random numbers of one use of the seed apart from another's
 TEST_TAG = 2
 
 
 class Encoded(NamedTuple):
-    """An image as it is stored: the bytes of an image file."""
+    """An example as it is stored, of which a part can be decoded."""
 
-    data: bytes | memoryview
-    label: int
+    data: Any  # of the pixels: the bytes of an image file, or the path of a video
+    values: Example  # the other fields
     name: str  # what an error calls it
 
 
@@ -30,21 +30,24 @@ class Split:
     Attributes:
       name: unique within the source and fit for a file name: "train", "test", "train-5f2c01aa".
       num_examples: N.
-      read: index in [0, N) -> (image_HWC uint8 of the source's image_shape, label in [0, K));
-        CorruptImageError names an image that cannot be decoded. Safe to call from several threads.
-      labels_N: the labels, int32, where they are known without reading the images.
+      fields: what `read` returns: the shape, dtype and kind of each array.
+      read: index in [0, N) -> {field: array}; CorruptImageError names what cannot be decoded. Safe
+        to call from several threads.
+      group_N: int32, the group (class) of each example, of which a held-out part has its share;
+        None where it is not known without reading the examples.
       bulk: what `read_many` does, where the format reads many records faster than one by one.
-      encoded: the images of many indices as they are stored, so that a part of each can be decoded;
-        None where they are not stored as image files.
+      encoded: the examples of many indices as they are stored, so that a part of each can be
+        decoded; None where they are not stored as files.
       parent: of a subset, the split whose examples it has, so that decoded images are cached once.
       index_N: of a subset, which of the parent's examples.
     """
 
     name: str
     num_examples: int
-    read: Callable[[int], tuple[np.ndarray, int]]
-    labels_N: np.ndarray | None = None
-    bulk: Callable[[Sequence[int]], list[tuple[np.ndarray, int] | CorruptImageError]] | None = None
+    fields: Fields
+    read: Callable[[int], Example]
+    group_N: np.ndarray | None = None
+    bulk: Callable[[Sequence[int]], list[Example | CorruptImageError]] | None = None
     encoded: Callable[[Sequence[int]], list[Encoded | CorruptImageError]] | None = None
     parent: "Split | None" = None
     index_N: np.ndarray | None = None
@@ -52,7 +55,12 @@ class Split:
     def __len__(self) -> int:
         return self.num_examples
 
-    def read_many(self, index_B: Sequence[int]) -> list[tuple[np.ndarray, int] | CorruptImageError]:
+    @property
+    def pixels(self) -> str:
+        """The name of the field that the model reads."""
+        return pixels_of(self.fields)
+
+    def read_many(self, index_B: Sequence[int]) -> list[Example | CorruptImageError]:
         """Returns what `read` gives for each index; in a corrupt image's place, its error."""
         if self.bulk is not None:
             return self.bulk(index_B)
@@ -61,12 +69,11 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A training and a test split of labelled images of one shape.
+    """A training and a test split of examples with the same fields.
 
     Attributes:
       name: as in config key `data.source`.
-      class_names: K names, in the order of the labels.
-      image_shape: (H, W, C) of every image.
+      class_names: K names, in the order of the classes' numbers.
       train: what is trained on.
       test: what is reported on, and used for no choice.
       fingerprint: 16 hex digits; another when the data, the image size or the split changes.
@@ -74,7 +81,6 @@ class Source:
 
     name: str
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
     train: Split
     test: Split
     fingerprint: str
@@ -84,31 +90,10 @@ class Source:
         """K."""
         return len(self.class_names)
 
-
-def load_source(data_config: Any, seed: int) -> Source:
-    """Returns the source that config key `data.source` names.
-
-    Args:
-      data_config: the `data` part of a config.
-      seed: chooses the test split of `digits`; the other sources do not depend on it.
-
-    Raises:
-      UserError: unknown source, missing data, or data that does not fit the config.
-    """
-    # Imported here, because these modules build on this one.
-    from crnn_jax.data import digits, folder, tfds_source
-
-    loaders = {"digits": digits.load, "tfds": tfds_source.load, "folder": folder.load}
-    kind, _, location = data_config.source.partition(":")
-    if kind not in loaders or (kind == "digits") == bool(location):
-        rest = location or data_config.source
-        is_folder = os.path.isdir(os.path.expanduser(rest))
-        valid = [f"folder:{rest}"] if is_folder else ["digits", f"tfds:{rest}", f"folder:{rest}"]
-        raise UserError(
-            "config key 'data.source' expects digits, tfds:NAME or folder:PATH, "
-            f"found '{data_config.source}'{closest(data_config.source, valid)}"
-        )
-    return loaders[kind](location, data_config, seed)
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(H, W, C) of every image, (F, H, W, C) of every clip."""
+        return self.train.fields[self.train.pixels].shape
 
 
 def subset(split: Split, index_N: np.ndarray, name: str | None = None) -> Split:
@@ -119,12 +104,12 @@ def subset(split: Split, index_N: np.ndarray, name: str | None = None) -> Split:
     index_N = np.asarray(index_N, np.int64)
     digest = hashlib.sha256(index_N.tobytes()).hexdigest()[:8]
     reader = _SubsetReader(split, index_N)
-    labels_N = None if split.labels_N is None else split.labels_N[index_N]
     return Split(
         f"{name or split.name}-{digest}",
         len(index_N),
+        split.fields,
         reader,
-        labels_N,
+        None if split.group_N is None else split.group_N[index_N],
         bulk=reader.read_many,
         encoded=reader.read_encoded if split.encoded is not None else None,
         parent=split,
@@ -135,7 +120,7 @@ def subset(split: Split, index_N: np.ndarray, name: str | None = None) -> Split:
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split | None]:
     """Returns (the rest, a random part of round(fraction * N) examples), both in the split's order.
 
-    The part is a function of (seed, N), and of the labels where they are known: then each class has
+    The part is a function of (seed, N), and of the groups where they are known: then each group has
     its share of it. With fraction 0 it is (split, None).
 
     Raises:
@@ -149,38 +134,51 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split | N
             "config key 'data.validation' expects a fraction that leaves both parts examples, "
             f"found {fraction}: {num_held} of {split.num_examples} would be held out"
         )
-    is_held_N = choose(split.num_examples, num_held, seed, _VALIDATION_TAG, split.labels_N)
+    is_held_N = choose(split.num_examples, num_held, seed, _VALIDATION_TAG, split.group_N)
     held = subset(split, np.flatnonzero(is_held_N), "validation")
     return subset(split, np.flatnonzero(~is_held_N)), held
 
 
 def choose(
-    num_examples: int, num_chosen: int, seed: int, tag: int, labels_N: np.ndarray | None
+    num_examples: int, num_chosen: int, seed: int, tag: int, group_N: np.ndarray | None
 ) -> np.ndarray:
     """Returns a bool mask of N of which `num_chosen` are True: random by (seed, tag).
 
-    Given labels, every class is chosen from in proportion, rounded by largest remainders.
+    Given groups, each is chosen from in proportion, rounded by largest remainders.
     """
     # random_raw, because NumPy keeps the stream of a bit generator for ever, but not of Generator.
     bits = np.random.PCG64(np.random.SeedSequence([seed, tag]))
     priority_N = bits.random_raw(num_examples)
-    if labels_N is None:
-        labels_N = np.zeros(num_examples, np.int32)
-    count_K = np.bincount(labels_N)
+    if group_N is None:
+        group_N = np.zeros(num_examples, np.int32)
+    count_K = np.bincount(group_N)
     share_K = num_chosen * count_K / num_examples
     quota_K = np.floor(share_K + 1e-9).astype(np.int64)
     by_remainder_K = np.argsort(quota_K - share_K, kind="stable")
     quota_K[by_remainder_K[: num_chosen - quota_K.sum()]] += 1
-    order_N = np.lexsort((priority_N, labels_N))  # class by class, in random order
-    rank_N = np.arange(num_examples) - (np.cumsum(count_K) - count_K)[labels_N[order_N]]
+    order_N = np.lexsort((priority_N, group_N))  # group by group, in random order
+    rank_N = np.arange(num_examples) - (np.cumsum(count_K) - count_K)[group_N[order_N]]
     chosen_N = np.zeros(num_examples, bool)
-    chosen_N[order_N] = rank_N < quota_K[labels_N[order_N]]
+    chosen_N[order_N] = rank_N < quota_K[group_N[order_N]]
     return chosen_N
 
 
 def fingerprint(*parts: Any) -> str:
     """Returns 16 hex digits of the sha256 of `parts`, which are what JSON can write."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def labelled_fields(image_shape: tuple[int, ...], pixels: str = "image") -> Fields:
+    """Returns the fields of images (or clips) of one class each: `pixels` and "label"."""
+    return {
+        pixels: Field(image_shape, np.uint8, "pixels"),
+        "label": Field((), np.int32, "value"),
+    }
+
+
+def labelled(label: int, **pixels: np.ndarray) -> Example:
+    """Returns an example with a label; `pixels` is image=image_HWC or clip=clip_FHWC."""
+    return {**pixels, "label": np.int32(label)}  # type: ignore[dict-item]
 
 
 def check_label(label: int, num_classes: int, name: str) -> int:
@@ -195,10 +193,10 @@ class _SubsetReader:
     split: Split
     index_N: np.ndarray
 
-    def __call__(self, index: int) -> tuple[np.ndarray, int]:
+    def __call__(self, index: int) -> Example:
         return self.split.read(int(self.index_N[index]))
 
-    def read_many(self, index_B: Sequence[int]) -> list[tuple[np.ndarray, int] | CorruptImageError]:
+    def read_many(self, index_B: Sequence[int]) -> list[Example | CorruptImageError]:
         return self.split.read_many(self.index_N[np.asarray(index_B, np.int64)].tolist())
 
     def read_encoded(self, index_B: Sequence[int]) -> list[Encoded | CorruptImageError]:
@@ -206,9 +204,7 @@ class _SubsetReader:
         return self.split.encoded(self.index_N[np.asarray(index_B, np.int64)].tolist())
 
 
-def _read_or_error(
-    read: Callable[[int], tuple[np.ndarray, int]], index: int
-) -> tuple[np.ndarray, int] | CorruptImageError:
+def _read_or_error(read: Callable[[int], Example], index: int) -> Example | CorruptImageError:
     try:
         return read(index)
     except CorruptImageError as error:

@@ -5,15 +5,13 @@ import os
 import pathlib
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from crnn_jax.data import cache, reading
+from crnn_jax.data.sources import Split
 from crnn_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from crnn_jax.data.sources import Split
 
 _EXACT_EXAMPLES = 100_000  # above this number, statistics come from a sample
 _SAMPLE = 20_000
@@ -22,7 +20,7 @@ _DECODED_BYTES = 2 * 1024**3  # up to this size the decoded split is cached, and
 
 
 def mean_and_std(
-    split: "Split", *, cache_dir: pathlib.Path, fingerprint: str, skip_corrupt: bool
+    split: Split, *, cache_dir: pathlib.Path, fingerprint: str, skip_corrupt: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns (mean_C, std_C) over all pixels of `split`, float32 in 0..255.
 
@@ -51,7 +49,7 @@ def mean_and_std(
 
 
 def path_of(
-    cache_dir: pathlib.Path, fingerprint: str, split: "Split", suffix: str = ""
+    cache_dir: pathlib.Path, fingerprint: str, split: Split, suffix: str = ""
 ) -> pathlib.Path:
     """Returns where a statistic of `split` is stored."""
     return cache_dir / "statistics" / f"{cache.entry_name(fingerprint, split)}{suffix}.json"
@@ -92,15 +90,23 @@ def _save(path: pathlib.Path, stored: dict[str, Any]) -> None:
 
 
 def readable(
-    split: "Split",
+    split: Split,
     index_N: np.ndarray,
     *,
     cache_dir: pathlib.Path,
     fingerprint: str,
     skip_corrupt: bool,
 ) -> Iterator[np.ndarray]:
-    """Yields image_BHWC uint8: the readable images among those of `index_N`, chunk by chunk."""
-    shape = reading.image_shape(split, skip_corrupt)
+    """Yields image_BHWC uint8, chunk by chunk: the readable images among those of `index_N`.
+
+    The frames of a clip are images.
+
+    Raises:
+      CorruptImageError: an image is unreadable, without `skip_corrupt`.
+      UserError: with it, all are.
+    """
+    name, found = split.pixels, 0
+    shape = split.fields[name].shape
     num_bytes = split.num_examples * int(np.prod(shape))
     if split.num_examples <= _EXACT_EXAMPLES and num_bytes <= _DECODED_BYTES:
         # The resident pipeline needs the same arrays: decode once, whoever comes first.
@@ -112,12 +118,19 @@ def readable(
     for start in range(0, len(index_N), _CHUNK):
         index_B = index_N[start : start + _CHUNK]
         if whole is None:
-            part = reading.unread(len(index_B), shape)
+            part = reading.unread(len(index_B), split.fields)
             reading.read_into(part, split, index_B, skip_corrupt)
-            image_BHWC, weight_B = part.image_NHWC, part.weight_N
+            pixels, weight_B = part.fields[name], part.weight_N
         else:
-            image_BHWC, weight_B = whole.image_NHWC[index_B], whole.weight_N[index_B]
-        yield image_BHWC[weight_B > 0]
+            pixels, weight_B = whole.fields[name][index_B], whole.weight_N[index_B]
+        pixels = pixels[weight_B > 0]
+        found += len(pixels)
+        yield pixels.reshape(-1, *shape[-3:])
+    if not found:
+        raise UserError(
+            f"split '{split.name}' expects readable images, found {len(index_N)} unreadable; "
+            "check 'data.source'"
+        )
 
 
 def _mean_and_std(chunks: Iterator[np.ndarray]) -> dict[str, Any]:

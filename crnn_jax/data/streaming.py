@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,13 +16,11 @@ from jax.sharding import Mesh
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.data import order, reading
-from crnn_jax.data.crops import Crop, evaluation_crop
 from crnn_jax.data.pipeline import Batch, Inputs, Pipeline
+from crnn_jax.data.reading import View
 from crnn_jax.data.slots import Filled, MainSlots, worker_slots
+from crnn_jax.data.sources import Split
 from crnn_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from crnn_jax.data.sources import Split
 
 _PLACED_AHEAD = 2  # batches whose copy to the devices overlaps the step before
 _CHUNK_BYTES = 16 * 2**20  # of images that a thread decodes at a time: a batch may be gigabytes
@@ -35,14 +33,13 @@ class _Reader(abc.ABC):
     A batch has num_chunks of them: chunk i is part i % num_chunks of batch i // num_chunks.
     """
 
-    split: "Split"
-    image_shape: tuple[int, int, int]
+    split: Split
     batch_size: int
     rows: slice
     num_chunks: int
     skip_corrupt: bool
-    crop: Crop | None  # None: the whole image, as the split gives it
-    slots: str = dataclasses.field(default="", kw_only=True)  # in a worker: where images go
+    view: View | None  # None: the whole example, as the split gives it
+    slots: str = dataclasses.field(default="", kw_only=True)  # in a worker: where pixels go
 
     @abc.abstractmethod
     def __call__(self, index: int) -> dict[str, Any]: ...
@@ -55,25 +52,23 @@ class _Reader(abc.ABC):
         return step, slice(first, last)
 
     def _batch(self, epoch_B: np.ndarray, example_B: np.ndarray) -> dict[str, Any]:
-        room, filled = None, None
+        name, fields = self.split.pixels, self.split.fields
+        room, filled = {}, {}
         if self.slots:
-            room, filled = worker_slots(self.slots).take((len(example_B), *self.image_shape))
-        examples = reading.unread(len(example_B), self.image_shape, room)
+            shape = (len(example_B), *fields[name].shape)
+            room[name], filled[name] = worker_slots(self.slots).take(shape)
+        examples = reading.unread(len(example_B), fields, room)
         # Padding comes last, so that reading may stop before it.
         index_B = example_B[example_B < self.split.num_examples]
-        examples.image_NHWC[len(index_B) :] = 0
-        if self.crop is None:
+        for array in examples.fields.values():
+            array[len(index_B) :] = 0
+        if self.view is None:
             reading.read_into(examples, self.split, index_B, self.skip_corrupt)
         else:
             epoch_N = epoch_B[: len(index_B)]
-            reading.crop_into(examples, self.split, epoch_N, index_B, self.crop, self.skip_corrupt)
-        return {
-            "image_BHWC": filled or examples.image_NHWC,
-            "label_B": examples.label_N,
-            "weight_B": examples.weight_N,
-            "epoch_B": epoch_B,
-            "example_B": example_B,
-        }
+            reading.view_into(examples, self.split, epoch_N, index_B, self.view, self.skip_corrupt)
+        own = {"weight_B": examples.weight_N, "epoch_B": epoch_B, "example_B": example_B}
+        return {**examples.fields, **filled, **own}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,47 +94,46 @@ class StreamingPipeline(Pipeline):
     """Reads each batch as it is needed, in threads, or in processes with `num_workers` above 0.
 
     Grain is given numbers of batches, or of parts of them, and the order is arithmetic, so that
-    resuming needs no iterator state and the number of workers changes nothing. See `make_pipeline`
-    for the arguments.
+    resuming needs no iterator state and the number of workers changes nothing. See
+    `dataset.make_pipeline` for the arguments.
     """
 
     def __init__(
         self,
-        split: "Split",
+        split: Split,
         *,
         batch_size: int,
         seed: int,
         mesh: Mesh,
         skip_corrupt: bool,
         num_workers: int,
-        crop: Crop | None = None,
+        view: View | None = None,
     ):
         super().__init__(split.num_examples, batch_size, mesh)
-        if crop is not None and split.encoded is None:
+        if view is not None and split.encoded is None:
             raise UserError(
-                "config key 'data.crop' expects 'none' for a source whose images are not stored as "
-                f"image files, found '{crop.kind}'"
+                "config keys 'data.crop' and 'data.frames' expect 'none' and 'all' for a source whose "
+                f"examples are not stored as files, found {view}"
             )
-        self._crop = crop
+        self._view = view
         self._split = split
         self._seed = seed
         self._skip_corrupt = skip_corrupt
         self._num_workers = num_workers
-        self._image_shape = reading.image_shape(split, skip_corrupt)
 
     def train_inputs(self, start_step: int) -> Generator[Inputs]:
         """Returns an iterator of batches from `start_step` on, placed on the devices in advance."""
         mesh_lib.check_batch(self.batch_size, self.mesh)
         common = self._reader_arguments(self.batch_size)
-        reader = _TrainReader(**common, crop=self._crop, seed=self._seed)
+        reader = _TrainReader(**common, view=self._view, seed=self._seed)
         return self._stream(reader, start_step, order.MAX_POSITIONS // self.batch_size)
 
     def _reader_arguments(self, batch_size: int) -> dict[str, Any]:
         rows = mesh_lib.process_rows(batch_size)
-        num_bytes = (rows.stop - rows.start) * math.prod(self._image_shape)
+        pixels = self._split.fields[self._split.pixels]
+        num_bytes = (rows.stop - rows.start) * math.prod(pixels.shape)
         return {
             "split": self._split,
-            "image_shape": self._image_shape,
             "batch_size": batch_size,
             "rows": rows,
             "num_chunks": min(rows.stop - rows.start, math.ceil(num_bytes / _CHUNK_BYTES)),
@@ -153,8 +147,8 @@ class StreamingPipeline(Pipeline):
 
     def eval_inputs(self) -> Iterator[tuple[Inputs, jax.Array]]:
         """Returns an iterator of (batch, its first index)."""
-        crop = None if self._crop is None else evaluation_crop(self._crop)
-        reader = _EvalReader(**self._reader_arguments(self.eval_batch_size), crop=crop)
+        view = None if self._view is None else self._view.evaluation()
+        reader = _EvalReader(**self._reader_arguments(self.eval_batch_size), view=view)
         sharding = mesh_lib.replicated(self.mesh)
         for step, batch in enumerate(self._stream(reader, 0, self.num_eval_batches)):
             yield batch, mesh_lib.place(np.uint32(step * self.eval_batch_size), sharding)
@@ -205,8 +199,9 @@ def _num_cores() -> int:
 
 def _joined(chunks: list[dict[str, Any]], slots: MainSlots) -> dict[str, np.ndarray]:
     for chunk in chunks:
-        if isinstance(chunk["image_BHWC"], Filled):
-            chunk["image_BHWC"] = slots.array(chunk["image_BHWC"])
+        for name, value in chunk.items():
+            if isinstance(value, Filled):
+                chunk[name] = slots.array(value)
     if len(chunks) == 1:
         return chunks[0]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}

@@ -7,10 +7,17 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-
 from crnn_jax.data.decode import DECODING, decode_image, match_source
-from crnn_jax.data.sources import Encoded, Source, Split, check_label, fingerprint
+from crnn_jax.data.fields import Example
+from crnn_jax.data.sources import (
+    Encoded,
+    Source,
+    Split,
+    check_label,
+    fingerprint,
+    labelled,
+    labelled_fields,
+)
 from crnn_jax.data.tf_example import image_and_label
 from crnn_jax.errors import CorruptImageError, UserError, closest
 
@@ -70,7 +77,6 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     return Source(
         name=f"tfds:{location}",
         class_names=class_names,
-        image_shape=image_shape,
         train=train,
         test=test,
         fingerprint=_fingerprint(folder, data_config.image_size),
@@ -88,11 +94,11 @@ class _Reader:
     image_shape: tuple[int, int, int]
     image_size: int
 
-    def __call__(self, index: int) -> tuple[np.ndarray, int]:
+    def __call__(self, index: int) -> Example:
         record = _record(lambda: self.records[index], f"{self.where} record {index}")
         return self._example(record, index)
 
-    def read_many(self, index_B: Sequence[int]) -> list[tuple[np.ndarray, int] | CorruptImageError]:
+    def read_many(self, index_B: Sequence[int]) -> list[Example | CorruptImageError]:
         """Returns the examples; one call for many records is several times as fast as one each."""
         return [_or_error(self._example, *pair) for pair in self._records(index_B)]
 
@@ -108,12 +114,12 @@ class _Reader:
     def _encoded(self, record: bytes, index: int) -> Encoded:
         name = f"{self.where} record {index}"
         data, label = _parse(record, self.keys, name)
-        return Encoded(data, check_label(label, self.num_classes, name), name)
+        return Encoded(data, labelled(check_label(label, self.num_classes, name)), name)
 
-    def _example(self, record: bytes, index: int) -> tuple[np.ndarray, int]:
-        data, label, name = self._encoded(record, index)
+    def _example(self, record: bytes, index: int) -> Example:
+        data, values, name = self._encoded(record, index)
         image_HWC = decode_image(bytes(data), name)
-        return match_source(image_HWC, self.image_shape, self.image_size, name), label
+        return {"image": match_source(image_HWC, self.image_shape, self.image_size, name), **values}
 
 
 def _or_error(
@@ -127,7 +133,12 @@ def _or_error(
 
 def _split(name: str, reader: _Reader) -> Split:
     return Split(
-        name, len(reader.records), reader, bulk=reader.read_many, encoded=reader.read_encoded
+        name,
+        len(reader.records),
+        labelled_fields(reader.image_shape),
+        reader,
+        bulk=reader.read_many,
+        encoded=reader.read_encoded,
     )
 
 

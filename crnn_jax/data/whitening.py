@@ -2,15 +2,13 @@
 
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from crnn_jax.data import statistics
+from crnn_jax.data.sources import Split
 from crnn_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from crnn_jax.data.sources import Split
 
 _IMAGES = 5_000  # as airbench: the covariance of their millions of patches is known well enough
 _PATCHES = 2**18  # of a chunk, in float64
@@ -18,7 +16,7 @@ _EPSILON = 5e-4  # added to the variances, so that a direction of next to no var
 
 
 def patch_covariance(
-    split: "Split", size: int, *, cache_dir: pathlib.Path, fingerprint: str, skip_corrupt: bool
+    split: Split, size: int, *, cache_dir: pathlib.Path, fingerprint: str, skip_corrupt: bool
 ) -> np.ndarray:
     """Returns covariance_DD, float64, of the size x size patches of `split` in 0..255.
 

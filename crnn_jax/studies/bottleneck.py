@@ -129,7 +129,7 @@ def measure(config: Any, repeats: int) -> dict[str, Any]:
 
     dataset = load_dataset(config)
     source, norm = dataset.source, dataset.norm()
-    experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+    experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
     pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
     data = probes.training_with_data(experiment, pipeline, norm)
     constant = probes.training_on_constant_batch(experiment, pipeline, norm)

@@ -82,7 +82,7 @@ def _describe(config: ConfigDict) -> dict[str, int]:
 
     dataset = load_dataset(config)
     source = dataset.source
-    experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+    experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
     return {**experiment.describe(), "steps": experiment.total_steps}
 
 

@@ -16,7 +16,6 @@ from crnn_jax.compiler import compiler_options
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.flops import count_flops
 from crnn_jax.mesh import batch_sharding, replicated
-from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.models.recurrent import Recurrent
 from crnn_jax.timing import interleave, spread
 from crnn_jax.train.experiment import Experiment
@@ -27,17 +26,13 @@ Run = Callable[[int], None]  # given a number of calls, makes them and returns w
 
 @dataclasses.dataclass(frozen=True)
 class _Prepared:
-    """The task, for a batch whose images are augmented and normalised already."""
+    """The task, for a batch whose pixels are augmented and normalised already."""
 
     task: Any
 
-    def image(self, batch: Any, norm: Any, seed: Any, *, train: bool) -> jax.Array:
+    def prepare(self, batch: Any, norm: Any, seed: Any, *, train: bool) -> Any:
         del norm, seed, train
-        return batch["image_BHWC"]
-
-    def targets(self, batch: Any, seed: Any) -> Any:
-        del seed
-        return batch
+        return batch["prepared"], batch
 
     def loss(self, output: Any, batch: Any, *, train: bool) -> Any:
         return self.task.loss(output, batch, train=train)
@@ -48,9 +43,9 @@ def prepare(experiment: Experiment, pipeline: Pipeline) -> Callable[[Any, TrainS
 
     @jax.jit
     def prepared(inputs: Any, state: TrainState) -> Any:
-        batch = experiment.task.targets(pipeline.assemble(inputs, state.step), state.seed)
-        image_BHWC = experiment.task.image(batch, state.norm, state.seed, train=True)
-        return {**batch, "image_BHWC": image_BHWC}
+        batch = pipeline.assemble(inputs, state.step)
+        pixels, batch = experiment.task.prepare(batch, state.norm, state.seed, train=True)
+        return {**batch, "prepared": pixels}
 
     return prepared
 
@@ -65,7 +60,7 @@ class Training:
 
     def __init__(self, experiment: Experiment, state: TrainState, step: Any, inputs: Iterator[Any]):
         self._state, self._inputs = state, inputs
-        self._totals = jax.jit(Metrics.empty, out_shardings=replicated(experiment.mesh))()
+        self._totals = jax.jit(experiment.task.empty, out_shardings=replicated(experiment.mesh))()
         self._num_steps = experiment.steps_per_dispatch
         program = jax.jit(step, donate_argnums=0, compiler_options=experiment.compiler_options)
         self._program = program.lower(state, self._totals, next(inputs)).compile()
@@ -135,7 +130,7 @@ def training_on_constant_batch(
 
 
 def recurrent_calls(
-    model: nn.Module, image_shape: tuple[int, ...], batch_size: int
+    model: nn.Module, input_shape: tuple[int, ...], batch_size: int
 ) -> list[tuple[Recurrent, jax.ShapeDtypeStruct]]:
     """Returns each `Recurrent` that the model calls, apart from it, with its input's shape."""
     found: list[tuple[Recurrent, jax.ShapeDtypeStruct]] = []
@@ -146,9 +141,9 @@ def recurrent_calls(
             found.append((context.module.clone(parent=None, name=None), feature))
         return next_call(*args, **kwargs)
 
-    image_BHWC = jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32)
+    pixels = jax.ShapeDtypeStruct((batch_size, *input_shape), jnp.float32)
     with nn.intercept_methods(record):
-        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image_BHWC)
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), pixels)
     return found
 
 
@@ -176,7 +171,7 @@ def recurrent_part(experiment: Experiment) -> tuple[Run, int] | None:
     The gradient is taken of all parameters and of the input, on a random batch of the run's size.
     """
     size = experiment.config.batch_size
-    calls = recurrent_calls(experiment.model, experiment.image_shape, size)
+    calls = recurrent_calls(experiment.model, experiment.input_shape, size)
     if not calls:
         return None
     programs, flops = [], 0

@@ -38,7 +38,7 @@ def _program(config: ConfigDict) -> tuple[Any, int]:
 
     dataset = load_dataset(config)
     source = dataset.source
-    experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+    experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
     pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
     training = training_with_data(experiment, pipeline, dataset.norm())
     return training, config.batch_size * experiment.steps_per_dispatch

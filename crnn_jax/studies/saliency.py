@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from crnn_jax.data import decode
+from crnn_jax.data.crops import make_crop
+from crnn_jax.data.fields import Example
+from crnn_jax.data.inputs import read_input
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
-from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
-from crnn_jax.train.state import TrainState, variables
+from crnn_jax.run import Run, open_run
+from crnn_jax.writers import git_commit, write_json_atomically
 
 _COLUMNS = 6  # images side by side; their maps lie below them
 
@@ -48,24 +50,18 @@ def saliency_map(gradient_BHWC: jax.Array) -> jax.Array:
     return jnp.max(jnp.abs(gradient_BHWC), axis=-1)
 
 
-def explain(
-    experiment: Experiment, state: TrainState, image_BHWC: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (map_BHW, probability_BK) of uint8 images, for each one's likeliest class."""
-    config = experiment.config
+def explain(run: Run, image_BHWC: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns (map_BHW, the run's predictions) of uint8 images, for each one's likeliest class."""
+    model = run.experiment.model
 
     @jax.jit
-    def run(state: TrainState, image_BHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
-        batch = {"image_BHWC": image_BHWC}
-        image_BHWC = experiment.task.image(batch, state.norm, state.seed, train=False)
-        weights = variables(state, config.eval.weights, config.optim.ema_decay)
-        output: Any = experiment.model.apply(weights, image_BHWC, train=False)
-        class_B = jnp.argmax(output.logits_BK, axis=-1)
-        gradient_BHWC = class_gradient(experiment.model, weights, image_BHWC, class_B)
-        return saliency_map(gradient_BHWC.astype(jnp.float32)), jax.nn.softmax(output.logits_BK)
+    def maps(weights: Any, image_BHWC: jax.Array, class_B: jax.Array) -> jax.Array:
+        gradient_BHWC = class_gradient(model, weights, run.prepare(image_BHWC), class_B)
+        return saliency_map(gradient_BHWC.astype(jnp.float32))
 
-    map_BHW, probability_BK = run(state, jnp.asarray(image_BHWC))
-    return np.asarray(map_BHW), np.asarray(probability_BK)
+    predictions = run.apply(image_BHWC)
+    class_B = jnp.argmax(predictions["probability"], axis=-1)
+    return np.asarray(maps(run.weights, jnp.asarray(image_BHWC), class_B)), predictions
 
 
 def draw(
@@ -97,40 +93,23 @@ def draw(
     pyplot.close(figure)
 
 
-def _read_images(
-    experiment: Experiment, paths: list[str], num: int
-) -> tuple[np.ndarray, list[int | None], list[str]]:
-    """Returns (image_BHWC, labels where they are known, names)."""
+def _read_examples(run: Run, paths: list[str], num: int) -> tuple[list[Example], list[str]]:
+    """Returns (examples, with their class where it is known, names)."""
+    pixels = run.experiment.task.pixels
     if paths:
-        images = [decode.to_shape(decode.decode_image(p, p), experiment.image_shape) for p in paths]
-        return np.stack(images), [None] * len(paths), paths
-    from crnn_jax.data.dataset import load_dataset
-
-    test = load_dataset(experiment.config).splits["test"]
-    examples = [test.read(index) for index in range(min(num, len(test)))]
-    names = [f"test {index}" for index in range(len(examples))]
-    return np.stack([image for image, _ in examples]), [label for _, label in examples], names
+        view, shape = make_crop(run.config), run.experiment.input_shape
+        files = [pathlib.Path(path) for path in paths]
+        return [{pixels: read_input(path, shape, view)} for path in files], paths
+    test = run.dataset().splits["test"]
+    count = min(num, len(test))
+    return [test.read(i) for i in range(count)], [f"test {i}" for i in range(count)]
 
 
-def _predictions(
-    probability_BK: np.ndarray, labels: list[int | None], names: list[str], classes: list[str]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "image": name,
-            "true": None if label is None else classes[label],
-            "predicted": classes[int(np.argmax(probability_K))],
-            "probability": float(np.max(probability_K)),
-        }
-        for probability_K, label, name in zip(probability_BK, labels, names, strict=True)
-    ]
-
-
-def _title(item: dict[str, Any]) -> tuple[str, bool]:
-    text = f"{item['predicted']} {item['probability']:.2f}"
-    if item["true"] is None:
+def _title(facts: dict[str, Any]) -> tuple[str, bool]:
+    text = f"{facts['class']} {facts['probability']:.2f}"
+    if "true" not in facts:
         return text, True
-    return f"true: {item['true']}\n{text}", item["true"] == item["predicted"]
+    return f"true: {facts['true']}\n{text}", facts["true"] == facts["class"]
 
 
 def main(argv: list[str]) -> None:
@@ -145,20 +124,18 @@ def main(argv: list[str]) -> None:
     with one_line_errors():
         if flags.num < 1:
             raise UserError(f"--num expects 1 or more, found {flags.num}")
-        from crnn_jax.checkpoint import restore_run
-        from crnn_jax.workdir import load_config, read_dataset
-        from crnn_jax.writers import git_commit, write_json_atomically
-
-        config = load_config(flags.workdir)
-        facts = read_dataset(pathlib.Path(flags.workdir))
-        config.mesh.update(data=1, fsdp=1, model=1)
-        enable_compile_cache(config)
-        classes = facts["class_names"]
-        experiment = build(config, facts["image_shape"], len(classes), facts["num_train"])
-        state = restore_run(flags.workdir, experiment.abstract_state(), None)
-        image_BHWC, labels, names = _read_images(experiment, flags.images, flags.num)
-        map_BHW, probability_BK = explain(experiment, state, image_BHWC)
-        predictions = _predictions(probability_BK, labels, names, classes)
+        run = open_run(flags.workdir)
+        config, task = run.config, run.experiment.task
+        examples, names = _read_examples(run, flags.images, flags.num)
+        image_BHWC = np.stack([example[task.pixels] for example in examples])
+        map_BHW, found = explain(run, image_BHWC)
+        rendered = [
+            task.render({k: v[i] for k, v in found.items()}, run.class_names, example)
+            for i, example in enumerate(examples)
+        ]
+        predictions = [
+            {"image": name, **item.facts} for name, item in zip(names, rendered, strict=True)
+        ]
         source = config.data.source.partition(":")[2] or config.data.source
         name = flags.name or f"saliency_{pathlib.Path(source).name}_{config.model.name}"
         path = pathlib.Path(flags.results) / f"{name}.png"

@@ -21,10 +21,10 @@ from crnn_jax import distributed
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.collectives import KINDS as COLLECTIVES
 from crnn_jax.collectives import read_traffic
+from crnn_jax.data.synthetic import synthetic_batch
 from crnn_jax.flags import resolve_config
-from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.peaks import peak_flops
-from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
+from crnn_jax.train.experiment import build, enable_compile_cache
 from crnn_jax.train.programs import make_step
 from crnn_jax.writers import describe_devices, versions
 
@@ -36,22 +36,6 @@ def image_shape(config: ConfigDict) -> tuple[int, int, int]:
     height, width, channels = _IMAGE_SHAPES.get(config.data.source, (224, 224, 3))
     side = config.data.image_size
     return (side, side, channels) if side else (height, width, channels)
-
-
-def synthetic_batch(experiment: Experiment, num_classes: int) -> dict[str, jax.Array]:
-    """Returns a global batch of noise, as a pipeline would place it."""
-    size = experiment.config.batch_size
-    rows = mesh_lib.process_rows(size)
-    index_B = np.arange(size, dtype=np.int32)[rows]
-    rng = np.random.default_rng(index_B[0])
-    local = {
-        "image_BHWC": rng.integers(0, 256, (len(index_B), *experiment.image_shape), np.uint8),
-        "label_B": index_B % num_classes,
-        "weight_B": np.ones(len(index_B), np.float32),
-        "epoch_B": np.zeros_like(index_B),
-        "example_B": index_B,
-    }
-    return mesh_lib.place(local, mesh_lib.batch_sharding(experiment.mesh))
 
 
 def measure(settings: dict[str, Any]) -> dict[str, Any]:
@@ -68,10 +52,12 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     shape, num_classes = image_shape(config), 1000 if image_shape(config)[0] > 64 else 10
     experiment = build(config, shape, num_classes, 50_000)
     mesh_lib.check_batch(config.batch_size, experiment.mesh)
-    batch = synthetic_batch(experiment, num_classes)
+    batch = synthetic_batch(
+        experiment.task.fields(shape), num_classes, config.batch_size, experiment.mesh
+    )
     channels = np.full(shape[2], 128.0)
     state = experiment.init_state({"mean_C": channels, "std_C": channels / 2})
-    totals = jax.jit(Metrics.empty, out_shardings=mesh_lib.replicated(experiment.mesh))()
+    totals = jax.jit(experiment.task.empty, out_shardings=mesh_lib.replicated(experiment.mesh))()
     start = time.perf_counter()
     step: Any = make_step(experiment, lambda inputs, step: inputs)
     compiled = step.lower(state, totals, batch).compile()

@@ -1,21 +1,30 @@
-"""Tasks by name: what turns a batch into a model's input, a loss and metrics."""
+"""Tasks by name; what each is made of: `task.Task`."""
 
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from crnn_jax.data.mixing import Mixing
+from crnn_jax.data.sources import Source
+from crnn_jax.errors import UserError
 from crnn_jax.tasks.classification import Classification
+from crnn_jax.tasks.task import Task
+
+TASKS: dict[str, type[Task]] = {"classification": Classification}
 
 
-def make_task(config: ConfigDict) -> Classification:
+def make_task(config: ConfigDict, num_classes: int) -> Task:
     """Returns the task that `config.task` names."""
-    return Classification(
-        label_smoothing=config.optim.label_smoothing,
-        crop_padding=config.data.crop_padding,
-        flip=config.data.flip,
-        cutout=config.data.cutout,
-        dtype=jnp.dtype(config.precision),
-        mixing=Mixing(config.data.mixup, config.data.cutmix, config.data.erase),
-        rand_augment=config.data.rand_augment,
-        rand_augment_magnitude=config.data.rand_augment_magnitude,
-    )
+    return TASKS[config.task].of(config, num_classes)
+
+
+def check_fields(config: ConfigDict, source: Source) -> None:
+    """Checks that the source of a config has what its task needs.
+
+    Raises:
+      UserError: it lacks a field, or has one of another kind.
+    """
+    needed, found = TASKS[config.task].fields(source.input_shape), source.train.fields
+    kinds = {name: field.kind for name, field in found.items()}
+    if any(kinds.get(name) != field.kind for name, field in needed.items()):
+        raise UserError(
+            f"task '{config.task}' expects a source with the fields {', '.join(needed)}, found "
+            f"{', '.join(found)} in '{source.name}': change config key 'task' or 'data.source'"
+        )

@@ -1,101 +1,100 @@
-"""Image classification: what the model sees, its loss and its metrics."""
+"""Image classification: one class an image; top-1 accuracy."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from ml_collections import ConfigDict
 
-from crnn_jax import losses, metrics
-from crnn_jax.data import colour, mixing, transforms
-from crnn_jax.data.mixing import Mixing
+from crnn_jax.data import mixing, transforms
+from crnn_jax.data.fields import Example, Fields
+from crnn_jax.data.sources import labelled_fields
+from crnn_jax.models.heads import Output
+from crnn_jax.tasks import losses
+from crnn_jax.tasks.augmentation import Augmentation
+from crnn_jax.tasks.metrics import Sums, loss_sums, no_sums
+from crnn_jax.tasks.task import Batch, Predictions, Rendered
 
-# Streams of random numbers of an example; its key itself is `transforms.augment`'s.
-_CUTOUT, _MIX, _ERASE, _COLOUR = 1, 2, 3, 4
+_TOP = 5
+
+
+@struct.dataclass
+class Hits(Sums):
+    """`Sums`, and the number of examples whose likeliest class is their own."""
+
+    num_correct: jax.Array  # int32
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """One label an image; top-1 accuracy.
+    """The task; see `task.Task`.
 
-    A task is plain data, so that two equal tasks share one compiled program.
+    Attributes:
+      augmentation: of the pixels.
+      label_smoothing: in [0, 1), in training alone.
+      pixels: the field that the model reads.
     """
 
-    label_smoothing: float
-    crop_padding: int  # pixels
-    flip: str  # none | random | alternating
-    cutout: int  # pixels
-    dtype: Any  # of the compute
-    mixing: Mixing = Mixing()  # noqa: RUF009 - frozen
-    rand_augment: int = 0  # operations
-    rand_augment_magnitude: float = 0.0
+    keys: ClassVar[tuple[str, ...]] = ("optim.label_smoothing", "data.mixup", "data.cutmix")
+    score: ClassVar[str] = "accuracy"
+    pixels: ClassVar[str] = "image"
 
-    def image(
-        self,
-        batch: dict[str, jax.Array],
-        norm: dict[str, jax.Array],
-        seed: jax.Array,
-        *,
-        train: bool,
-    ) -> jax.Array:
-        """Returns the normalised image_BHWC of a batch, augmented in training.
+    augmentation: Augmentation
+    label_smoothing: float = 0.0
 
-        Args:
-          batch: of a pipeline, images in uint8.
-          norm: {"mean_C", "std_C"}, float32 in 0..255, of the training split, as in the paper.
-          seed: uint32; the augmentation of an example is a function of (seed, epoch, example).
-          train: whether to augment.
+    @classmethod
+    def of(cls, config: ConfigDict, num_classes: int) -> Self:
+        """Returns the task of a validated config."""
+        del num_classes
+        augmentation = Augmentation.of(config.data, jnp.dtype(config.precision))
+        return cls(augmentation, config.optim.label_smoothing)
+
+    @classmethod
+    def fields(cls, input_shape: tuple[int, ...]) -> Fields:
+        """Returns the fields of images with a label each."""
+        return labelled_fields(input_shape, cls.pixels)
+
+    def empty(self) -> Hits:
+        """Returns the metrics of no example."""
+        return Hits(**no_sums(), num_correct=jnp.zeros((), jnp.int32))
+
+    def prepare(
+        self, batch: Batch, norm: dict[str, jax.Array], seed: jax.Array, *, train: bool
+    ) -> tuple[jax.Array, Batch]:
+        """Returns (the normalised pixels, the batch); of mixed images with the neighbours' labels.
+
+        See `Augmentation` for the arguments.
         """
-        image_BHWC = batch["image_BHWC"]
-        if train:
-            which = (seed, batch["epoch_B"], batch["example_B"])
-            image_BHWC = transforms.augment(
-                image_BHWC, *which, crop_padding=self.crop_padding, flip=self.flip
-            )
-        if train and self.rand_augment > 0:
-            image_BHWC = colour.rand_augment(
-                image_BHWC,
-                _keys(batch, seed, _COLOUR),
-                num_ops=self.rand_augment,
-                magnitude=self.rand_augment_magnitude,
-            )
-        image_BHWC = transforms.normalize(image_BHWC, norm["mean_C"], norm["std_C"], self.dtype)
-        if train and self.cutout > 0:
-            key_B = _keys(batch, seed, _CUTOUT)
-            image_BHWC = transforms.cutout(image_BHWC, key_B, self.cutout)
-        if train and self.mixing.mixes:
-            key_B = _keys(batch, seed, _MIX)
-            image_BHWC = mixing.mix_images(self.mixing, image_BHWC, batch["weight_B"], key_B)
-        if train and self.mixing.erase > 0:
-            key_B = _keys(batch, seed, _ERASE)
-            image_BHWC = mixing.erase(image_BHWC, key_B, self.mixing.erase)
-        return image_BHWC
+        fields = self.fields(batch[self.pixels].shape[1:])
+        prepared = self.augmentation(batch, fields, norm, seed, train=train)
+        batch = prepared.batch
+        if prepared.mix is not None:
+            other_B = mixing.neighbour(batch["label"])
+            batch = {**batch, "other_label_B": other_B, "share_B": prepared.mix.share_B}
+        return prepared.pixels, batch
 
-    def targets(self, batch: dict[str, jax.Array], seed: jax.Array) -> dict[str, jax.Array]:
-        """Returns the batch with the labels of its mixed images; without mixing, as it is."""
-        if not self.mixing.mixes:
-            return batch
-        return mixing.mix_labels(self.mixing, batch, _keys(batch, seed, _MIX))
-
-    def loss(
-        self, output: Any, batch: dict[str, jax.Array], *, train: bool
-    ) -> tuple[jax.Array, metrics.Classification]:
-        """Returns (loss, metrics): the weighted mean cross-entropy, in float32, and sums.
+    def loss(self, output: Output, batch: Batch, *, train: bool) -> tuple[jax.Array, Hits]:
+        """Returns (loss, metrics): the weighted mean cross-entropy (Eq. 2), in nats, and sums.
 
         A model with `step_logits_BTK` (LRCN) is trained on the mean of its steps' losses; an
         evaluation always reads the consensus `logits_BK`, without label smoothing. Of mixed images
-        (`targets`) the loss is that of both labels by their shares, which equals that of the soft
-        label share * one_hot + (1 - share) * other; a hit is the image's own label.
+        the loss is that of both labels by their shares, which equals that of the soft label
+        share * one_hot + (1 - share) * other; a hit is the image's own label.
         """
-        label_B, weight_B = batch["label_B"], batch["weight_B"]
+        label_B, weight_B = batch["label"], batch["weight_B"]
         loss_B = self._cross_entropy(output, label_B, train=train)
         if train and "share_B" in batch:
             other_B = self._cross_entropy(output, batch["other_label_B"], train=train)
             loss_B = batch["share_B"] * loss_B + (1 - batch["share_B"]) * other_B
-        sums = metrics.Classification.from_batch(output.logits_BK, label_B, loss_B, weight_B)
-        return losses.weighted_mean(loss_B, weight_B), sums
+        correct_B = (jnp.argmax(output.logits_BK, axis=-1) == label_B) & (weight_B > 0)
+        hits = Hits(**loss_sums(loss_B, weight_B), num_correct=jnp.sum(correct_B.astype(jnp.int32)))
+        return losses.weighted_mean(loss_B, weight_B), hits
 
-    def _cross_entropy(self, output: Any, label_B: jax.Array, *, train: bool) -> jax.Array:
+    def _cross_entropy(self, output: Output, label_B: jax.Array, *, train: bool) -> jax.Array:
         smoothing = self.label_smoothing if train else 0.0
         if train and output.step_logits_BTK is not None:
             label_BT = jnp.broadcast_to(label_B[:, None], output.step_logits_BTK.shape[:2])
@@ -105,7 +104,46 @@ class Classification:
             return jnp.mean(loss_BT, axis=1)
         return losses.cross_entropy(output.logits_BK, label_B, label_smoothing=smoothing)
 
+    def predictions(self, output: Output) -> Predictions:
+        """Returns {"probability": (B, K)}, float32."""
+        return {"probability": jax.nn.softmax(output.logits_BK.astype(jnp.float32))}
 
-def _keys(batch: dict[str, jax.Array], seed: jax.Array, stream: int) -> jax.Array:
-    key_B = transforms.example_keys(seed, batch["epoch_B"], batch["example_B"])
-    return jax.vmap(lambda key: jax.random.fold_in(key, stream))(key_B)
+    def summarize(self, metrics: Hits) -> dict[str, float | int]:
+        """Returns {"loss" (nats), "accuracy" (0..1), "num_correct", "num_examples"}."""
+        host = jax.device_get(metrics)
+        count, correct = int(host.num_examples), int(host.num_correct)
+        accuracy = correct / count if count else float("nan")
+        return {
+            "loss": host.loss(),
+            "accuracy": accuracy,
+            "num_correct": correct,
+            "num_examples": count,
+        }
+
+    def counts(self, summary: dict[str, Any]) -> str:
+        """Returns "(9312/10000)"."""
+        return f"({summary['num_correct']}/{summary['num_examples']})"
+
+    def views(self, pixels: jax.Array, tta: str) -> list[tuple[float, jax.Array]]:
+        """Returns the views of `transforms.views`."""
+        return transforms.views(pixels, tta)
+
+    def combine(self, outputs: Sequence[Output], weights: Sequence[float], tta: str) -> Output:
+        """Returns the weighted sum of the views' logits."""
+        del tta
+        logits_BK = jnp.float32(0)
+        for weight, output in zip(weights, outputs, strict=True):
+            logits_BK += weight * output.logits_BK
+        return Output(logits_BK)
+
+    def render(
+        self, prediction: Predictions, class_names: Sequence[str], example: Example
+    ) -> Rendered:
+        """Returns the likeliest class with its probability, and the first five."""
+        probability_K = prediction["probability"]
+        order = np.argsort(-probability_K)[:_TOP]
+        top = [{"class": class_names[k], "probability": float(probability_K[k])} for k in order]
+        facts = {**top[0], "top": top}
+        if "label" in example:
+            facts["true"] = class_names[int(example["label"])]
+        return Rendered(f"{top[0]['class']}\t{top[0]['probability']:.4f}", facts)

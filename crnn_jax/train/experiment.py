@@ -23,7 +23,7 @@ from crnn_jax.models.fastest import fastest
 from crnn_jax.models.recurrent import Recurrent
 from crnn_jax.peaks import peak_flops
 from crnn_jax.sharding import tree_shardings
-from crnn_jax.tasks import Classification, make_task
+from crnn_jax.tasks import Task, make_task
 from crnn_jax.train.dispatch import round_up, steps_per_dispatch
 from crnn_jax.train.state import TrainState, init_state, make_init
 from crnn_jax.train.step import Assemble, make_train_step, repeat_step
@@ -40,10 +40,10 @@ class Experiment:
     config: ConfigDict
     mesh: Mesh
     model: nn.Module
-    task: Classification
+    task: Task
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
-    image_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]  # (H, W, C), or (F, H, W, C) of a clip
     num_train: int
     steps_per_dispatch: int
     total_steps: int  # a multiple of steps_per_dispatch
@@ -55,7 +55,7 @@ class Experiment:
 
     def _init(self) -> Callable[[jax.Array, Any], TrainState]:
         ema = self.config.optim.ema_decay > 0
-        return make_init(self.model, self.optimizer, self.image_shape, ema=ema)
+        return make_init(self.model, self.optimizer, self.input_shape, ema=ema)
 
     def init_state(self, norm: dict[str, Any]) -> TrainState:
         """Returns the state at step 0; `norm` is that of `Dataset.norm`."""
@@ -63,7 +63,7 @@ class Experiment:
 
     def abstract_state(self) -> TrainState:
         """Returns the state's shapes, dtypes and shardings, for a restore."""
-        channels, model = self.image_shape[-1], self.config.model
+        channels, model = self.input_shape[-1], self.config.model
         shapes: dict[str, tuple[int, ...]] = {"mean_C": (channels,), "std_C": (channels,)}
         if "whiten_size" in model and model.whiten_size > 0:
             size = model.whiten_size
@@ -104,7 +104,7 @@ class Experiment:
     def _forward_flops(self) -> int:
         state = self.abstract_state()
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        return flops.forward_flops_per_image(self.model, variables, self.image_shape)
+        return flops.forward_flops_per_image(self.model, variables, self.input_shape)
 
     @functools.cached_property
     def compiler_options(self) -> dict[str, str | bool] | None:
@@ -158,7 +158,7 @@ def with_global_batch(config: ConfigDict) -> ConfigDict:
 
 
 def resolve_implementation(
-    config: ConfigDict, image_shape: Sequence[int], num_devices: int
+    config: ConfigDict, input_shape: Sequence[int], num_devices: int
 ) -> ConfigDict:
     """Returns the config, its `model.implementation` 'auto' replaced by the one for its shapes.
 
@@ -176,7 +176,7 @@ def resolve_implementation(
             shapes.append(args[0].shape)
         return call(*args, **kwargs)
 
-    image_BHWC = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
+    image_BHWC = jax.ShapeDtypeStruct((batch, *input_shape), jnp.float32)
     with nn.intercept_methods(note_shape):
         jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image_BHWC)
     rows, num_steps, _ = shapes[0]  # rnn_deep's layers read many lines of an image
@@ -193,13 +193,13 @@ def resolve_implementation(
 
 
 def build(
-    config: ConfigDict, image_shape: Sequence[int], num_classes: int, num_train: int
+    config: ConfigDict, input_shape: Sequence[int], num_classes: int, num_train: int
 ) -> Experiment:
     """Returns the `Experiment` of a validated config.
 
     Args:
       config: see crnn_jax/config.py; the experiment's has 'auto' resolved.
-      image_shape: (H, W, C) of the images as stored.
+      input_shape: (H, W, C) of the images as stored, (F, H, W, C) of clips.
       num_classes: K.
       num_train: examples of the training split, without the validation part.
 
@@ -208,21 +208,20 @@ def build(
     """
     mesh = _mesh(config)
     parts = config.logical_shards if config.reproducible else batch_parts(mesh)
-    config = resolve_implementation(config, image_shape, parts)
+    config = resolve_implementation(config, input_shape, parts)
     num_dispatched = steps_per_dispatch(config, mesh.devices.flat[0].platform)
     num_steps = steps(config.duration, num_train, config.batch_size)
     total_steps = round_up(num_steps, num_dispatched)
     warmup_steps = steps(config.optim.warmup, num_train, config.batch_size, "optim.warmup")
     schedule = optim.make_schedule(config.optim, total_steps, min(warmup_steps, total_steps))
-    height, width, channels = image_shape
     return Experiment(
         config=config,
         mesh=mesh,
         model=models.build_model(config.model, num_classes, jnp.dtype(config.precision)),
-        task=make_task(config),
+        task=make_task(config, num_classes),
         schedule=schedule,
         optimizer=optim.make_optimizer(config.optim, schedule, total_steps),
-        image_shape=(height, width, channels),
+        input_shape=tuple(input_shape),
         num_train=num_train,
         steps_per_dispatch=num_dispatched,
         total_steps=total_steps,

@@ -13,12 +13,13 @@ from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.data.dataset import Dataset, load_dataset
 from crnn_jax.distributed import is_first, say
 from crnn_jax.errors import UserError
-from crnn_jax.evaluate import Evaluator, make_evaluator, result_line
 from crnn_jax.mesh import check_batch, replicated
-from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.sharding import explain
+from crnn_jax.tasks import check_fields, make_task
+from crnn_jax.tasks.metrics import Sums
 from crnn_jax.train.clock import Clock
 from crnn_jax.train.dispatch import settle
+from crnn_jax.train.evaluator import Evaluator, make_evaluator, result_line
 from crnn_jax.train.experiment import (
     Experiment,
     build,
@@ -54,19 +55,21 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     folder, config = open_workdir(workdir, config)
     split = config.eval.report
     if (result := read_result(folder)) is not None:
-        say(f"already finished: results in {folder}\n{result_line(split, result[split])}")
+        line = result_line(make_task(config, 0), split, result[split])
+        say(f"already finished: results in {folder}\n{line}")
         return result
     enable_compile_cache(config)
     clock = Clock()
     with clock.phase("setup"):
         dataset = load_dataset(config)
         source = dataset.source
-        experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+        check_fields(config, source)
+        experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
         config = experiment.config  # 'auto' is resolved
         write_config(folder, config)
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
         facts = {
-            "image_shape": source.image_shape,
+            "input_shape": source.input_shape,
             "class_names": source.class_names,
             "num_train": dataset.num_train,
         }
@@ -77,6 +80,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         folder / "checkpoints",
         keep_latest=config.checkpoint.keep_latest,
         keep_best=config.checkpoint.keep_best,
+        score=f"validation/{experiment.task.score}",
     )
     with checkpoints:
         with clock.phase("setup"):
@@ -100,14 +104,13 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
             for name, metrics in results.items():
                 _write_evaluation(name, experiment.total_steps, metrics, writers)
     if (with_views := f"{split}_tta") in results:
-        say(result_line(split, results[with_views], config.eval.tta))
-    metrics = results[split]
-    say(f"results in {folder}\n{result_line(split, metrics)}")
+        say(result_line(experiment.task, split, results[with_views], config.eval.tta))
+    say(f"results in {folder}\n{result_line(experiment.task, split, results[split])}")
     return result
 
 
 def _describe(experiment: Experiment, clock: Clock) -> dict[str, Any]:
-    """Returns the content of result.json but for the accuracy."""
+    """Returns the content of result.json but for the scores."""
     config = experiment.config
     num_images = experiment.total_steps * config.batch_size
     images_per_second = num_images / max(clock.read("train"), 1e-9)
@@ -149,11 +152,11 @@ def _run_steps(
         if "validation" in dataset.splits:
             evaluator = _make_evaluator(experiment, dataset, "validation")
     with clock.phase("compile"):
-        empty = jax.jit(Metrics.empty, out_shardings=replicated(experiment.mesh))()
+        empty = jax.jit(experiment.task.empty, out_shardings=replicated(experiment.mesh))()
         train_step = compile_step(experiment, pipeline.assemble, state, empty, inputs)
     num_epochs = total_steps * config.batch_size / dataset.num_train
     totals, previous = empty, empty
-    to_log: tuple[int, Metrics] | None = None
+    to_log: tuple[int, Sums] | None = None
     first_second = clock.read("train")
     with (
         StopSignal() as stop,
@@ -195,8 +198,7 @@ def _run_steps(
                     _log(*to_log, experiment, writers, progress, clock)
                     to_log = None
                 with clock.phase("checkpoint"):
-                    score = validated and {"validation/accuracy": validated["accuracy"]}
-                    checkpoints.save(step, state, score)
+                    checkpoints.save(step, state, validated and _named("validation", validated))
             if last:
                 break
             inputs = next(iterator)
@@ -211,21 +213,21 @@ def _run_steps(
 
 def _log(
     step: int,
-    totals: Metrics,
+    totals: Sums,
     experiment: Experiment,
     writers: Writers,
     progress: Progress,
     clock: Clock,
 ) -> None:
     """Writes one line of metrics; a loss that is not finite ends the run here."""
-    metrics = totals.compute()
+    metrics = experiment.task.summarize(totals)
     if not math.isfinite(metrics["loss"]):
         raise UserError(
             f"expected a finite training loss, found {metrics['loss']} before step {step}: lower "
             "'optim.learning_rate' or set 'optim.clip_norm'; earlier checkpoints are kept"
         )
     progress.metrics(metrics)
-    values: dict[str, Any] = {f"train/{name}": value for name, value in metrics.items()}
+    values: dict[str, Any] = _named("train", metrics)
     values["train/images_per_second"] = progress.images_per_second
     values["train/mfu"] = experiment.mfu(progress.images_per_second)
     values["train/learning_rate"] = float(np.asarray(experiment.schedule(step - 1)))
@@ -236,8 +238,12 @@ def _log(
 
 
 def _write_evaluation(split: str, step: int, metrics: dict[str, Any], writers: Writers) -> None:
-    values = {f"{split}/accuracy": metrics["accuracy"], f"{split}/loss": metrics["loss"]}
-    writers.write(step, values)
+    writers.write(step, _named(split, metrics))
+
+
+def _named(split: str, summary: dict[str, Any]) -> dict[str, float]:
+    """Returns {"test/loss": ...}: the figures of a summary, without its counts."""
+    return {f"{split}/{name}": x for name, x in summary.items() if isinstance(x, float)}
 
 
 def _evaluate(

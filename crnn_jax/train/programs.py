@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from crnn_jax.metrics import Classification as Metrics
+from crnn_jax.tasks.metrics import Sums as Metrics
 from crnn_jax.train.experiment import Experiment
 from crnn_jax.train.reproducible import make_reproducible_step
 from crnn_jax.train.state import TrainState

@@ -33,7 +33,7 @@ class TrainState:
 def make_init(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    image_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     *,
     ema: bool,
 ) -> Callable[[jax.Array, Tree], TrainState]:
@@ -44,10 +44,10 @@ def make_init(
     """
 
     def init(seed: jax.Array, norm: Tree) -> TrainState:
-        image_BHWC = jnp.zeros((1, *image_shape), jnp.float32)
+        pixels = jnp.zeros((1, *input_shape), jnp.float32)
         key = jax.random.key(seed)
         rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(("params", *RANDOM))}
-        variables = model.init(rngs, image_BHWC, train=False)
+        variables = model.init(rngs, pixels, train=False)
         params: Tree = variables["params"]
         batch_stats: Tree = variables.get("batch_stats", {})
         norm = dict(norm)

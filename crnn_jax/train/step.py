@@ -10,15 +10,15 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from crnn_jax.data.transforms import views
 from crnn_jax.mesh import batch_parts, tracing_batch
-from crnn_jax.metrics import Classification as Metrics
-from crnn_jax.models.heads import Output
 from crnn_jax.sharding import gather, scatter
-from crnn_jax.tasks import Classification as Task
+from crnn_jax.tasks import Task
+from crnn_jax.tasks.metrics import Sums
+from crnn_jax.tasks.task import Predictions
 from crnn_jax.train.state import TrainState, step_rngs, update_ema, variables
 
 Inputs = Any
+Metrics = Sums
 Tree = Any
 Assemble = Callable[[Inputs, jax.Array], dict[str, jax.Array]]
 
@@ -41,13 +41,12 @@ def make_gradient(model: nn.Module, task: Task, mesh: Mesh | None) -> Gradient:
         rngs: dict[str, jax.Array],
         share: jax.Array | float,
     ) -> tuple[Tree, Tree, Metrics]:
-        batch = task.targets(batch, state.seed)
-        image_BHWC = task.image(batch, state.norm, state.seed, train=True)
+        pixels, batch = task.prepare(batch, state.norm, state.seed, train=True)
 
         def loss_fn(params: Tree) -> tuple[jax.Array, tuple[Tree, Metrics]]:
             output, updated = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
-                image_BHWC,
+                pixels,
                 train=True,
                 rngs=rngs,
                 mutable=["batch_stats"],
@@ -181,8 +180,11 @@ def make_eval_step(
     ema_decay: float,
     tta: str,
     mesh: Mesh | None = None,
-) -> Callable[[TrainState, Metrics, Inputs, jax.Array], Metrics]:
-    """Returns eval_step(state, totals, inputs, first_index) -> totals plus this batch's metrics.
+) -> Callable[[TrainState, Metrics, Inputs, jax.Array], tuple[Metrics, Predictions]]:
+    """Returns eval_step(state, totals, inputs, first_index) -> (totals, predictions).
+
+    The totals have this batch's metrics added; the predictions are the task's of each example, and
+    its "weight". A program that returns the totals alone does not compute them.
 
     Args:
       model: of `models.build_model`.
@@ -190,19 +192,24 @@ def make_eval_step(
       assemble: of a pipeline.
       weights: "last" or "ema".
       ema_decay: of the average.
-      tta: "none", or the views of an image (`transforms.views`) whose logits are averaged.
+      tta: "none", or the task's views of an example whose outputs are combined.
     """
 
     def eval_step(
         state: TrainState, totals: Metrics, inputs: Inputs, first_index: jax.Array
-    ) -> Metrics:
+    ) -> tuple[Metrics, Predictions]:
         batch = assemble(inputs, first_index)
-        image_BHWC = task.image(batch, state.norm, state.seed, train=False)
+        pixels, batch = task.prepare(batch, state.norm, state.seed, train=False)
         tree = gather(variables(state, weights, ema_decay), mesh)
-        logits_BK = jnp.float32(0)
-        for weight, view_BHWC in views(image_BHWC, tta):
-            output: Any = model.apply(tree, view_BHWC, train=False)
-            logits_BK += weight * output.logits_BK
-        return totals.merge(task.loss(Output(logits_BK), batch, train=False)[1])
+        output = apply_views(model, task, tree, pixels, tta)
+        predictions = {**task.predictions(output), "weight": batch["weight_B"]}
+        return totals.merge(task.loss(output, batch, train=False)[1]), predictions
 
     return eval_step
+
+
+def apply_views(model: nn.Module, task: Task, tree: Tree, pixels: jax.Array, tta: str) -> Any:
+    """Returns the model's output of prepared pixels, combined from the views that `tta` names."""
+    weights, views = zip(*task.views(pixels, tta), strict=True)
+    outputs = [model.apply(tree, view, train=False) for view in views]
+    return task.combine(outputs, weights, tta)

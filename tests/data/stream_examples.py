@@ -11,7 +11,7 @@ import jax
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
 from crnn_jax.data.crops import Crop
-from crnn_jax.data.sources import load_source
+from crnn_jax.data.dataset import load_source
 from crnn_jax.data.streaming import StreamingPipeline
 
 BATCH = 16
@@ -28,14 +28,14 @@ def make(folder: str, num_workers: int) -> StreamingPipeline:
         mesh=mesh_lib.make_mesh(1),
         skip_corrupt=False,
         num_workers=num_workers,
-        crop=CROP,
+        view=CROP,
     )
 
 
 def describe(batch: dict[str, jax.Array]) -> list[list[int]]:
     """Returns (epoch, example, sum of the pixels) of each row."""
     host = jax.device_get(batch)
-    sums = host["image_BHWC"].astype(int).sum((1, 2, 3))
+    sums = host["image"].astype(int).sum((1, 2, 3))
     rows = zip(host["epoch_B"], host["example_B"], sums, strict=True)
     return [[int(value) for value in row] for row in rows]
 

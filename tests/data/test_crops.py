@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from crnn_jax.config import default_config
-from crnn_jax.data.crops import Crop, evaluation_crop, make_crop
+from crnn_jax.data.crops import Crop, make_crop
 
 RANDOM = Crop("random_resized", 224, 256, 0.08, seed=5)
 PAPER = dataclasses.replace(RANDOM, kind="paper")
 
 
 @pytest.mark.parametrize("size", [(375, 500), (1, 1), (2, 900), (4000, 3), (10_000, 8_000)])
-@pytest.mark.parametrize("crop", [RANDOM, PAPER, evaluation_crop(PAPER)], ids=lambda c: c.kind)
+@pytest.mark.parametrize("crop", [RANDOM, PAPER, PAPER.evaluation()], ids=lambda c: c.kind)
 def test_boxes_lie_in_the_image(crop, size):
     for example in range(100):
         top, left, height, width = crop.box(0, example, *size)
@@ -46,7 +46,7 @@ def test_no_box_of_the_ratio_fits_a_strip():
 
 def test_center_and_paper_are_squares_of_the_resized_image():
     # 375 x 500 with the shorter side at 256 is 256 x 341.3; 224 of it are 328.1 stored pixels.
-    top, left, height, width = evaluation_crop(PAPER).box(3, 4, 375, 500)
+    top, left, height, width = PAPER.evaluation().box(3, 4, 375, 500)
     assert height == width == 375 * 224 / 256
     assert (top, left) == ((375 - height) / 2, (500 - width) / 2)
     boxes = np.array([PAPER.box(0, example, 375, 500) for example in range(2000)])

@@ -6,7 +6,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from crnn_jax.config import default_config
-from crnn_jax.data.sources import load_source
+from crnn_jax.data.dataset import load_source
 from crnn_jax.errors import UserError
 
 
@@ -26,7 +26,7 @@ def test_facts():
     assert source.name == "digits"
     assert source.class_names == tuple("0123456789")
     assert source.num_classes == 10
-    assert source.image_shape == (8, 8, 1)
+    assert source.input_shape == (8, 8, 1)
     assert (len(source.train), len(source.test)) == (1437, 360)
     image_HWC, label = source.test.read(0)
     assert (image_HWC.dtype, image_HWC.shape, type(label)) == (np.uint8, (8, 8, 1), int)
@@ -53,10 +53,10 @@ def test_every_digit_is_in_exactly_one_split_with_its_label():
 def test_test_split_is_stratified():
     source = load()
     all_K = np.bincount(load_digits().target)
-    test_K = np.bincount(source.test.labels_N)
+    test_K = np.bincount(source.test.group_N)
     assert test_K.sum() == 360
     assert np.abs(test_K - all_K * 360 / 1797).max() < 1
-    assert [source.test.read(i)[1] for i in range(360)] == source.test.labels_N.tolist()
+    assert [source.test.read(i)[1] for i in range(360)] == source.test.group_N.tolist()
 
 
 def test_seed_and_fraction_set_the_split():
@@ -71,7 +71,7 @@ def test_seed_and_fraction_set_the_split():
 
 def test_image_size():
     source = load(image_size=12)
-    assert source.image_shape == source.train.read(0)[0].shape == (12, 12, 1)
+    assert source.input_shape == source.train.read(0)[0].shape == (12, 12, 1)
     assert source.fingerprint != load().fingerprint
 
 

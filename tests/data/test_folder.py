@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax.config import default_config
-from crnn_jax.data.sources import load_source
+from crnn_jax.data.dataset import load_source
 from crnn_jax.errors import CorruptImageError, UserError
 
 
@@ -49,10 +49,10 @@ def contents(split):
 def test_train_and_test_folders(divided):
     source = load(divided)
     assert source.class_names == ("cat", "dog")
-    assert source.image_shape == (3, 4, 3)
+    assert source.input_shape == (3, 4, 3)
     assert contents(source.train) == [(1, 0), (2, 0), (3, 1)]
     assert contents(source.test) == [(4, 1), (5, 1)]  # the label is train's, though test has no cat
-    assert source.train.labels_N.tolist() == [0, 0, 1]
+    assert source.train.group_N.tolist() == [0, 0, 1]
     assert (source.train.name, source.test.name) == ("train", "test")
 
 
@@ -122,7 +122,7 @@ def test_image_size_zero_needs_one_size(divided):
         source.train.read(3)
     resized = load(divided, image_size=8)
     assert (
-        {resized.train.read(i)[0].shape for i in range(4)} == {(8, 8, 3)} == {resized.image_shape}
+        {resized.train.read(i)[0].shape for i in range(4)} == {(8, 8, 3)} == {resized.input_shape}
     )
 
 
@@ -138,7 +138,7 @@ def test_corrupt_first_image(divided):
     (divided / "train/cat/a.png").write_bytes(b"no image")
     with pytest.raises(CorruptImageError, match=r"cat/a\.png"):
         load(divided)
-    assert load(divided, skip_corrupt=True).image_shape == (3, 4, 3)
+    assert load(divided, skip_corrupt=True).input_shape == (3, 4, 3)
     for name in ("cat/b.PNG", "dog/c.Png"):
         (divided / "train" / name).write_bytes(b"no image")
     with pytest.raises(UserError, match="readable training image, found none of 3"):

@@ -9,7 +9,7 @@ from PIL import Image
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
 from crnn_jax.data import sources
-from crnn_jax.data.pipeline import make_pipeline
+from crnn_jax.data.dataset import make_pipeline
 from crnn_jax.errors import UserError
 
 
@@ -28,7 +28,7 @@ def make(kind, split, cache_dir, batch_size=16):
 
 
 def digits(folder):
-    return sources.load_source(default_config("crnn").data, 0).test
+    return dataset.load_source(default_config("crnn").data, 0).test
 
 
 def png_folder(folder):
@@ -42,7 +42,7 @@ def png_folder(folder):
     damaged.write_bytes(damaged.read_bytes()[:80])
     data_config = default_config("crnn").data
     data_config.source = f"folder:{folder}"
-    return sources.load_source(data_config, 0).train
+    return dataset.load_source(data_config, 0).train
 
 
 @pytest.mark.smoke

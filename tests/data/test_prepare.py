@@ -16,7 +16,7 @@ import pytest
 from crnn_jax.config import default_config
 from crnn_jax.data import prepare
 from crnn_jax.data.prepare import download, main, prepare_cifar10
-from crnn_jax.data.sources import load_source
+from crnn_jax.data.dataset import load_source
 from crnn_jax.errors import UserError
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
@@ -90,7 +90,7 @@ def test_records_have_the_order_of_tfds(prepared):
     config = copy.deepcopy(default_config("crnn").data)
     config.source, config.dir = "tfds:cifar10", str(root)
     source = load_source(config, 0)
-    assert source.image_shape == (32, 32, 3)
+    assert source.input_shape == (32, 32, 3)
     assert source.class_names == tuple(CLASSES)
     image_NHWC, label_N = expected["train"]
     order = [

@@ -5,7 +5,7 @@ import pytest
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.data import order, resident
-from crnn_jax.data.pipeline import make_pipeline
+from crnn_jax.data.dataset import make_pipeline
 from crnn_jax.errors import UserError
 
 
@@ -38,8 +38,8 @@ def test_a_batch_is_what_the_order_says(make):
         epoch_B, example_B = order.example_at(order.positions(step, 16, np), 50, 3, np)
         np.testing.assert_array_equal(batch["epoch_B"], epoch_B)
         np.testing.assert_array_equal(batch["example_B"], example_B)
-        np.testing.assert_array_equal(batch["image_BHWC"], split.read.image_NHWC[example_B])
-        np.testing.assert_array_equal(batch["label_B"], example_B % 10)
+        np.testing.assert_array_equal(batch["image"], split.read.image_NHWC[example_B])
+        np.testing.assert_array_equal(batch["label"], example_B % 10)
         np.testing.assert_array_equal(batch["weight_B"], np.ones(16))
         for leaf in batch.values():
             assert leaf.sharding.is_equivalent_to(mesh_lib.batch_sharding(pipeline.mesh), leaf.ndim)
@@ -85,14 +85,14 @@ def test_evaluation_sees_each_example_once(make, num_examples, batch_size):
     batches = [jax.device_get(assemble(*inputs)) for inputs in pipeline.eval_inputs()]
     assert len(batches) == pipeline.num_eval_batches == -(-num_examples // batch_size)
     whole = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    assert len(whole["label_B"]) == pipeline.eval_batch_size * len(batches)
+    assert len(whole["label"]) == pipeline.eval_batch_size * len(batches)
     assert pipeline.eval_batch_size % 8 == 0
     np.testing.assert_array_equal(whole["example_B"], np.arange(len(whole["example_B"])))
-    np.testing.assert_array_equal(whole["image_BHWC"][:num_examples], split.read.image_NHWC)
-    np.testing.assert_array_equal(whole["label_B"][:num_examples], np.arange(num_examples) % 10)
+    np.testing.assert_array_equal(whole["image"][:num_examples], split.read.image_NHWC)
+    np.testing.assert_array_equal(whole["label"][:num_examples], np.arange(num_examples) % 10)
     assert whole["weight_B"][:num_examples].all()
     assert whole["weight_B"].sum() == num_examples
-    for name in ("image_BHWC", "label_B"):
+    for name in ("image", "label"):
         assert not whole[name][num_examples:].any()
 
 

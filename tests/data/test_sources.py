@@ -7,7 +7,8 @@ import pytest
 
 from crnn_jax.config import default_config
 from crnn_jax.data import sources
-from crnn_jax.data.sources import Split, choose, hold_out, load_source, subset
+from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import Split, choose, hold_out, subset
 from crnn_jax.errors import CorruptImageError, UserError
 
 
@@ -33,7 +34,7 @@ def test_subset_reads_the_chosen_examples_in_order():
     part = subset(SPLIT, np.array([7, 0, 12]))
     assert len(part) == part.num_examples == 3
     assert values(part) == [7, 0, 12]
-    assert part.labels_N.tolist() == [2, 0, 2]
+    assert part.group_N.tolist() == [2, 0, 2]
     assert values(subset(part, [2, 1])) == [12, 0]
 
 
@@ -73,7 +74,7 @@ def values_of(split):
 
 def test_hold_out_is_stratified_where_labels_are_known():
     validation = hold_out(SPLIT, 0.25, seed=0)[1]
-    assert np.bincount(validation.labels_N).tolist() == [2] * 5
+    assert np.bincount(validation.group_N).tolist() == [2] * 5
     unlabelled = Split("train", 40, Numbers())
     counts = {
         tuple(np.bincount(LABELS_N[values_of(hold_out(unlabelled, 0.25, s)[1])])) for s in range(9)

@@ -9,7 +9,7 @@ import pytest
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
 from crnn_jax.data import order, reading, slots, sources, streaming
-from crnn_jax.data.crops import Crop, evaluation_crop
+from crnn_jax.data.crops import Crop
 from crnn_jax.data.jpeg import decode_box
 from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.errors import CorruptImageError, UserError
@@ -42,8 +42,8 @@ def test_a_batch_is_what_the_order_says(memory_split):
         epoch_B, example_B = order.example_at(order.positions(step, 16, np), 50, 3, np)
         np.testing.assert_array_equal(batch["epoch_B"], epoch_B)
         np.testing.assert_array_equal(batch["example_B"], example_B)
-        np.testing.assert_array_equal(batch["image_BHWC"], split.read.image_NHWC[example_B])
-        np.testing.assert_array_equal(batch["label_B"], example_B % 10)
+        np.testing.assert_array_equal(batch["image"], split.read.image_NHWC[example_B])
+        np.testing.assert_array_equal(batch["label"], example_B % 10)
 
 
 def test_starting_late_continues_the_order(memory_split):
@@ -53,7 +53,7 @@ def test_starting_late_continues_the_order(memory_split):
 
 
 def test_worker_processes_change_nothing():
-    split = sources.load_source(default_config("crnn").data, 0).train
+    split = dataset.load_source(default_config("crnn").data, 0).train
     threads, processes = make(split), make(split, num_workers=2)
     jax.tree.map(np.testing.assert_array_equal, take(threads, 5, 5), take(processes, 5, 5))
 
@@ -82,7 +82,7 @@ def test_an_unreadable_image_ends_it_by_name_or_has_weight_0(memory_split):
         take(make(split), 0, 4)
     for batch in take(make(split, skip_corrupt=True), 0, 8):
         np.testing.assert_array_equal(batch["weight_B"], batch["example_B"] != 4)
-        assert not batch["image_BHWC"][batch["weight_B"] == 0].any()
+        assert not batch["image"][batch["weight_B"] == 0].any()
 
 
 def test_a_batch_that_the_devices_do_not_divide(memory_split):
@@ -97,27 +97,27 @@ def expected_crop(split, crop, epoch, example):
 
 def test_training_sees_the_crop_of_each_epoch_and_example(encoded_split):
     split = encoded_split(40)
-    for batch in take(make(split, crop=CROP), 0, 5):
+    for batch in take(make(split, view=CROP), 0, 5):
         for row, (epoch, example) in enumerate(
             zip(batch["epoch_B"].tolist(), batch["example_B"].tolist(), strict=True)
         ):
             np.testing.assert_array_equal(
-                batch["image_BHWC"][row], expected_crop(split, CROP, epoch, example)
+                batch["image"][row], expected_crop(split, CROP, epoch, example)
             )
-            assert batch["label_B"][row] == example % 10
+            assert batch["label"][row] == example % 10
 
 
 def test_evaluation_sees_the_centre_of_each_example_once(encoded_split):
     split = encoded_split(21)
-    batches = [jax.device_get(inputs) for inputs, _ in make(split, crop=CROP).eval_inputs()]
-    keys = ("image_BHWC", "weight_B", "example_B")
+    batches = [jax.device_get(inputs) for inputs, _ in make(split, view=CROP).eval_inputs()]
+    keys = ("image", "weight_B", "example_B")
     rows = [row for batch in batches for row in zip(*(batch[k] for k in keys), strict=True)]
     assert [(int(example), weight) for _, weight, example in rows if weight] == [
         (example, 1) for example in range(21)
     ]
     for image_HWC, weight, example in rows:
         if weight:
-            centre = expected_crop(split, evaluation_crop(CROP), 0, int(example))
+            centre = expected_crop(split, CROP.evaluation(), 0, int(example))
             np.testing.assert_array_equal(image_HWC, centre)
         else:
             assert not image_HWC.any()
@@ -141,22 +141,22 @@ def test_a_batch_in_parts_is_the_same_batch(encoded_split, monkeypatch, crop):
 def test_an_unreadable_image_in_a_crop(encoded_split):
     split = encoded_split(40, corrupt=[7])
     with pytest.raises(CorruptImageError, match=r"image 7: .*data.skip_corrupt"):
-        take(make(split, crop=CROP), 0, 3)
-    for batch in take(make(split, crop=CROP, skip_corrupt=True), 0, 3):
+        take(make(split, view=CROP), 0, 3)
+    for batch in take(make(split, view=CROP, skip_corrupt=True), 0, 3):
         np.testing.assert_array_equal(batch["weight_B"], batch["example_B"] != 7)
-        assert not batch["image_BHWC"][batch["weight_B"] == 0].any()
+        assert not batch["image"][batch["weight_B"] == 0].any()
 
 
 def test_only_image_files_can_be_cropped(memory_split):
     with pytest.raises(UserError, match=r"'data.crop' expects 'none'.*found 'random_resized'"):
-        make(memory_split(20), crop=CROP)
+        make(memory_split(20), view=CROP)
 
 
 def test_a_subset_crops_by_its_own_numbers(encoded_split):
     part = sources.subset(encoded_split(40), np.array([5, 6, 30]))
-    for batch in take(make(part, batch_size=8, crop=CROP), 0, 2):
+    for batch in take(make(part, batch_size=8, view=CROP), 0, 2):
         stored = np.array([5, 6, 30])[batch["example_B"]]
-        np.testing.assert_array_equal(batch["image_BHWC"][:, 0, 0, 2], stored)
+        np.testing.assert_array_equal(batch["image"][:, 0, 0, 2], stored)
 
 
 @pytest.mark.parametrize("num_examples", [1, 2, 3, 5])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax.config import default_config
-from crnn_jax.data.sources import load_source
+from crnn_jax.data.dataset import load_source
 from crnn_jax.data.tfds_source import data_dir
 from crnn_jax.errors import CorruptImageError, UserError
 
@@ -83,7 +83,7 @@ def test_reads_both_splits(toy):
     source = load(toy)
     assert source.name == "tfds:toy"
     assert source.class_names == ("ant", "bee")
-    assert source.image_shape == (2, 3, 3)  # of the first image, since TFDS says (None, None, 3)
+    assert source.input_shape == (2, 3, 3)  # of the first image, since TFDS says (None, None, 3)
     assert contents(source.train) == [(10, 0), (20, 1), (30, 0)]
     assert contents(source.test) == [(40, 1), (50, 0)]
     assert (source.train.name, source.test.name) == ("train", "test")
@@ -135,7 +135,7 @@ def test_one_channel_stays_gray(tmp_path):
     gray = [(png(7, (2, 2, 1)), 0)]
     folder = write_toy(tmp_path / "toy/1.0.0", {"train": gray, "test": gray}, ("2", "2", "1"))
     source = load(folder)
-    assert source.image_shape == source.train.read(0)[0].shape == (2, 2, 1)
+    assert source.input_shape == source.train.read(0)[0].shape == (2, 2, 1)
     assert load(folder, image_size=3).train.read(0)[0].shape == (3, 3, 1)
 
 
@@ -154,7 +154,7 @@ def test_corrupt_image_is_named(tmp_path):
     with pytest.raises(CorruptImageError, match="tfds:toy train record 0"):
         load(folder)
     source = load(folder, skip_corrupt=True)
-    assert source.image_shape == (2, 3, 3)
+    assert source.input_shape == (2, 3, 3)
     found = source.train.read_many([0, 1])
     assert isinstance(found[0], CorruptImageError)
     assert found[1][1] == 0
@@ -238,7 +238,7 @@ def test_other_kinds_of_data(toy, tmp_path):
 
 def test_real_cifar10(tfds_dir):
     source = load(tfds_dir, "cifar10")
-    assert source.image_shape == (32, 32, 3)
+    assert source.input_shape == (32, 32, 3)
     assert (len(source.train), len(source.test)) == (50_000, 10_000)
     names = "airplane automobile bird cat deer dog frog horse ship truck"
     assert source.class_names == tuple(names.split())

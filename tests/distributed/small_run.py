@@ -57,7 +57,7 @@ def topology(data=1, fsdp=1, model=1, **changes):
     config = config_of(mesh__data=data, mesh__fsdp=fsdp, mesh__model=model, **changes)
     dataset = load_dataset(config)
     source = dataset.source
-    experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+    experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
     pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
     inputs = next(pipeline.train_inputs(0))
     state = experiment.init_state(dataset.norm())

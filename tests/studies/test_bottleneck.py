@@ -113,5 +113,5 @@ def test_recurrent_layers_are_found_with_their_inputs(tiny, start_run):
         "lrcn": [(64, 4, 8)],
     }.items():
         experiment = start_run(tiny(model))[0]
-        calls = probes.recurrent_calls(experiment.model, experiment.image_shape, 64)
+        calls = probes.recurrent_calls(experiment.model, experiment.input_shape, 64)
         assert [shape.shape for _, shape in calls] == shapes

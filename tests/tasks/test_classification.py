@@ -31,7 +31,7 @@ def make_batch(size=8):
 def test_images_are_normalised_and_augmented_in_training_alone():
     task, batch, seed = make_task(crop_padding=2), make_batch(), jnp.uint32(0)
     plain = task.image(batch, NORM, seed, train=False)
-    np.testing.assert_allclose(plain, (batch["image_BHWC"].astype(jnp.float32) - 10) / 2)
+    np.testing.assert_allclose(plain, (batch["image"].astype(jnp.float32) - 10) / 2)
     augmented = task.image(batch, NORM, seed, train=True)
     assert not np.array_equal(augmented, plain)
     np.testing.assert_array_equal(task.image(batch, NORM, seed, train=True), augmented)
@@ -59,7 +59,7 @@ def test_augmentation_differs_by_epoch_and_seed(key):
 
 def test_smoothing_is_for_training():
     task, batch = make_task(label_smoothing=0.3), make_batch()
-    output = Output(jnp.eye(3)[batch["label_B"]] * 5)
+    output = Output(jnp.eye(3)[batch["label"]] * 5)
     plain, _ = make_task().loss(output, batch, train=True)
     smoothed, _ = task.loss(output, batch, train=True)
     evaluated, metrics = task.loss(output, batch, train=False)
@@ -89,8 +89,8 @@ def test_mixed_images_have_the_loss_of_the_soft_label():
     loss, _ = task.loss(Output(logits_BK), mixed, train=True)
     one_hot_KK = np.eye(3)
     share_B1 = np.asarray(mixed["share_B"])[:, None]
-    other_B = np.asarray(batch["label_B"]).reshape(-1, 2)[:, ::-1].ravel()
-    soft_BK = share_B1 * one_hot_KK[batch["label_B"]] + (1 - share_B1) * one_hot_KK[other_B]
+    other_B = np.asarray(batch["label"]).reshape(-1, 2)[:, ::-1].ravel()
+    soft_BK = share_B1 * one_hot_KK[batch["label"]] + (1 - share_B1) * one_hot_KK[other_B]
     soft_BK = 0.9 * soft_BK + 0.1 / 3
     log_BK = np.asarray(jax.nn.log_softmax(logits_BK))
     np.testing.assert_allclose(loss, -np.mean(np.sum(soft_BK * log_BK, axis=1)), rtol=1e-5)

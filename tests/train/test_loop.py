@@ -22,7 +22,7 @@ from crnn_jax.train.loop import train
 def final_state(config, workdir):
     dataset = load_dataset(config)
     source = dataset.source
-    experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
+    experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
     checkpoints = Checkpoints(workdir / "checkpoints", keep_latest=1, keep_best=False)
     return checkpoints.restore(experiment.abstract_state())
 

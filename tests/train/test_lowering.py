@@ -33,7 +33,7 @@ def lowered(config_name, platform, **overrides):
     )
     vector = {"label_B": "int32", "epoch_B": "int32", "example_B": "int32", "weight_B": "float32"}
     batch = {name: jax.ShapeDtypeStruct((8,), dtype) for name, dtype in vector.items()}
-    batch["image_BHWC"] = jax.ShapeDtypeStruct((8, *shape), "uint8")
+    batch["image"] = jax.ShapeDtypeStruct((8, *shape), "uint8")
     state = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), experiment.abstract_state()
     )

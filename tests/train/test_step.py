@@ -78,7 +78,7 @@ def test_views_of_an_image_are_averaged_by_their_logits(tiny, start_run):
     image_BHWC = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8)
     label_B = jnp.arange(8, dtype=jnp.int32)
     batch = {"image_BHWC": jnp.asarray(image_BHWC), "label_B": label_B, "weight_B": jnp.ones(8)}
-    mirror = {**batch, "image_BHWC": batch["image_BHWC"][:, :, ::-1]}
+    mirror = {**batch, "image_BHWC": batch["image"][:, :, ::-1]}
 
     def apply(batch):
         image_BHWC = experiment.task.image(batch, state.norm, state.seed, train=False)

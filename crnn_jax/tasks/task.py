@@ -1,0 +1,97 @@
+"""What a task is: all that a training has to know of what is learned."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from crnn_jax.data.fields import Example, Fields
+from crnn_jax.tasks.metrics import Sums
+
+Batch = dict[str, jax.Array]
+Predictions = dict[str, Any]  # (B, ...) a name; on the host numpy arrays of one example
+
+
+class Rendered(NamedTuple):
+    """A prediction for people.
+
+    Attributes:
+      text: what follows the name of the input on its line.
+      facts: the same and more, as JSON can hold it.
+      picture_HWC: uint8, or None where a line says it all.
+    """
+
+    text: str
+    facts: dict[str, Any]
+    picture_HWC: np.ndarray | None = None
+
+
+class Task(Protocol):
+    """What is learned. Plain data, so that two equal tasks share one compiled program.
+
+    Attributes:
+      keys: config keys that this task reads and not every task does.
+      score: names the figure of `summarize` that picks the best checkpoint and ends a run's last
+        line; more is better.
+      pixels: the field that the model reads.
+    """
+
+    keys: ClassVar[tuple[str, ...]]
+    score: ClassVar[str]
+    pixels: ClassVar[str]
+
+    @classmethod
+    def of(cls, config: ConfigDict, num_classes: int) -> Self:
+        """Returns the task of a validated config."""
+        ...
+
+    @classmethod
+    def fields(cls, input_shape: tuple[int, ...]) -> Fields:
+        """Returns what it needs of a source whose pixels have `input_shape`."""
+        ...
+
+    def empty(self) -> Sums:
+        """Returns the metrics of no example."""
+        ...
+
+    def prepare(
+        self, batch: Batch, norm: dict[str, jax.Array], seed: jax.Array, *, train: bool
+    ) -> tuple[jax.Array, Batch]:
+        """Returns (the model's input, the batch with the loss's targets).
+
+        Augmentation, normalisation and targets: one draw of randomness for all of them. Without
+        `train` the batch may hold pixels alone.
+        """
+        ...
+
+    def loss(self, output: Any, batch: Batch, *, train: bool) -> tuple[jax.Array, Sums]:
+        """Returns (the weighted mean loss, float32, the metrics of the batch)."""
+        ...
+
+    def predictions(self, output: Any) -> Predictions:
+        """Returns what is handed to the host for each example: probabilities, masks, boxes."""
+        ...
+
+    def summarize(self, metrics: Any) -> dict[str, float | int]:
+        """Returns {"loss", the score, ...} on the host; floats are logged, counts are whole."""
+        ...
+
+    def counts(self, summary: dict[str, Any]) -> str:
+        """Returns of how many the score of a summary is, as "(9312/10000)"."""
+        ...
+
+    def views(self, pixels: jax.Array, tta: str) -> list[tuple[float, jax.Array]]:
+        """Returns (weight, pixels) of each view of test-time augmentation."""
+        ...
+
+    def combine(self, outputs: Sequence[Any], weights: Sequence[float], tta: str) -> Any:
+        """Returns one output of those of the views."""
+        ...
+
+    def render(
+        self, prediction: Predictions, class_names: Sequence[str], example: Example
+    ) -> Rendered:
+        """Returns the prediction for one example for people; `example` has the pixels at least."""
+        ...

@@ -1,0 +1,113 @@
+"""Evaluation of one split: every example counts once."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from crnn_jax.compiler import compiler_options
+from crnn_jax.data.pipeline import Pipeline
+from crnn_jax.mesh import replicated
+from crnn_jax.tasks import Task
+from crnn_jax.tasks.metrics import Sums
+from crnn_jax.train.experiment import Experiment
+from crnn_jax.train.state import TrainState
+from crnn_jax.train.step import make_eval_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """The evaluation of one split, compiled once; call it with a state.
+
+    Attributes:
+      task: of the run.
+      pipeline: over the split.
+      count: (state, totals, inputs, first_index) -> totals.
+      predict: of the same -> (totals, predictions).
+      empty: the totals of no example.
+      skips: whether unreadable examples may be left out.
+    """
+
+    task: Task
+    pipeline: Pipeline
+    count: Callable[..., Sums]
+    predict: Callable[..., Any]
+    empty: Sums
+    skips: bool
+
+    def __call__(self, state: TrainState) -> dict[str, Any]:
+        """Returns the task's summary: its score, "loss", "num_examples" and more."""
+        totals = self.empty
+        for inputs, first_index in self.pipeline.eval_inputs():
+            totals = self.count(state, totals, inputs, jnp.uint32(first_index))
+        return self._summary(totals)
+
+    def with_predictions(self, state: TrainState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Returns (summary, predictions of every example in the split's order), on each host.
+
+        Predictions are arrays (N, ...) by the task's names, and "weight": 0 where an example was
+        unreadable.
+        """
+        totals, parts = self.empty, []
+        for inputs, first_index in self.pipeline.eval_inputs():
+            totals, part = self.predict(state, totals, inputs, jnp.uint32(first_index))
+            parts.append(_on_host(part))
+        num_examples = self.pipeline.num_examples  # what comes after is padding
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return self._summary(totals), {name: x[:num_examples] for name, x in joined.items()}
+
+    def _summary(self, totals: Sums) -> dict[str, Any]:
+        count, expected = int(totals.num_examples), self.pipeline.num_examples
+        # A score over another number of examples is another number: never report it.
+        if count != expected and not (self.skips and count < expected):
+            raise AssertionError(f"evaluated {count} examples of a split of {expected}")
+        return self.task.summarize(totals)
+
+
+def make_evaluator(experiment: Experiment, pipeline: Pipeline, tta: str = "none") -> Evaluator:
+    """Returns the evaluator of a pipeline's split; `config.eval.weights` says of which weights.
+
+    `tta`: of test-time augmentation, as `config.eval.tta`, which says what a run reports beside the
+    plain score.
+    """
+    config, task = experiment.config, experiment.task
+    step = make_eval_step(
+        experiment.model,
+        task,
+        pipeline.eval_assemble,
+        mesh=experiment.mesh,
+        weights=config.eval.weights,
+        ema_decay=config.optim.ema_decay,
+        tta=tta,
+    )
+
+    def count(*arguments: Any) -> Sums:
+        return step(*arguments)[0]
+
+    options = compiler_options(onednn=False)
+    return Evaluator(
+        task,
+        pipeline,
+        jax.jit(count, compiler_options=options),
+        jax.jit(step, compiler_options=options),
+        jax.jit(task.empty, out_shardings=replicated(experiment.mesh))(),
+        config.data.skip_corrupt,
+    )
+
+
+def result_line(task: Task, split: str, summary: dict[str, Any], tta: str = "none") -> str:
+    """Returns "test accuracy 0.9312 (9312/10000)", or "test accuracy with tta=mirror ..."."""
+    views = "" if tta == "none" else f" with tta={tta}"
+    name = task.score.replace("_", " ")
+    return f"{split} {name}{views} {summary[task.score]:.4f} {task.counts(summary)}"
+
+
+def _on_host(tree: dict[str, jax.Array]) -> dict[str, np.ndarray]:
+    """Returns the whole arrays, gathered from all devices and processes."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
