@@ -104,7 +104,7 @@ def our_batches(split: Split, workers: int) -> Iterator[Any]:
     """Returns our endless batches, on the device."""
     pipeline = StreamingPipeline(
         split, batch_size=BATCH, seed=0, mesh=mesh_lib.make_mesh(), skip_corrupt=False,
-        num_workers=workers, crop=jpegs.CROP,
+        num_workers=workers, view=jpegs.CROP,
     )  # fmt: skip
     return pipeline.train_inputs(0)
 

@@ -129,7 +129,7 @@ def main() -> None:
     arrays = {"image_BHWC": normalised, "label_B": label_B, **torch_arrays(state.params)}
     expected, peer_programs = peer.make("step", arrays, torch_setting(config))
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    prepared = experiment.task.image(batch, state.norm, state.seed, train=False)
+    prepared, _ = experiment.task.prepare(batch, state.norm, state.seed, train=False)
     output: Any = experiment.model.apply(variables, prepared, train=False)
     error = np.abs(np.asarray(output.logits_BK) - expected).max() / np.abs(expected).max()
     limit = 5e-2 if config.precision == "bfloat16" else 1e-4
