@@ -35,15 +35,15 @@ def count_flops(fn: Callable[..., Any], *args: Any) -> int:
 
 
 def forward_flops_per_image(model: nn.Module, variables: Any, image_shape: tuple[int, ...]) -> int:
-    """Returns `count_flops` of the model's evaluation of one image.
+    """Returns `count_flops` of the model's evaluation of one image or clip.
 
     Args:
-      model: called as `model.apply(variables, image_BHWC, train=False)`.
+      model: called as `model.apply(variables, pixels, train=False)`.
       variables: its variables, or their shapes.
-      image_shape: (H, W, C).
+      image_shape: (H, W, C), or (F, H, W, C) of a clip.
     """
-    image_BHWC = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    return count_flops(lambda v, x: model.apply(v, x, train=False), variables, image_BHWC)
+    pixels = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    return count_flops(lambda v, x: model.apply(v, x, train=False), variables, pixels)
 
 
 def _jaxpr_flops(jaxpr: Any) -> int:
