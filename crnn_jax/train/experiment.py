@@ -40,7 +40,7 @@ class Experiment:
     task: Classification
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
-    image_shape: tuple[int, ...]  # (H, W, C), or (F, H, W, C) of clips
+    image_shape: tuple[int, int, int]
     num_train: int
     steps_per_dispatch: int
     total_steps: int  # a multiple of steps_per_dispatch
@@ -179,7 +179,7 @@ def build(
 
     Args:
       config: see crnn_jax/config.py; the experiment's has 'auto' resolved.
-      image_shape: (H, W, C) of the images as stored, or (F, H, W, C) of clips.
+      image_shape: (H, W, C) of the images as stored.
       num_classes: K.
       num_train: examples of the training split, without the validation part.
 
@@ -194,6 +194,7 @@ def build(
     total_steps = round_up(num_steps, num_dispatched)
     warmup_steps = steps(config.optim.warmup, num_train, config.batch_size, "optim.warmup")
     schedule = optim.make_schedule(config.optim, total_steps, min(warmup_steps, total_steps))
+    height, width, channels = image_shape
     return Experiment(
         config=config,
         mesh=mesh,
@@ -201,7 +202,7 @@ def build(
         task=make_task(config),
         schedule=schedule,
         optimizer=optim.make_optimizer(config.optim, schedule, total_steps),
-        image_shape=tuple(image_shape),
+        image_shape=(height, width, channels),
         num_train=num_train,
         steps_per_dispatch=num_dispatched,
         total_steps=total_steps,
