@@ -10,6 +10,7 @@ from crnn_jax.models.heads import Classifier, Output
 from crnn_jax.models.recurrent import recurrent_of
 
 Array = jax.Array
+TOKENS = ("rows", "patches")  # what a step reads
 
 
 def read_rows(image_BHWC: Array) -> Array:

@@ -11,6 +11,7 @@ from crnn_jax.models.cnn import TrunkFields, over_frames, trunk_of
 from crnn_jax.models.heads import Classifier, Output
 
 Array = jax.Array
+CONSENSUSES = ("mean", "max", "learned")  # of the snippets' scores
 
 
 def segment_bounds(num_offsets: int, num_segments: int) -> tuple[np.ndarray, np.ndarray]:

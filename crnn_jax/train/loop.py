@@ -1,6 +1,7 @@
 """The only training loop."""
 
 import contextlib
+import functools
 import math
 import pathlib
 from typing import Any
@@ -18,25 +19,20 @@ from crnn_jax.mesh import check_batch, replicated
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.sharding import explain
 from crnn_jax.train.clock import Clock
-from crnn_jax.train.dispatch import settle
-from crnn_jax.train.experiment import (
-    Experiment,
-    build,
-    enable_compile_cache,
-    with_global_batch,
-)
+from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.programs import compile_step
+from crnn_jax.train.resolve import resolve
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.stop import StopSignal
 from crnn_jax.train.trace import StepTrace
 from crnn_jax.train.watchdog import Watchdog
 from crnn_jax.validation import validate
 from crnn_jax.workdir import (
+    check_same_run,
     describe_run,
     last_seconds,
     open_workdir,
     read_result,
-    stored_config,
     write_config,
 )
 from crnn_jax.writers import Progress, Writers, write_json_atomically
@@ -50,21 +46,23 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
       SystemExit: stopped by a signal, after a checkpoint; the code is 128 + the signal's number.
     """
     validate(config)
-    config = settle(with_global_batch(config), stored_config(workdir))
-    folder, config = open_workdir(workdir, config)
+    folder, stored = open_workdir(workdir)
+    clock = Clock()
+    read = functools.cache(lambda: load_dataset(config))
+    with clock.phase("setup"):  # a new run's data is read here, since a choice may need its shape
+        config = resolve(config, stored, lambda: read().source.image_shape)
+    check_same_run(folder, config, stored)
     split = config.eval.report
     if (result := read_result(folder)) is not None:
         say(f"already finished: results in {folder}\n{result_line(split, result[split])}")
         return result
     enable_compile_cache(config)
-    clock = Clock()
     with clock.phase("setup"):
-        dataset = load_dataset(config)
+        dataset = read()
         source = dataset.source
         experiment = build(config, source.image_shape, source.num_classes, dataset.num_train)
-        config = experiment.config  # 'auto' is resolved
-        write_config(folder, config)
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
+        write_config(folder, config)
         facts = {
             "image_shape": source.image_shape,
             "class_names": source.class_names,
