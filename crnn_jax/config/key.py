@@ -99,11 +99,11 @@ class Key:
         return tuple(self.choices()) if callable(self.choices) else self.choices
 
     def values(self) -> str:
-        """Returns the choices or the range in short, "adam | sgd" or "[0, 1)"; else the type."""
+        """Returns the choices or the range in short, "adam | sgd" or "[0, 1)"; "" for free text."""
         if choices := self.valid_choices():
             return " | ".join(choices)
         if self.within is None:
-            return "" if isinstance(self.default, str) else type(self.default).__name__
+            return "True | False" if isinstance(self.default, bool) else ""
         each = "each in " if isinstance(self.default, tuple) else ""
         return each + self.within.short()
 

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -157,7 +158,8 @@ def _parse_value(key: str, text: str, default: Any) -> Any:
         return text
     value = _literal(text.strip().capitalize() if isinstance(default, bool) else text)
     if isinstance(default, float) and type(value) is int:
-        value = float(value) if abs(value) < 2**1023 else value
+        largest = 2**1023
+        value = float(value) if abs(value) < largest else math.inf if value > 0 else -math.inf
     if isinstance(default, tuple) and isinstance(value, (list, tuple)):
         value = tuple(value)
     if type(value) is not type(default):
