@@ -179,16 +179,25 @@ def test_random_pairs_are_accepted_or_one_line():
     for _ in range(600):
         model = random_of.choice(list(cfg.MODEL_DEFAULTS))
         config = cfg.default_config(model)
-        names = [*cfg.keys_of(model), "no.such", "optim", "", "model.", "."]
-        changes = [
-            (random_of.choice(names), random_of.choice(TEXTS))
-            for _ in range(random_of.randint(1, 3))
-        ]
+        keys = cfg.keys_of(model)
+        names = [*keys, "no.such", "optim", "", "model.", "."]
+        changes = []
+        for _ in range(random_of.randint(1, 3)):
+            name, text = random_of.choice(names), random_of.choice(TEXTS)
+            if name in keys and random_of.random() < 0.5:
+                text = random_of.choice(likely(keys[name]))
+            changes.append((name, text))
         if (message := mistake(config, changes)) is None:
             accepted += 1
         else:
             assert len(message) < 600
     assert 30 < accepted < 570
+
+
+def likely(key):
+    """Returns texts that have the key's type, most of them valid."""
+    edges = (key.within.low, key.within.high) if key.within is not None else ()
+    return [str(value) for value in (key.default, *edges, *key.valid_choices())]
 
 
 def mistake(config, changes):
