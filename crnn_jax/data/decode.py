@@ -26,7 +26,10 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 # Names that folders are searched for; what a file named otherwise holds is not looked at.
-EXTENSIONS = tuple(".jpg .jpeg .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm".split())
+EXTENSIONS = tuple(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .gif .webp .avif .tif .tiff .ppm .pgm .pbm "
+    ".pnm".split()
+)
 
 
 def is_image_name(name: str) -> bool:
