@@ -105,6 +105,7 @@ _DEFAULTS: dict[str, Any] = dict(
         erase=0.0,  # probability of a rectangle set to the mean
         rand_augment=0,  # operations on the colours of each image
         rand_augment_magnitude=9.0,  # 0..10
+        max_pixels=89_478_485,  # at most: an image that declares more is corrupt; Pillow's limit
         skip_corrupt=False,  # keep the place of an unreadable image, with weight 0
         num_workers=0,  # decoding processes of the streaming pipeline
     ),

@@ -150,7 +150,7 @@ def _image_shape(root: pathlib.Path, files: list[File], data_config: Any) -> tup
         return size, size, 3
     for path, _, _ in files:
         try:
-            height, width, _ = decode_image(root / path).shape
+            height, width, _ = decode_image(root / path, max_pixels=data_config.max_pixels).shape
         except CorruptImageError:
             if not data_config.skip_corrupt:
                 raise
