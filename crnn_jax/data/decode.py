@@ -1,6 +1,7 @@
 """Image files of any kind to uint8 arrays, by Pillow."""
 
 import io
+import logging
 import os
 import stat
 import warnings
@@ -27,6 +28,9 @@ _TRANSPOSE = {  # EXIF orientation -> what makes it upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# What it says of damaged metadata besides would be further lines on stderr.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 # Pillow only warns up to twice its limit; a filter, because catch_warnings is not thread-safe.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
