@@ -26,6 +26,11 @@ DATA_KEYS: dict[str, Key] = {
     "data.image_size": Key(
         0, "pixels; 0: as stored (all images must then have one size)", within=_PIXELS
     ),
+    "data.max_pixels": Key(
+        89_478_485,
+        "of an image file: one that declares more is corrupt; at most Pillow's limit",
+        within=Range(1, 89_478_485),
+    ),
     "data.crop_padding": Key(
         0, "pixels of reflected padding for random translation; 0: none", within=_PIXELS
     ),
