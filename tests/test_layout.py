@@ -12,7 +12,7 @@ PACKAGE = "crnn_jax"
 
 # A module imports from levels below its own, or from its own package on the same level.
 LEVELS = (
-    ("errors",),
+    ("errors", "ending"),
     ("config", "mesh", "distributed", "kernels", "compiler", "disk", "huge_pages", "report"),
     ("validation", "sharding"),
     (

@@ -5,19 +5,27 @@ dear, as on virtual machines, that takes a seventh of a worker's time. Here a wo
 slot and sends its name; when the array over it is gone in the main process, the slot is free.
 
 A slot's last byte says whether it is in use. Slots are named PREFIX_WORKER_NUMBER, so that the main
-process finds all of a stream's at its end, those that never reached it too.
+process finds all of a stream's at its end, those that never reached it too. The main process holds
+a lock on the file PREFIX.lock beside them; where nobody does, its slots are left from a run that
+was killed. (A process number is no proof: containers that share this memory have their own.)
 """
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import itertools
 import math
+import os
+import pathlib
 import uuid
 import weakref
 from multiprocessing.shared_memory import SharedMemory
+from typing import BinaryIO
 
 import numpy as np
+
+_FOLDER = pathlib.Path("/dev/shm")  # where Linux shows shared memory as files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +76,10 @@ class MainSlots:
     """The slots of all workers of a stream, in the process that reads it."""
 
     def __init__(self) -> None:
+        remove_orphans()
         self.prefix = f"crnn_{uuid.uuid4().hex[:12]}"
         self._slots: dict[str, SharedMemory] = {}
+        self._lock = _take_lock(_FOLDER / f"{self.prefix}.lock") if _FOLDER.is_dir() else None
 
     def array(self, filled: Filled) -> np.ndarray:
         """Returns the images; when the array and all views of it are gone, the slot is free."""
@@ -90,6 +100,30 @@ class MainSlots:
                 if not _remove(f"{worker}_{slot}"):
                     break
         self._slots.clear()
+        if self._lock is not None:
+            (_FOLDER / f"{self.prefix}.lock").unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+
+def remove_orphans() -> None:
+    """Removes the slots of runs that were killed together with all their processes."""
+    for path in _FOLDER.glob("crnn_*.lock"):
+        # An error: it is held, another user's, or gone.
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for slot in _FOLDER.glob(f"{path.stem}_*"):
+                slot.unlink()
+            path.unlink()
+
+
+def _take_lock(path: pathlib.Path) -> BinaryIO:
+    while True:
+        file = path.open("wb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # taken for an orphan before it was locked
 
 
 def _remove(name: str) -> bool:

@@ -27,7 +27,7 @@ from crnn_jax.train.experiment import (
 )
 from crnn_jax.train.programs import compile_step
 from crnn_jax.train.state import TrainState
-from crnn_jax.train.stop import StopSignal
+from crnn_jax.train.stop import StopRequested, StopSignal
 from crnn_jax.train.trace import StepTrace
 from crnn_jax.train.watchdog import Watchdog
 from crnn_jax.validation import validate
@@ -189,6 +189,13 @@ def _run_steps(
                 with clock.phase("evaluation"):
                     validated = evaluator(state)
                 _write_evaluation("validation", step, validated, writers)
+            if not last:
+                try:
+                    with stop.interruptible():
+                        inputs = next(iterator)
+                except StopRequested:
+                    last = True
+                    to_log, totals = to_log or (step, totals), empty
             if step % save_every == 0 or last:
                 jax.block_until_ready(state)
                 if to_log is not None:
@@ -199,11 +206,10 @@ def _run_steps(
                     checkpoints.save(step, state, score)
             if last:
                 break
-            inputs = next(iterator)
         jax.block_until_ready(state)
     with clock.phase("checkpoint"):
         checkpoints.wait()
-    if stop.requested is not None and step < total_steps:
+    if stop.requested is not None:
         say(f"stopped by a signal, saved at step {step}; the same command resumes")
         raise SystemExit(128 + stop.requested)
     return state

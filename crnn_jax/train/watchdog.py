@@ -8,7 +8,8 @@ from typing import Self
 
 import jax
 
-from crnn_jax.distributed import PEER_LOST, leave
+from crnn_jax.distributed import PEER_LOST
+from crnn_jax.ending import leave
 
 
 class Watchdog:
