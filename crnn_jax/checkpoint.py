@@ -7,7 +7,6 @@ the first save after they were found. When steps are kept or deleted is decided 
 Orbax's `Checkpointer`, which fails to open a directory with one damaged checkpoint in it.
 """
 
-import logging
 import math
 import os
 import pathlib
@@ -18,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 import jax
 
-from crnn_jax import checksums, distributed
+from crnn_jax import checksums, distributed, orbax_logging
 from crnn_jax.checksums import DamagedError, named_leaves
 from crnn_jax.disk import cannot_write, explain_save_error, first_line
 from crnn_jax.errors import UserError
@@ -217,13 +216,13 @@ class Checkpoints:
         # Damaged for one process is damaged for all.
         saved, leaves = distributed.together(read, DamagedError)
         checksums.check_arrays(leaves, saved)
+        checksums.check_step(leaves, step)
         structure = jax.tree_util.tree_structure(abstract_state)
         return jax.tree_util.tree_unflatten(structure, [leaves[name] for name in abstract])
 
     def _tidy(self) -> None:
         """Makes the directory ready for saves: moves damaged checkpoints out of their way."""
-        # What a failed save has to say is in the UserError; Orbax logs three tracebacks of it.
-        logging.getLogger("absl").addFilter(_is_not_from_orbax)
+        orbax_logging.silence()
 
         def tidy() -> None:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -272,6 +271,7 @@ def _metadata(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _read(folder: pathlib.Path, action: Callable[[], T]) -> T:
+    orbax_logging.silence()
     try:
         return action()
     except (MemoryError, jax.errors.JaxRuntimeError):
@@ -287,9 +287,3 @@ def _delete(folder: pathlib.Path) -> None:
     doomed = folder.with_name(folder.name + _DOOMED)
     folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _is_not_from_orbax(record: logging.LogRecord) -> bool:
-    trace = record.exc_info[2] if record.exc_info else None
-    source = trace.tb_frame.f_code.co_filename if trace else record.pathname
-    return "orbax" not in pathlib.Path(source).parts

@@ -74,6 +74,16 @@ def check_arrays(leaves: dict[str, Any], saved: dict[str, Any]) -> None:
             raise DamagedError(f"the checksum of {name} differs")
 
 
+def check_step(leaves: dict[str, Any], step: int) -> None:
+    """Checks that the leaf "step", where there is one, is the `step` that the folder is named by.
+
+    Raises:
+      DamagedError: it is another: a folder was copied or renamed.
+    """
+    if "step" in leaves and (found := int(np.asarray(leaves["step"]))) != step:
+        raise DamagedError(f"it holds step {found} under the name {step}")
+
+
 def check_structure(expected: dict[str, Any], saved: dict[str, Any], where: str) -> None:
     """Checks names, shapes and dtypes of `expected` against the "leaves" of `unseal`.
 

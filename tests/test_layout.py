@@ -13,7 +13,17 @@ PACKAGE = "crnn_jax"
 # A module imports from levels below its own, or from its own package on the same level.
 LEVELS = (
     ("errors", "ending"),
-    ("config", "mesh", "distributed", "kernels", "compiler", "disk", "huge_pages", "report"),
+    (
+        "config",
+        "mesh",
+        "distributed",
+        "kernels",
+        "compiler",
+        "disk",
+        "huge_pages",
+        "orbax_logging",
+        "report",
+    ),
     ("validation", "sharding"),
     (
         "flags",
