@@ -20,6 +20,7 @@ LEVELS = (
         "kernels",
         "compiler",
         "disk",
+        "file_lock",
         "huge_pages",
         "orbax_logging",
         "report",

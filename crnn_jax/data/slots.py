@@ -12,18 +12,17 @@ was killed. (A process number is no proof: containers that share this memory hav
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import itertools
 import math
-import os
 import pathlib
 import uuid
 import weakref
 from multiprocessing.shared_memory import SharedMemory
-from typing import BinaryIO
 
 import numpy as np
+
+from crnn_jax import file_lock
 
 _FOLDER = pathlib.Path("/dev/shm")  # where Linux shows shared memory as files
 
@@ -79,7 +78,8 @@ class MainSlots:
         remove_orphans()
         self.prefix = f"crnn_{uuid.uuid4().hex[:12]}"
         self._slots: dict[str, SharedMemory] = {}
-        self._lock = _take_lock(_FOLDER / f"{self.prefix}.lock") if _FOLDER.is_dir() else None
+        self._lock_path = _FOLDER / f"{self.prefix}.lock"
+        self._lock = file_lock.take(self._lock_path, wait=True) if _FOLDER.is_dir() else None
 
     def array(self, filled: Filled) -> np.ndarray:
         """Returns the images; when the array and all views of it are gone, the slot is free."""
@@ -101,8 +101,7 @@ class MainSlots:
                     break
         self._slots.clear()
         if self._lock is not None:
-            (_FOLDER / f"{self.prefix}.lock").unlink(missing_ok=True)
-            self._lock.close()
+            file_lock.release(self._lock_path, self._lock)
             self._lock = None
 
 
@@ -110,20 +109,11 @@ def remove_orphans() -> None:
     """Removes the slots of runs that were killed together with all their processes."""
     for path in _FOLDER.glob("crnn_*.lock"):
         # An error: it is held, another user's, or gone.
-        with contextlib.suppress(OSError), path.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError):
+            file = file_lock.take(path, wait=False)
             for slot in _FOLDER.glob(f"{path.stem}_*"):
-                slot.unlink()
-            path.unlink()
-
-
-def _take_lock(path: pathlib.Path) -> BinaryIO:
-    while True:
-        file = path.open("wb")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()  # taken for an orphan before it was locked
+                slot.unlink(missing_ok=True)
+            file_lock.release(path, file)
 
 
 def _remove(name: str) -> bool:

@@ -11,9 +11,11 @@ from ml_collections import ConfigDict
 
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.data.dataset import Dataset, load_dataset
+from crnn_jax.data.slots import remove_orphans
 from crnn_jax.distributed import is_first, say
 from crnn_jax.errors import UserError
 from crnn_jax.evaluate import Evaluator, make_evaluator, result_line
+from crnn_jax.file_lock import only_run
 from crnn_jax.mesh import check_batch, replicated
 from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.sharding import explain
@@ -46,10 +48,18 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Returns the content of result.json of the run in `workdir`, which it starts or resumes.
 
     Raises:
-      UserError: a mistake in the config, the data or the workdir, or a loss that is not finite.
+      UserError: a mistake in the config, the data or the workdir, or a loss that is not finite;
+        another run in the workdir.
       SystemExit: stopped by a signal, after a checkpoint; the code is 128 + the signal's number.
     """
     validate(config)
+    remove_orphans()
+    with only_run(workdir) if is_first() else contextlib.nullcontext():
+        return _train_alone(config, workdir)
+
+
+def _train_alone(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Returns the same, with the workdir locked."""
     config = settle(with_global_batch(config), stored_config(workdir))
     folder, config = open_workdir(workdir, config)
     split = config.eval.report
