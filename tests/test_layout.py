@@ -28,6 +28,7 @@ LEVELS = (
     ("validation", "sharding"),
     (
         "flags",
+        "events",
         "checksums",
         "collectives",
         "flops",

@@ -9,7 +9,7 @@ from typing import Self
 
 import jax
 
-from crnn_jax.ending import SIGNALS
+from crnn_jax.ending import SIGNALS, expect_no_request, expect_request
 
 
 class StopRequested(BaseException):
@@ -67,6 +67,7 @@ class StopSignal:
     def __enter__(self) -> Self:
         # Python installs signal handlers in the main thread only (a notebook may train elsewhere).
         if threading.current_thread() is threading.main_thread():
+            expect_request()
             for number in SIGNALS:
                 by_jax = number == signal.SIGTERM and not self._alone
                 # Under nohup a closed terminal is no reason to stop.
@@ -79,3 +80,5 @@ class StopSignal:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
+        if self._old:
+            expect_no_request()
