@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import pathlib
 from typing import Any
 
@@ -36,6 +37,7 @@ from crnn_jax.validation import validate
 from crnn_jax.workdir import (
     describe_run,
     last_seconds,
+    logged_names,
     open_workdir,
     read_result,
     stored_config,
@@ -64,6 +66,7 @@ def _train_alone(config: ConfigDict, workdir: str) -> dict[str, Any]:
     folder, config = open_workdir(workdir, config)
     split = config.eval.report
     if (result := read_result(folder)) is not None:
+        _complete_metrics(folder, result, config.log.tensorboard)
         say(f"already finished: results in {folder}\n{result_line(split, result[split])}")
         return result
     enable_compile_cache(config)
@@ -249,6 +252,22 @@ def _log(
     clock.read("train")
     values |= {f"seconds/{name}": value for name, value in clock.seconds.items()}
     writers.write(step, values)
+
+
+def _complete_metrics(folder: pathlib.Path, result: dict[str, Any], tensorboard: bool) -> None:
+    """Writes the last lines of metrics.jsonl that a kill after result.json has cost."""
+    written = logged_names(folder, result["steps"])
+    found = {name: value for name, value in result.items() if isinstance(value, dict)}
+    missing = {
+        name: value
+        for name, value in found.items()
+        if "accuracy" in value and f"{name}/accuracy" not in written
+    }
+    # A finished run may lie where nothing can be written.
+    if missing and os.access(folder, os.W_OK):
+        with Writers(folder, tensorboard=tensorboard, start_step=result["steps"]) as writers:
+            for name, metrics in missing.items():
+                _write_evaluation(name, result["steps"], metrics, writers)
 
 
 def _write_evaluation(split: str, step: int, metrics: dict[str, Any], writers: Writers) -> None:

@@ -276,3 +276,16 @@ def test_a_signal_after_the_last_step_is_answered(tiny, tmp_path, monkeypatch):
         train(tiny("rnn", checkpoint__every="12 steps"), str(tmp_path))
     assert stop.value.code == 128 + signal.SIGINT
     assert final_state(tiny("rnn"), tmp_path)[0] == 12
+
+
+def test_lines_lost_after_the_result_are_written_again(tiny, tmp_path):
+    config = tiny("rnn", eval__tta="mirror")
+    result = train(config, str(tmp_path))
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_text()
+    lines = whole.splitlines(keepends=True)
+    assert "test_tta/accuracy" in lines[-1]
+    for left in ("".join(lines[:-1]), "".join(lines[:-2]), "".join(lines[:-2]) + lines[-2][:20]):
+        path.write_text(left)
+        assert train(config, str(tmp_path)) == json.loads(json.dumps(result))
+        assert path.read_text() == whole
