@@ -5,6 +5,7 @@ import zlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax.errors import UserError
@@ -72,6 +73,22 @@ def check_arrays(leaves: dict[str, Any], saved: dict[str, Any]) -> None:
     for name, leaf in leaves.items():
         if checksum(leaf) != saved[name][2]:
             raise DamagedError(f"the checksum of {name} differs")
+
+
+def not_finite(leaves: dict[str, Any]) -> str | None:
+    """Returns the name of the first floating-point leaf with NaN or inf in it, or None.
+
+    Args:
+      leaves: as from `named_leaves`; all of them on every process.
+    """
+    names = [name for name, leaf in leaves.items() if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    finite = _all_finite([leaves[name] for name in names])
+    return next((name for name, good in zip(names, finite, strict=True) if not good), None)
+
+
+@jax.jit
+def _all_finite(arrays: list[jax.Array]) -> list[jax.Array]:
+    return [jnp.isfinite(array).all() for array in arrays]
 
 
 def check_step(leaves: dict[str, Any], step: int) -> None:

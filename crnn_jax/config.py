@@ -153,7 +153,7 @@ _DEFAULTS: dict[str, Any] = dict(
         fsdp=1,  # devices that split the batch, the parameters and the optimizer's state
         model=1,  # devices that split wide recurrent and dense weights
         explain=False,  # print the sharding and the bytes a device of every array
-        stuck_seconds=600.0,  # end a process of several that makes no step for so long; 0: never
+        stuck_seconds=600.0,  # end a process that makes no step for so long; 0: never
     ),
 )
 

@@ -199,7 +199,7 @@ def _run_steps(
             validated = None
             if evaluator is not None and (step % eval_every == 0 or step == total_steps):
                 jax.block_until_ready(state)
-                with clock.phase("evaluation"):
+                with clock.phase("evaluation"), watchdog.paused():
                     validated = evaluator(state)
                 _write_evaluation("validation", step, validated, writers)
             if not last:
