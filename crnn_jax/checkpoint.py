@@ -85,18 +85,22 @@ class Checkpoints:
           force: replace an existing checkpoint of this step. The old one is deleted first.
 
         Raises:
-          UserError: the directory cannot be written, or is full.
+          UserError: the directory cannot be written, or is full; the state is not finite.
         """
         self.wait()
         self._tidy()
-        folder = self._folder(step)
+        folder, leaves = self._folder(step), named_leaves(state)
+        if (name := checksums.not_finite(leaves)) is not None:
+            raise UserError(
+                f"expected a finite state at step {step}, found NaN or inf in '{name}': lower "
+                "'optim.learning_rate' or set 'optim.clip_norm'; earlier checkpoints are kept"
+            )
         if folder.exists():
             if not force:
                 return False
             distributed.on_first(lambda: _delete(folder))
         from orbax.checkpoint import v1 as ocp
 
-        leaves = named_leaves(state)
         num_bytes = sum(leaf.nbytes for leaf in leaves.values())
         metrics = {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
         try:
@@ -211,7 +215,10 @@ class Checkpoints:
         def read() -> tuple[dict[str, Any], dict[str, jax.Array]]:
             saved = _metadata(folder)["leaves"]
             checksums.check_structure(abstract, saved, f"checkpoint {folder}")
-            return saved, _read(folder, lambda: ocp.load(os.fspath(folder), target))
+            leaves: dict[str, Any] = _read(folder, lambda: ocp.load(os.fspath(folder), target))
+            if (name := checksums.not_finite(leaves)) is not None:
+                raise DamagedError(f"{name} is not finite")
+            return saved, leaves
 
         # Damaged for one process is damaged for all.
         saved, leaves = distributed.together(read, DamagedError)

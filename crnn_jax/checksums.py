@@ -76,19 +76,23 @@ def check_arrays(leaves: dict[str, Any], saved: dict[str, Any]) -> None:
 
 
 def not_finite(leaves: dict[str, Any]) -> str | None:
-    """Returns the name of the first floating-point leaf with NaN or inf in it, or None.
+    """Returns the name of the first leaf with NaN or inf in what this process has of it, or None.
 
     Args:
-      leaves: as from `named_leaves`; all of them on every process.
+      leaves: as from `named_leaves`.
     """
-    names = [name for name, leaf in leaves.items() if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    finite = _all_finite([leaves[name] for name in names])
-    return next((name for name, good in zip(names, finite, strict=True) if not good), None)
+    for name, leaf in leaves.items():
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not _finite(leaf):
+            return name
+    return None
 
 
-@jax.jit
-def _all_finite(arrays: list[jax.Array]) -> list[jax.Array]:
-    return [jnp.isfinite(array).all() for array in arrays]
+def _finite(array: Any) -> bool:
+    if not isinstance(array, jax.Array):
+        return bool(np.isfinite(array).all())
+    if array.is_fully_replicated:
+        return bool(np.isfinite(np.asarray(array.addressable_data(0))).all())
+    return all(np.isfinite(np.asarray(shard.data)).all() for shard in array.addressable_shards)
 
 
 def check_step(leaves: dict[str, Any], step: int) -> None:
