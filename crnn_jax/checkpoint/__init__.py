@@ -196,7 +196,7 @@ class Checkpoints:
     def _best(self, steps: list[int]) -> int | None:
         for step in set(steps) - self._scores.keys():
             try:
-                self._scores[step] = _metadata(self._folder(step))["metrics"].get(_SCORE)
+                self._scores[step] = metadata(self._folder(step))["metrics"].get(_SCORE)
             except DamagedError:
                 self._scores[step] = None
         scored = [step for step in steps if self._scores[step] is not None]
@@ -213,7 +213,7 @@ class Checkpoints:
             target[name] = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
         def read() -> tuple[dict[str, Any], dict[str, jax.Array]]:
-            saved = _metadata(folder)["leaves"]
+            saved = metadata(folder)["leaves"]
             checksums.check_structure(abstract, saved, f"checkpoint {folder}")
             leaves: dict[str, Any] = _read(folder, lambda: ocp.load(os.fspath(folder), target))
             if (name := checksums.not_finite(leaves)) is not None:
@@ -270,7 +270,8 @@ def restore_run(workdir: str | os.PathLike[str], abstract_state: Tree, step: int
     return restored[1]
 
 
-def _metadata(folder: pathlib.Path) -> dict[str, Any]:
+def metadata(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns `checksums.unseal` of a checkpoint's folder, and raises as it does."""
     from orbax.checkpoint import v1 as ocp
 
     sealed: Any = _read(folder, lambda: ocp.metadata(os.fspath(folder)).custom_metadata)
