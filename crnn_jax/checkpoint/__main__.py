@@ -1,8 +1,8 @@
 """Checkpoints of a run: python -m crnn_jax.checkpoint --workdir=runs/a list|verify|prune
 
 list: steps, sizes and validation accuracies. verify: reads each and compares its checksums; exit
-code 1 if one is damaged. prune: deletes all good ones but the latest and the best, what was moved aside as
-damaged, and what killed saves left; not in the workdir of a training that runs.
+code 1 if one is damaged. prune: deletes all good ones but the latest and the best, what was moved
+aside as damaged, and what killed saves left; not in the workdir of a training that runs.
 """
 
 import argparse
