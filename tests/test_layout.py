@@ -12,10 +12,21 @@ PACKAGE = "crnn_jax"
 
 # A module imports from levels below its own, or from its own package on the same level.
 LEVELS = (
-    ("errors",),
-    ("mesh", "distributed", "kernels", "compiler", "disk", "huge_pages", "report"),
+    ("errors", "ending"),
+    (
+        "mesh",
+        "distributed",
+        "kernels",
+        "compiler",
+        "disk",
+        "file_lock",
+        "huge_pages",
+        "orbax_logging",
+        "report",
+    ),
     ("sharding",),
     (
+        "events",
         "checksums",
         "collectives",
         "flops",
