@@ -41,6 +41,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     """
     image_NHWC, labels_N = read_digits()
     is_test_N = choose_test(labels_N, data_config.test_fraction, seed)
+    num_test = int(is_test_N.sum())
     data_hash = hashlib.sha256(image_NHWC.tobytes() + labels_N.tobytes()).hexdigest()
     if data_config.image_size:
         image_NHWC = np.stack(
@@ -51,7 +52,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         class_names=tuple("0123456789"),
         train=_split("train", image_NHWC[~is_test_N], labels_N[~is_test_N]),
         test=_split("test", image_NHWC[is_test_N], labels_N[is_test_N]),
-        fingerprint=fingerprint("digits", data_hash, image_NHWC.shape[1], int(is_test_N.sum()), seed),
+        fingerprint=fingerprint("digits", data_hash, image_NHWC.shape[1], num_test, seed),
     )
 
 
