@@ -92,7 +92,7 @@ def load_source(data_config: Any, seed: int) -> Source:
 
     Args:
       data_config: the `data` part of a config.
-      seed: chooses the test split of `digits`; folders and TFDS do not depend on it.
+      seed: chooses the test split of what is embedded; folders and TFDS do not depend on it.
 
     Raises:
       UserError: unknown source, missing data, or data that does not fit the config.
@@ -102,9 +102,10 @@ def load_source(data_config: Any, seed: int) -> Source:
         rest = location or data_config.source
         is_folder = os.path.isdir(os.path.expanduser(rest))
         kinds = [name for name in SOURCES if name not in EMBEDDED]
+        forms = [*EMBEDDED, *(f"{k}:{'NAME' if k == 'tfds' else 'PATH'}" for k in kinds)]
         valid = [f"folder:{rest}"] if is_folder else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds)]
         raise UserError(
-            "config key 'data.source' expects {', '.join(valid_forms)}, "
+            f"config key 'data.source' expects {', '.join(forms[:-1])} or {forms[-1]}, "
             f"found '{data_config.source}'{closest(data_config.source, valid)}"
         )
     return SOURCES[kind](location, data_config, seed)
