@@ -31,8 +31,8 @@ def get_config(argument: str = "crnn") -> ConfigDict:
     config.model.dropout = 0.1
     if "width" in config.model:
         config.model.width = 16
-        config.model.stage_multipliers = (1, 2, 4)
-        config.model.num_conv_layers = 3
+        config.model.stage_multipliers = (1, 2, 4, 4)  # the last map is one cell
+        config.model.num_conv_layers = 4
     if "hidden_units" in config.model:
         config.model.hidden_units = 128
     for key, text in overrides.items():
