@@ -4,8 +4,8 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,25 @@ from crnn_jax.data.sources import (
 )
 from crnn_jax.errors import CorruptImageError, UserError, closest
 
-_File = tuple[str, int, int]  # path below the root with /, bytes, time of last change in ns
+File = tuple[str, int, int]  # path below the root with /, bytes, time of last change in ns
+
+
+class FileKind(NamedTuple):
+    """Which files of a folder are examples: by their names, hidden ones left out."""
+
+    noun: str  # what an error calls them
+    extensions: tuple[str, ...]
+    is_wanted: Callable[[str], bool]
+
+
+class Labelled(NamedTuple):
+    """The files of a split: paths below the root, and int32 numbers of their classes."""
+
+    paths: tuple[str, ...]
+    labels_N: np.ndarray
+
+
+IMAGES = FileKind("images", EXTENSIONS, is_image_name)
 
 
 def load(location: str, data_config: Any, seed: int) -> Source:
@@ -51,27 +69,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     """
     del seed
     root = pathlib.Path(location).expanduser()
-    if not root.is_dir():
-        raise UserError(f"config key 'data.source' expects a folder of images, found no '{root}'")
-    folders = _subfolders(root)
-    parts = {"train", "test", "val"} & set(folders)
-    if parts:
-        for name, found in (("train", "train" in parts), ("test' or 'val", len(parts) > 1)):
-            if not found:
-                raise UserError(
-                    f"'{root}': expected '{name}' beside '{min(parts)}', found only "
-                    f"{', '.join(folders)}; add it, or make config key 'data.source' name the "
-                    "folder that holds the classes"
-                )
-        train = _scan(root, "train")
-        test = _scan(root, "test" if "test" in parts else "val")
-        for name in test.keys() - train.keys():
-            raise UserError(
-                f"'{(root / test[name][0][0]).parent}': expected a class that train has, found "
-                f"'{name}'{closest(name, train)}; rename the folder, or add the class to train"
-            )
-    else:
-        train, test = _divide(root, _scan(root, ""), data_config.test_fraction)
+    train, test = find_files(root, IMAGES, data_config.test_fraction)
     class_names = tuple(train)
     first_files = [file for files in train.values() for file in files]
     image_shape = _image_shape(root, first_files, data_config)
@@ -86,6 +84,48 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         test=test_split,
         fingerprint=fingerprint("folder", train, test, data_config.image_size, DECODING),
     )
+
+
+def find_files(
+    root: pathlib.Path, kind: FileKind, test_fraction: float
+) -> tuple[dict[str, list[File]], dict[str, list[File]]]:
+    """Returns (train, test): class name -> its files, both sorted; see `load` for the layout.
+
+    Raises:
+      UserError: see `load`.
+    """
+    if not root.is_dir():
+        raise UserError(
+            f"config key 'data.source' expects a folder of {kind.noun}, found no '{root}'"
+        )
+    folders = _subfolders(root)
+    parts = {"train", "test", "val"} & set(folders)
+    if parts:
+        for name, found in (("train", "train" in parts), ("test' or 'val", len(parts) > 1)):
+            if not found:
+                raise UserError(
+                    f"'{root}': expected '{name}' beside '{min(parts)}', found only "
+                    f"{', '.join(folders)}; add it, or make config key 'data.source' name the "
+                    "folder that holds the classes"
+                )
+        train = _scan(root, "train", kind)
+        test = _scan(root, "test" if "test" in parts else "val", kind)
+        for name in test.keys() - train.keys():
+            raise UserError(
+                f"'{(root / test[name][0][0]).parent}': expected a class that train has, found "
+                f"'{name}'{closest(name, train)}; rename the folder, or add the class to train"
+            )
+    else:
+        train, test = _divide(root, _scan(root, "", kind), kind, test_fraction)
+    return train, test
+
+
+def label_files(part: dict[str, list[File]], class_names: tuple[str, ...]) -> Labelled:
+    """Returns the files of a split with the numbers of their classes."""
+    label_of = {class_name: label for label, class_name in enumerate(class_names)}
+    examples = [(path, label_of[c]) for c, files in part.items() for path, _, _ in files]
+    labels_N = np.array([label for _, label in examples], np.int32)
+    return Labelled(tuple(path for path, _ in examples), labels_N)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,16 +157,13 @@ class _Reader:
 def _split(
     name: str,
     root: pathlib.Path,
-    part: dict[str, list[_File]],
+    part: dict[str, list[File]],
     class_names: tuple[str, ...],
     image_shape: tuple[int, int, int],
     image_size: int,
 ) -> Split:
-    label_of = {class_name: label for label, class_name in enumerate(class_names)}
-    examples = [(path, label_of[c]) for c, files in part.items() for path, _, _ in files]
-    labels_N = np.array([label for _, label in examples], np.int32)
+    paths, labels_N = label_files(part, class_names)
     # An absolute path, because a worker process may have another current folder.
-    paths = tuple(path for path, _ in examples)
     reader = _Reader(root.absolute(), paths, labels_N, image_shape, image_size)
     fields = labelled_fields(image_shape)
     return Split(name, len(paths), fields, reader, labels_N, encoded=reader.read_encoded)
@@ -137,36 +174,35 @@ def _subfolders(folder: pathlib.Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
-def _scan(root: pathlib.Path, part: str) -> dict[str, list[_File]]:
-    """Returns class name -> its image files, both sorted."""
+def _scan(root: pathlib.Path, part: str, kind: FileKind) -> dict[str, list[File]]:
+    """Returns class name -> its files, both sorted."""
     folder = root / part
-    files_of = {name: _image_files(folder / name, root) for name in _subfolders(folder)}
+    files_of = {name: _files(folder / name, root, kind) for name in _subfolders(folder)}
     if not files_of:
-        raise UserError(f"'{folder}': expected a folder of images for each class, found none")
+        raise UserError(f"'{folder}': expected a folder of {kind.noun} for each class, found none")
     for name, files in files_of.items():
         if not files:
             raise UserError(
-                f"'{folder / name}': expected images ({' '.join(EXTENSIONS)}) of class '{name}', "
-                "found none; add some or remove the folder"
+                f"'{folder / name}': expected {kind.noun} ({' '.join(kind.extensions)}) of class "
+                f"'{name}', found none; add some or remove the folder"
             )
     return files_of
 
 
-def _image_files(folder: pathlib.Path, root: pathlib.Path) -> list[_File]:
+def _files(folder: pathlib.Path, root: pathlib.Path, kind: FileKind) -> list[File]:
     prefix = folder.relative_to(root).as_posix()
     files = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            is_image = is_image_name(entry.name)
-            if is_image and not entry.is_dir():
+            if kind.is_wanted(entry.name) and not entry.is_dir():
                 status = entry.stat()
                 files.append((f"{prefix}/{entry.name}", status.st_size, status.st_mtime_ns))
     return sorted(files)
 
 
 def _divide(
-    root: pathlib.Path, files_of: dict[str, list[_File]], test_fraction: float
-) -> tuple[dict[str, list[_File]], dict[str, list[_File]]]:
+    root: pathlib.Path, files_of: dict[str, list[File]], kind: FileKind, test_fraction: float
+) -> tuple[dict[str, list[File]], dict[str, list[File]]]:
     """Returns (train, test) by a hash of each path, each with the classes that it has files of."""
     train = {
         name: [f for f in files if _hash(f[0]) >= test_fraction] for name, files in files_of.items()
@@ -177,13 +213,13 @@ def _divide(
     for name, files in train.items():
         if not files:
             raise UserError(
-                f"'{root / name}': expected images to train on, found all {len(test[name])} in "
-                "the test split; add some, or change config key 'data.test_fraction'"
+                f"'{root / name}': expected {kind.noun} to train on, found all {len(test[name])} "
+                "in the test split; add some, or change config key 'data.test_fraction'"
             )
     if not any(test.values()):
         raise UserError(
             f"'{root}': expected a test split, found none of {sum(map(len, train.values()))} "
-            f"images held out; raise config key 'data.test_fraction' (now {test_fraction})"
+            f"{kind.noun} held out; raise config key 'data.test_fraction' (now {test_fraction})"
         )
     return train, test
 
@@ -193,7 +229,7 @@ def _hash(path: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _image_shape(root: pathlib.Path, files: list[_File], data_config: Any) -> tuple[int, int, int]:
+def _image_shape(root: pathlib.Path, files: list[File], data_config: Any) -> tuple[int, int, int]:
     size = data_config.image_size
     if size:
         return size, size, 3

@@ -71,9 +71,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     )
 
 
-def make_clip(
-    image_HWC: np.ndarray, middle: tuple[int, int], start: int, step: int
-) -> np.ndarray:
+def make_clip(image_HWC: np.ndarray, middle: tuple[int, int], start: int, step: int) -> np.ndarray:
     """Returns clip_FHWC, uint8: the digit on a black canvas without borders.
 
     Args:
