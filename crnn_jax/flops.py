@@ -35,7 +35,7 @@ def count_flops(fn: Callable[..., Any], *args: Any) -> int:
 
 
 def forward_flops_per_image(model: nn.Module, variables: Any, input_shape: tuple[int, ...]) -> int:
-    """Returns `count_flops` of the model's evaluation of one image or clip.
+    """Returns `count_flops` of the model's evaluation of one image.
 
     Args:
       model: called as `model.apply(variables, pixels, train=False)`.

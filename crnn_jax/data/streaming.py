@@ -113,7 +113,7 @@ class StreamingPipeline(Pipeline):
         if view is not None and split.encoded is None:
             raise UserError(
                 "config key 'data.crop' expects 'none' for a source whose examples are not stored "
-                f"as files, found {view}"
+                f"as files, found '{view.kind}'"
             )
         self._view = view
         self._split = split
