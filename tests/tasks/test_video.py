@@ -1,6 +1,7 @@
 """Clips: what augmentation does to their frames, and tiny runs of every model."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -119,7 +120,13 @@ def test_runs_are_equal_streamed_and_go_on_where_they_were(tmp_path, capsys):
     a, b = read_losses(tmp_path / "a"), read_losses(tmp_path / "b")
     assert a.keys() == b.keys()
     np.testing.assert_allclose(list(a.values()), list(b.values()), rtol=1e-4)
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    shutil.rmtree(tmp_path / "c" / "checkpoints" / "8")  # as a run that was killed after step 4
+    (tmp_path / "c" / "result.json").unlink()
     capsys.readouterr()
+    main.main([*base, f"--workdir={tmp_path / 'c'}"])
+    assert "resuming at step 4/8" in capsys.readouterr().out
+    assert read_losses(tmp_path / "c") == a
     evaluate.main([f"--workdir={tmp_path / 'a'}"])
     evaluated = capsys.readouterr().out.splitlines()[-1]
     result = json.loads((tmp_path / "a" / "result.json").read_text())
