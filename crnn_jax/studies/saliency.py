@@ -126,6 +126,11 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--num expects 1 or more, found {flags.num}")
         run = open_run(flags.workdir)
         config, task = run.config, run.experiment.task
+        if len(run.experiment.input_shape) != 3:
+            raise UserError(
+                f"'{flags.workdir}': expected a run on images, found one on clips of shape "
+                f"{run.experiment.input_shape}"
+            )
         examples, names = _read_examples(run, flags.images, flags.num)
         image_BHWC = np.stack([example[task.pixels] for example in examples])
         map_BHW, found = explain(run, image_BHWC)

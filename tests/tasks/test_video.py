@@ -12,6 +12,7 @@ from crnn_jax import config as cfg
 from crnn_jax import evaluate, main, predict
 from crnn_jax.data.mixing import Mixing
 from crnn_jax.flags import resolve_config
+from crnn_jax.studies import saliency
 from crnn_jax.tasks import TASKS, make_task
 from crnn_jax.tasks.augmentation import Augmentation
 from crnn_jax.tasks.classification import Classification
@@ -173,3 +174,5 @@ def test_images_given_to_a_run_on_clips(tmp_path, capsys):
     assert "x.png" in line
     line = run_expecting_one_line(predict.main, [*argv, str(tmp_path)], capsys)
     assert "expected videos below" in line
+    line = run_expecting_one_line(saliency.main, argv, capsys)
+    assert "expected a run on images" in line
