@@ -12,11 +12,21 @@ PACKAGE = "crnn_jax"
 
 # A module imports from levels below its own, or from its own package on the same level.
 LEVELS = (
-    ("errors",),
-    ("config", "mesh", "distributed", "kernels", "compiler", "disk", "huge_pages", "report"),
-    ("validation", "sharding"),
+    ("errors", "ending"),
     (
-        "flags",
+        "mesh",
+        "distributed",
+        "kernels",
+        "compiler",
+        "disk",
+        "file_lock",
+        "huge_pages",
+        "orbax_logging",
+        "report",
+    ),
+    ("sharding",),
+    (
+        "events",
         "checksums",
         "collectives",
         "flops",
@@ -27,7 +37,9 @@ LEVELS = (
         "optim",
     ),
     ("tasks",),
-    ("train", "checkpoint", "writers"),
+    ("config",),  # its choices are the registries of what lies below
+    ("validation", "help_config"),
+    ("flags", "train", "checkpoint", "writers"),
     ("workdir", "train.experiment", "train.programs", "train.evaluator"),
     ("train.loop", "run"),
     ("evaluate", "predict", "studies", "doctor"),

@@ -10,7 +10,8 @@ from typing import Literal, Self
 
 import numpy as np
 
-from crnn_jax.data.decode import MAX_PIXELS, to_shape
+from crnn_jax.data.decode import to_shape
+from crnn_jax.data.limits import MAX_PIXELS
 from crnn_jax.data.sources import Encoded
 from crnn_jax.errors import CorruptImageError
 

@@ -1,16 +1,19 @@
 """Reads single files as a model's input, exactly as an evaluation of a split would."""
 
 import pathlib
+import sys
 from collections.abc import Iterable
 
 import numpy as np
 
 from crnn_jax.data import decode
-from crnn_jax.data.folder import IMAGES
+from crnn_jax.data.class_folders import IMAGES
 from crnn_jax.data.frames import Frames
+from crnn_jax.data.limits import TooCostlyError
 from crnn_jax.data.reading import View
 from crnn_jax.data.sources import Encoded
 from crnn_jax.data.video_folder import VIDEOS
+from crnn_jax.data.walk import describe, walk_files
 from crnn_jax.errors import CorruptImageError, UserError
 
 
@@ -28,10 +31,12 @@ def find_inputs(paths: Iterable[str], input_shape: tuple[int, ...]) -> list[path
     found: list[pathlib.Path] = []
     for path in map(pathlib.Path, paths):
         if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if kind.is_wanted(p.name))
-            if not below:
+            walk = walk_files(path, kind.is_wanted)
+            if walk.left_out:
+                print(f"'{path}': left out {describe(walk.left_out)}", file=sys.stderr)
+            if not walk.files:
                 raise UserError(f"expected {kind.noun} below '{path}', found none")
-            found += below
+            found += [path / file.path for file in walk.files]
         elif path.exists():
             found.append(path)
         else:
@@ -59,9 +64,10 @@ def read_input(path: pathlib.Path, input_shape: tuple[int, ...], view: View | No
         height, width, channels = input_shape
         return decode.to_shape(decode.decode_image(path, str(path)), (height, width, channels))
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CorruptImageError(f"{path}: expected an image, found: {error.strerror}") from None
+        data = decode.read_file(path)
+    except (OSError, TooCostlyError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CorruptImageError(f"{path}: expected an image, found: {reason}") from None
     return view.evaluation().decode(Encoded(data, {}, str(path)), 0, 0, input_shape, room)
 
 

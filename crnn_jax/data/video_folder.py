@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from crnn_jax.data.class_folders import FileKind, find_files, label_files
 from crnn_jax.data.fields import Example
-from crnn_jax.data.folder import File, FileKind, find_files, label_files
 from crnn_jax.data.frames import DECODING, EXTENSIONS, Frames, frame_size, is_video_name
 from crnn_jax.data.sources import Encoded, Source, Split, fingerprint, labelled, labelled_fields
+from crnn_jax.data.walk import File
 from crnn_jax.errors import CorruptImageError, UserError
 
 VIDEOS = FileKind("videos", EXTENSIONS, is_video_name)
@@ -34,7 +35,12 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     """
     del seed
     root = pathlib.Path(location).expanduser()
-    train, test = find_files(root, VIDEOS, data_config.test_fraction)
+    train, test = find_files(
+        root,
+        VIDEOS,
+        test_fraction=data_config.test_fraction,
+        skip_unreadable=data_config.skip_corrupt,
+    )
     class_names = tuple(train)
     first_files = [file for files in train.values() for file in files]
     size, num_frames = data_config.image_size, data_config.num_frames
