@@ -32,11 +32,11 @@ class FileKind(NamedTuple):
 IMAGES = FileKind("images", EXTENSIONS, is_image_name)
 
 
-class Labelled(NamedTuple):
+class Numbered(NamedTuple):
     """The files of a split: paths below the root, and int32 numbers of their classes."""
 
     paths: tuple[str, ...]
-    labels_N: np.ndarray
+    class_N: np.ndarray
 
 
 class Layout(NamedTuple):
@@ -74,12 +74,12 @@ def find_files(
     return train, test
 
 
-def label_files(part: dict[str, list[File]], class_names: tuple[str, ...]) -> Labelled:
+def number_files(part: dict[str, list[File]], class_names: tuple[str, ...]) -> Numbered:
     """Returns the files of a split with the numbers of their classes."""
-    label_of = {class_name: label for label, class_name in enumerate(class_names)}
-    examples = [(path, label_of[c]) for c, files in part.items() for path, _, _ in files]
-    labels_N = np.array([label for _, label in examples], np.int32)
-    return Labelled(tuple(path for path, _ in examples), labels_N)
+    number_of = {class_name: number for number, class_name in enumerate(class_names)}
+    examples = [(path, number_of[c]) for c, files in part.items() for path, _, _ in files]
+    class_N = np.array([number for _, number in examples], np.int32)
+    return Numbered(tuple(path for path, _ in examples), class_N)
 
 
 def find_layout(root: pathlib.Path, kind: FileKind = IMAGES) -> Layout:

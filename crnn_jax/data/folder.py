@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.data.class_folders import IMAGES, find_files, label_files
+from crnn_jax.data.class_folders import IMAGES, find_files, number_files
 from crnn_jax.data.decode import DECODING, decode_image, match_source, read_file
 from crnn_jax.data.fields import Example
 from crnn_jax.data.limits import TooCostlyError
@@ -104,7 +104,7 @@ def _split(
     image_shape: tuple[int, int, int],
     data_config: Any,
 ) -> Split:
-    paths, labels_N = label_files(part, class_names)
+    paths, labels_N = number_files(part, class_names)
     # An absolute path, because a worker process may have another current folder.
     sizes = (image_shape, data_config.image_size, data_config.max_pixels)
     reader = _Reader(root.absolute(), paths, labels_N, *sizes)

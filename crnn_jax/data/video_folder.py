@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.data.class_folders import FileKind, find_files, label_files
+from crnn_jax.data.class_folders import FileKind, find_files, number_files
 from crnn_jax.data.fields import Example
 from crnn_jax.data.frames import DECODING, EXTENSIONS, Frames, frame_size, is_video_name
 from crnn_jax.data.sources import Encoded, Source, Split, fingerprint, labelled, labelled_fields
@@ -87,7 +87,7 @@ def _split(
     class_names: tuple[str, ...],
     shape: tuple[int, int, int, int],
 ) -> Split:
-    paths, labels_N = label_files(part, class_names)
+    paths, labels_N = number_files(part, class_names)
     # An absolute path, because a worker process may have another current folder.
     reader = _Reader(root.absolute(), paths, labels_N, shape)
     fields = labelled_fields(shape, "clip")
