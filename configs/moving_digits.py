@@ -3,7 +3,7 @@
     python -m crnn_jax.main --config=configs/moving_digits.py:crnn --workdir=runs/moving_digits_crnn
 
 The argument is cnn, rnn, lrcn, tsn or crnn; the class is the motion, which no single frame shows.
-Expected accuracy and time are in docs/video.md's table. `data.flip` must stay 'none': a mirrored
+Expected accuracy is in docs/video.md's table. `data.flip` must stay 'none': a mirrored
 clip shows another motion, as does `eval.tta`. There is no translation either, whose reflected
 border a digit that leaves on one side and enters on the other has not.
 """
