@@ -5,7 +5,7 @@ from crnn_jax.config.key import SHARE, Key, Range, above_0, from_0
 
 _PIXELS = from_0(16384)
 DATA_KEYS: dict[str, Key] = {
-    "data.source": Key("digits", "digits | tfds:NAME | folder:PATH"),
+    "data.source": Key("digits", "digits | moving_digits | tfds:NAME | folder:PATH | video:PATH"),
     "data.dir": Key("", "of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder", places=True),
     "data.cache_dir": Key(
         "",
@@ -50,6 +50,14 @@ DATA_KEYS: dict[str, Key] = {
     ),
     "data.short_side": Key(
         0, "pixels before paper's and the test's crop; 0: 8/7 of image_size", within=_PIXELS
+    ),
+    "data.num_frames": Key(
+        8, "of a clip: one from each of as many equal parts of a video", within=Range(1, 4096)
+    ),
+    "data.frames": Key(
+        "center",
+        "which of each part is taken; random (in training) with data.pipeline=streaming",
+        choices=("center", "random"),
     ),
     "data.mixup": Key(
         0.0, "alpha of the shares of two images and labels; 0: none", within=from_0(1000)

@@ -1,16 +1,13 @@
 """Images in folders that are named after their classes."""
 
 import dataclasses
-import hashlib
-import os
 import pathlib
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from crnn_jax.data.class_folders import find_layout, report_others, scan
+from crnn_jax.data.class_folders import IMAGES, find_files, number_files
 from crnn_jax.data.decode import DECODING, decode_image, match_source, read_file
 from crnn_jax.data.fields import Example
 from crnn_jax.data.limits import TooCostlyError
@@ -23,7 +20,7 @@ from crnn_jax.data.sources import (
     labelled_fields,
 )
 from crnn_jax.data.walk import File
-from crnn_jax.errors import CorruptImageError, UserError, closest
+from crnn_jax.errors import CorruptImageError, UserError
 
 
 def load(location: str, data_config: Any, seed: int) -> Source:
@@ -49,20 +46,12 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     """
     del seed
     root = pathlib.Path(location).expanduser()
-    if not os.path.isdir(root):  # pathlib's is_dir raises where a folder above may not be entered
-        raise UserError(f"config key 'data.source' expects a folder of images, found no '{root}'")
-    layout, skip = find_layout(root), data_config.skip_corrupt
-    train = scan(root, layout.train, skip)
-    if layout.test is None:
-        train, test = _divide(root, train, data_config.test_fraction)
-    else:
-        test = scan(root, layout.test, skip)
-        report_others(root, layout)
-        for name in test.keys() - train.keys():
-            raise UserError(
-                f"'{root / layout.test / name}': expected a class that train has, found "
-                f"'{name}'{closest(name, train)}; rename the folder, or add the class to train"
-            )
+    train, test = find_files(
+        root,
+        IMAGES,
+        test_fraction=data_config.test_fraction,
+        skip_unreadable=data_config.skip_corrupt,
+    )
     class_names = tuple(train)
     first_files = [file for files in train.values() for file in files]
     image_shape = _image_shape(root, first_files, data_config)
@@ -115,45 +104,12 @@ def _split(
     image_shape: tuple[int, int, int],
     data_config: Any,
 ) -> Split:
-    label_of = {class_name: label for label, class_name in enumerate(class_names)}
-    examples = [(path, label_of[c]) for c, files in part.items() for path, _, _ in files]
-    labels_N = np.array([label for _, label in examples], np.int32)
+    paths, labels_N = number_files(part, class_names)
     # An absolute path, because a worker process may have another current folder.
-    paths = tuple(path for path, _ in examples)
     sizes = (image_shape, data_config.image_size, data_config.max_pixels)
     reader = _Reader(root.absolute(), paths, labels_N, *sizes)
     fields = labelled_fields(image_shape)
     return Split(name, len(paths), fields, reader, labels_N, encoded=reader.read_encoded)
-
-
-def _divide(
-    root: pathlib.Path, files_of: dict[str, list[File]], test_fraction: float
-) -> tuple[dict[str, list[File]], dict[str, list[File]]]:
-    """Returns (train, test) by a hash of each path, each with the classes that it has files of."""
-    train = {
-        name: [f for f in files if _hash(f[0]) >= test_fraction] for name, files in files_of.items()
-    }
-    test = {
-        name: [f for f in files if _hash(f[0]) < test_fraction] for name, files in files_of.items()
-    }
-    for name, files in train.items():
-        if not files:
-            raise UserError(
-                f"'{root / name}': expected images to train on, found all {len(test[name])} in "
-                "the test split; add some, or change config key 'data.test_fraction'"
-            )
-    if not any(test.values()):
-        raise UserError(
-            f"'{root}': expected a test split, found none of {sum(map(len, train.values()))} "
-            f"images held out; raise config key 'data.test_fraction' (now {test_fraction})"
-        )
-    return train, test
-
-
-def _hash(path: str) -> float:
-    path = unicodedata.normalize("NFC", path)  # a copy may store é as one character or as two
-    digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def _image_shape(root: pathlib.Path, files: list[File], data_config: Any) -> tuple[int, int, int]:

@@ -6,8 +6,9 @@ from crnn_jax.data.sources import Source
 from crnn_jax.errors import UserError
 from crnn_jax.tasks.classification import Classification
 from crnn_jax.tasks.task import Task
+from crnn_jax.tasks.video import Video
 
-TASKS: dict[str, type[Task]] = {"classification": Classification}
+TASKS: dict[str, type[Task]] = {"classification": Classification, "video": Video}
 
 
 def make_task(config: ConfigDict, num_classes: int) -> Task:
