@@ -39,17 +39,8 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     Raises:
       UserError: test_fraction leaves one of the splits empty.
     """
-    rows = _read_rows()
-    image_NHWC = np.round(rows[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
-    labels_N = rows[:, 64].astype(np.int32)
-    num_examples = len(labels_N)
-    num_test = math.ceil(data_config.test_fraction * num_examples - 1e-9)
-    if not 0 < num_test < num_examples:
-        raise UserError(
-            "config key 'data.test_fraction' expects a fraction that leaves both splits of the "
-            f"{num_examples} digits examples, found {data_config.test_fraction}"
-        )
-    is_test_N = choose(num_examples, num_test, seed, TEST_TAG, labels_N)
+    image_NHWC, labels_N, is_test_N = read_digits(data_config.test_fraction, seed)
+    num_test = int(np.sum(is_test_N))
     data_hash = hashlib.sha256(image_NHWC.tobytes() + labels_N.tobytes()).hexdigest()
     if data_config.image_size:
         image_NHWC = np.stack(
@@ -62,6 +53,25 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         test=_split("test", image_NHWC[is_test_N], labels_N[is_test_N]),
         fingerprint=fingerprint("digits", data_hash, image_NHWC.shape[1], num_test, seed),
     )
+
+
+def read_digits(test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns (image_NHWC, uint8 of (1797, 8, 8, 1); labels_N, int32; is_test_N, bool).
+
+    Raises:
+      UserError: `test_fraction` leaves one of the splits empty.
+    """
+    rows = _read_rows()
+    image_NHWC = np.round(rows[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    labels_N = rows[:, 64].astype(np.int32)
+    num_examples = len(labels_N)
+    num_test = math.ceil(test_fraction * num_examples - 1e-9)
+    if not 0 < num_test < num_examples:
+        raise UserError(
+            "config key 'data.test_fraction' expects a fraction that leaves both splits of the "
+            f"{num_examples} digits examples, found {test_fraction}"
+        )
+    return image_NHWC, labels_N, choose(num_examples, num_test, seed, TEST_TAG, labels_N)
 
 
 def _read_rows() -> np.ndarray:
