@@ -4,7 +4,7 @@
     python benchmarks/gru.py [--steps 8 16 49 64 196] [--units 128 256 512] [--batch 128 1024]
         [--cell gru] [--dtype float32] [--ours scan hoisted] [--peers flax torch] [--repeats 5]
         [--torch_python PYTHON] [--write]
-    python benchmarks/gru.py --table        # MEASURED of crnn_jax/models/fastest.py, from the file
+    python benchmarks/gru.py --table        # MEASURED of models/recurrent/fastest.py, from the file
 
 The input is as wide as the state (D = N). All run on the same device in the same precision (TF32
 off), in huge pages as a training does; the outputs are checked equal first. Prints milliseconds
@@ -33,8 +33,8 @@ from timing import RESULTS, append, interleave, matmul_program, spread
 
 from crnn_jax.compiler import compiler_options
 from crnn_jax.huge_pages import restart_with_huge_pages
-from crnn_jax.models.cells import CELLS
 from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.recurrent.cells import CELLS
 
 PEERS = ("flax", "torch")
 PASSES = ("forward", "both")

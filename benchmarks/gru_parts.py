@@ -28,9 +28,9 @@ from timing import append, interleave, matmul_program, spread
 
 from crnn_jax.compiler import compiler_options
 from crnn_jax.huge_pages import restart_with_huge_pages
-from crnn_jax.models.cells import Carry
-from crnn_jax.models.recurrence import known_step
-from crnn_jax.models.time_steps import unroll_steps
+from crnn_jax.models.recurrent.cells import Carry
+from crnn_jax.models.recurrent.hoisted import known_step
+from crnn_jax.models.recurrent.time_steps import unroll_steps
 
 Array = jax.Array
 

@@ -38,6 +38,7 @@ _RECURRENT = dict(
     # kernel; gru on a GPU, elsewhere as hoisted)
     implementation="auto",
     remat=False,  # compute steps again in the backward pass: less memory for long sequences
+    readout="last",  # what is classified: last (state; lrcn: every step's) | mean | attention
 )
 _HEAD = dict(
     dropout=0.0,  # probability, before the last fully connected layer

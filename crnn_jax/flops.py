@@ -38,7 +38,7 @@ def forward_flops_per_image(model: nn.Module, variables: Any, input_shape: tuple
     """Returns `count_flops` of the model's evaluation of one image.
 
     Args:
-      model: called as `model.apply(variables, image_BHWC, train=False)`.
+      model: called as `model.apply(variables, pixels, train=False)`.
       variables: its variables, or their shapes.
       input_shape: (H, W, C), or (F, H, W, C).
     """

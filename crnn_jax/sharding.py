@@ -4,9 +4,10 @@ Rules, for any tree whose leaves are named as the model's (parameters, moments, 
 
 1. A small array (`MIN_ELEMENTS`) or a vector is on every device: a collective costs its latency,
    however few bytes it moves.
-2. "model" splits the input features of recurrent and dense kernels. Each device then multiplies
-   its slice and one sum over the axis completes the product; splitting the outputs instead would
-   cut through the gates, which lie side by side there.
+2. "model" splits the input features of the kernels that are matrices: those of recurrent and dense
+   layers, under whatever name. Each device then multiplies its slice and one sum over the axis
+   completes the product; splitting the outputs instead would cut through the gates, which lie side
+   by side there.
 3. "fsdp" splits the longest axis left that it divides.
 
 The step gathers what fsdp has split before it computes, and keeps its part of the gradient (ZeRO,
@@ -23,7 +24,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 Tree = Any
 
 MIN_ELEMENTS = 1024
-_SPLIT_OVER_MODEL = ("recurrent/", "dense/")  # layers, in the names of their arrays
 
 
 def array_spec(name: str, shape: tuple[int, ...], mesh: Mesh, *, fsdp: bool) -> PartitionSpec:
@@ -35,7 +35,8 @@ def array_spec(name: str, shape: tuple[int, ...], mesh: Mesh, *, fsdp: bool) -> 
     if len(shape) < 2 or math.prod(shape) < MIN_ELEMENTS:
         return PartitionSpec()
     model, parts = mesh.shape["model"], mesh.shape["fsdp"]
-    if model > 1 and shape[-2] % model == 0 and any(part in name for part in _SPLIT_OVER_MODEL):
+    is_matrix = len(shape) == 2 and name.rpartition("/")[2].startswith("kernel")
+    if model > 1 and is_matrix and shape[-2] % model == 0:
         axes[-2] = "model"
     if fsdp and parts > 1:
         free = [i for i, axis in enumerate(axes) if axis is None and shape[i] % parts == 0]

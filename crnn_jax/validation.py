@@ -19,6 +19,7 @@ _CHOICES = {
     "model.conv_init": ("he_normal", "dirac"),
     "model.cell": ("elman", "gru", "gru_cho", "lstm", "mingru"),
     "model.implementation": ("auto", "scan", "hoisted", "associative", "fused"),
+    "model.readout": ("last", "mean", "attention"),
     "model.tokens": ("rows", "patches"),
     "model.sequence": ("rows", "columns", "raster"),
     "model.consensus": ("mean", "max", "learned"),

@@ -8,6 +8,8 @@ from jax.sharding import PartitionSpec
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax import sharding
+from crnn_jax.config import default_config
+from crnn_jax.models import MODELS, build_model
 
 
 def spec(name, shape, *sizes, fsdp=True):
@@ -28,10 +30,26 @@ def spec(name, shape, *sizes, fsdp=True):
         ("opt_state/0/mu/head/dense/kernel", (512, 9), (1, 2, 4), ("model", None)),
         ("params/recurrent/layer_0/kernel_x", (64, 96), (2, 2, 2), ("model", "fsdp")),
         ("params/recurrent/layer_0/kernel_h", (32, 96), (4, 1, 2), ("model", None)),
+        ("params/columns_0/layer_0_reverse/kernel_x", (64, 96), (4, 1, 2), ("model", None)),
+        ("opt_state/0/mu/rows_1/layer_0/kernel_h", (32, 96), (4, 1, 2), ("model", None)),
+        ("params/readout/kernel", (64, 64), (4, 1, 2), ("model", None)),
     ],
 )
 def test_rules(name, shape, sizes, expected):
     assert spec(name, shape, *sizes) == expected
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_model_hides_its_matrices_from_the_axis_model(name):
+    """Whatever its layers are called: each large kernel of two axes is split, and no other."""
+    config = default_config(name).model
+    model = build_model(config, 128, jnp.float32)
+    pixels = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), pixels)
+    mesh = mesh_lib.make_mesh(4, 1, 2)
+    found = sharding.tree_shardings(shapes["params"], mesh)
+    split = jax.tree.map(lambda sharding: tuple(sharding.spec) == ("model", None), found)
+    assert split == jax.tree.map(lambda x: len(x.shape) == 2, shapes["params"])
 
 
 def test_the_step_computes_with_what_fsdp_split_gathered():

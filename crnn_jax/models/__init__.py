@@ -1,5 +1,7 @@
-"""The models, by the name that `config.model.name` gives."""
+"""The models, by the name that `config.model.name` gives, each put together from its parts."""
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -8,10 +10,17 @@ from ml_collections import ConfigDict
 
 from crnn_jax.models.cnn import CNN
 from crnn_jax.models.crnn import CRNN
+from crnn_jax.models.heads import Classifier
 from crnn_jax.models.lrcn import LRCN
+from crnn_jax.models.readout import READOUTS
+from crnn_jax.models.recurrent import Recurrent, recurrent_calls
+from crnn_jax.models.recurrent.fastest import fastest
 from crnn_jax.models.rnn import RNN
 from crnn_jax.models.rnn_deep import RNNDeep
+from crnn_jax.models.trunk import Trunk
 from crnn_jax.models.tsn import TSN
+
+Keys = dict[str, Any]
 
 MODELS: dict[str, type[nn.Module]] = {
     "cnn": CNN,
@@ -23,16 +32,75 @@ MODELS: dict[str, type[nn.Module]] = {
 }
 
 
-def build_model(model_config: ConfigDict, num_classes: int, dtype: Any) -> nn.Module:
+def _fields(module: type[nn.Module]) -> list[str]:
+    names = [field.name for field in dataclasses.fields(module)]
+    return [name for name in names if name not in ("parent", "name")]
+
+
+def _of_its_keys(part: type[nn.Module]) -> Callable[[Keys], nn.Module]:
+    """Returns what makes the part from the keys that are its fields' names."""
+    return lambda keys: part(**{name: keys[name] for name in _fields(part)})
+
+
+def _sweeps(keys: Keys) -> tuple[nn.Module, ...]:
+    """Returns one bidirectional layer for each grid of the deep RNN."""
+    fixed = {"num_recurrent_layers": 1, "bidirectional": True, "remat": False}
+    return tuple(_of_its_keys(Recurrent)({**keys, **fixed}) for _ in keys["patch_sizes"])
+
+
+# What makes the part that a model has under a field of this name, from the model's keys.
+PARTS: dict[str, Callable[[Keys], Any]] = {
+    "trunk": _of_its_keys(Trunk),
+    "recurrent": _of_its_keys(Recurrent),
+    "columns": _sweeps,
+    "rows": _sweeps,
+    "readout": lambda keys: READOUTS[keys["readout"]](keys["dtype"]),
+    "head": _of_its_keys(Classifier),
+}
+
+
+def build_model(
+    model_config: ConfigDict, num_classes: int, dtype: Any, *, head: nn.Module | None = None
+) -> nn.Module:
     """Returns the module that `model_config.name` names; it holds no parameters yet.
 
     Args:
-      model_config: `config.model`, validated: its other keys are the module's fields.
+      model_config: `config.model`, validated. It is flat: each part takes the keys that are its
+        fields (`PARTS`), the model itself the others.
       num_classes: K.
       dtype: of the compute, float32 or bfloat16; parameters, recurrent carry, statistics and logits
         are float32.
+      head: that takes the place of `Classifier`, called as `head(feature, train=train)`.
     """
-    fields = {key: value for key, value in model_config.items() if key != "name"}
-    if fields.get("implementation") == "fused" and jax.default_backend() != "gpu":
-        fields["implementation"] = "hoisted"  # equal in value: a GPU's run is evaluated anywhere
-    return MODELS[model_config.name](**fields, num_classes=num_classes, dtype=dtype)
+    keys: Keys = {**model_config, "num_classes": num_classes, "dtype": dtype}
+    if keys.get("implementation") == "fused" and jax.default_backend() != "gpu":
+        keys["implementation"] = "hoisted"  # equal in value: a GPU's run is evaluated anywhere
+    model = MODELS[model_config.name]
+    parts = {name: PARTS[name](keys) if name in PARTS else keys[name] for name in _fields(model)}
+    if head is not None:
+        parts["head"] = head
+    return model(**parts)
+
+
+def choose_implementation(
+    model_config: ConfigDict, input_shape: Sequence[int], batch: int, dtype: Any
+) -> str:
+    """Returns the `fastest` implementation for what the model's recurrent layer reads.
+
+    Args:
+      model_config: `config.model`, validated, of a model with recurrent layers.
+      input_shape: of an example: (H, W, C), or (F, H, W, C) of a clip.
+      batch: examples on one device.
+      dtype: of the compute.
+    """
+    model = build_model(model_config, 2, dtype)
+    recurrent, feature_BTD = recurrent_calls(model, input_shape, batch)[0]
+    rows, num_steps, _ = feature_BTD.shape  # rnn_deep's layers read many lines of an image
+    return fastest(
+        recurrent.cell,
+        num_steps,
+        recurrent.hidden_units,
+        rows,
+        recurrent.dtype,
+        remat=recurrent.remat,
+    )

@@ -1,13 +1,13 @@
 """The CRNN, the paper's proposed model: a recurrent layer reads the CNN's last feature map."""
 
-from typing import Any
-
 import jax
 from flax import linen as nn
 
-from crnn_jax.models.cnn import TrunkFields, trunk_of
-from crnn_jax.models.heads import Classifier, Output
-from crnn_jax.models.recurrent import recurrent_of
+from crnn_jax.models.frames import is_clip, over_frames
+from crnn_jax.models.heads import Output
+from crnn_jax.models.readout import Readout
+from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.trunk import Trunk
 
 Array = jax.Array
 
@@ -28,38 +28,33 @@ def read_map(map_BHWC: Array, sequence: str) -> Array:
     return map_BHWC.reshape(batch, height * width, channels)
 
 
-class CRNN(TrunkFields):
-    """Trunk, recurrent layer over its last map, last state, dropout, one fully connected layer.
+class CRNN(nn.Module):
+    """Trunk, recurrent layers over its last map, readout, head.
 
     The paper: "the last conv output is flattened and fed to a recurrent layer", a GRU in practice,
     whose last time step goes to a fully connected layer. It does not say what a step is: 'raster'
     is the literal reading of "flattened"; 'rows' makes a quarter or fewer of the steps, each of a
-    wide matmul, and so suits the hardware better.
+    wide matmul, and so suits the hardware better. Of a clip a step is a frame, T = F: its features
+    are the mean over its last map, as LRCN's.
 
     Attributes:
-      sequence: 'rows', 'columns' or 'raster' (`read_map`).
-      bidirectional: the last states of both directions are concatenated: the forward one has read
-        the last step last, the reverse one the first.
-    The other fields: `Trunk`, `Recurrent` and `Classifier`.
+      readout: 'last' is the paper's; of a bidirectional layer the last states of both directions
+        are concatenated: the forward one has read the last step last, the reverse one the first.
+      head: of the readout's vector, (B, N) to logits (B, K).
+      sequence: of a still image: 'rows', 'columns' or 'raster' (`read_map`).
     """
 
-    cell: str
-    hidden_units: int
-    num_recurrent_layers: int
-    bidirectional: bool
-    implementation: str
-    remat: bool
-    dropout: float
-    logit_scale: float
+    trunk: Trunk
+    recurrent: Recurrent
+    readout: Readout
+    head: nn.Module
     sequence: str
-    num_classes: int
-    dtype: Any
 
-    @nn.compact
-    def __call__(self, image_BHWC: Array, *, train: bool) -> Output:
-        """Returns `logits_BK` of normalised float images."""
-        trunk = trunk_of(self)
-        feature_BTD = read_map(trunk(image_BHWC, train=train).map_BHWC, self.sequence)
-        _, last_BN = recurrent_of(self)(feature_BTD)
-        head = Classifier(self.num_classes, self.dropout, self.logit_scale, name="head")
-        return Output(head(last_BN, train=train))
+    def __call__(self, pixels: Array, *, train: bool) -> Output:
+        """Returns `logits_BK` of normalised float images (B, H, W, C) or clips (B, F, H, W, C)."""
+        if is_clip(pixels):
+            feature_BTD = over_frames(lambda x: self.trunk(x, train=train).pooled_BD, pixels)
+        else:
+            feature_BTD = read_map(self.trunk(pixels, train=train).map_BHWC, self.sequence)
+        pooled_BN = self.readout(*self.recurrent(feature_BTD))
+        return Output(self.head(pooled_BN, train=train))

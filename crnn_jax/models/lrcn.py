@@ -1,15 +1,15 @@
-"""LRCN: a CNN on each of several bands of the image, an LSTM over the bands."""
-
-from typing import Any
+"""LRCN: a CNN on each frame, or on each of several bands of an image, and an LSTM over them."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from crnn_jax.models.cnn import TrunkFields, over_frames, trunk_of
-from crnn_jax.models.heads import Classifier, Output
-from crnn_jax.models.recurrent import recurrent_of
+from crnn_jax.models.frames import is_clip, over_frames
+from crnn_jax.models.heads import Output
+from crnn_jax.models.readout import Last, Readout
+from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.trunk import Trunk
 
 Array = jax.Array
 
@@ -33,8 +33,8 @@ def mean_probability(step_logits_BTK: Array) -> Array:
     return nn.logsumexp(log_probability_BTK, axis=1) - jnp.log(num_steps)
 
 
-class LRCN(TrunkFields):
-    """Long-term recurrent convolutional network on the bands of a still image.
+class LRCN(nn.Module):
+    """Long-term recurrent convolutional network, on clips or on the bands of a still image.
 
     Donahue et al. 2015, "Long-term Recurrent Convolutional Networks for Visual Recognition and
     Description", activity recognition: each frame goes through one CNN, an LSTM reads the frame
@@ -43,32 +43,35 @@ class LRCN(TrunkFields):
     it, from top to bottom, take their place. The CNN is our trunk with mean pooling, not CaffeNet.
 
     Attributes:
-      num_frames: bands, T.
+      recurrent: in one direction in the paper, whose steps know no future frame.
+      readout: 'last' is the paper's way, described above: every step predicts. With any other the
+        head classifies one vector for all steps, and there are no step logits.
+      head: of a state or of the readout's vector, (..., N) to logits (..., K).
+      num_frames: bands of a still image, T; of a clip T = F.
       frame_height: of a band, as a fraction of the image's height, in (0, 1].
-      bidirectional: False in the paper, whose steps know no future frame.
-    The other fields: `Trunk`, `Recurrent` and `Classifier`.
     """
 
-    cell: str
-    hidden_units: int
-    num_recurrent_layers: int
-    bidirectional: bool
-    implementation: str
-    remat: bool
-    dropout: float
-    logit_scale: float
+    trunk: Trunk
+    recurrent: Recurrent
+    readout: Readout
+    head: nn.Module
     num_frames: int
     frame_height: float
-    num_classes: int
-    dtype: Any
 
-    @nn.compact
-    def __call__(self, image_BHWC: Array, *, train: bool) -> Output:
-        """Returns `step_logits_BTK` of each band and `logits_BK`, the log of their mean."""
-        trunk = trunk_of(self)
-        video_BFHWC = cut_bands(image_BHWC, self.num_frames, self.frame_height)
-        feature_BTD = over_frames(lambda image: trunk(image, train=train).pooled_BD, video_BFHWC)
-        state_BTN, _ = recurrent_of(self)(feature_BTD)
-        head = Classifier(self.num_classes, self.dropout, self.logit_scale, name="head")
-        step_logits_BTK = head(state_BTN, train=train)
+    def __call__(self, pixels: Array, *, train: bool) -> Output:
+        """Returns `logits_BK` and, with the readout 'last', `step_logits_BTK` of each frame.
+
+        Args:
+          pixels: normalised float images (B, H, W, C) or clips (B, F, H, W, C).
+          train: whether it is a training step.
+        """
+        if is_clip(pixels):
+            video_BFHWC = pixels
+        else:
+            video_BFHWC = cut_bands(pixels, self.num_frames, self.frame_height)
+        feature_BTD = over_frames(lambda x: self.trunk(x, train=train).pooled_BD, video_BFHWC)
+        state_BTN, last_BN = self.recurrent(feature_BTD)
+        if not isinstance(self.readout, Last):
+            return Output(self.head(self.readout(state_BTN, last_BN), train=train))
+        step_logits_BTK = self.head(state_BTN, train=train)
         return Output(mean_probability(step_logits_BTK), step_logits_BTK)

@@ -1,20 +1,24 @@
 """The RNN: a recurrent layer reads the pixels themselves, row by row or patch by patch."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from crnn_jax.models.heads import Classifier, Output
-from crnn_jax.models.recurrent import recurrent_of
+from crnn_jax.models.frames import is_clip
+from crnn_jax.models.heads import Output
+from crnn_jax.models.readout import Readout
+from crnn_jax.models.recurrent import Recurrent
 
 Array = jax.Array
 
 
-def read_rows(image_BHWC: Array) -> Array:
-    """Returns feature_BTD with T = H steps of D = W * C, from the top row to the bottom one."""
-    return image_BHWC.reshape(*image_BHWC.shape[:2], -1)
+def read_rows(pixels: Array) -> Array:
+    """Returns feature_BTD: of images T = H, D = W * C, from the top; of clips T = F, D = H * W * C.
+
+    Args:
+      pixels: image_BHWC or video_BFHWC.
+    """
+    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def read_patches(image_BHWC: Array, size: int) -> Array:
@@ -32,37 +36,29 @@ def read_patches(image_BHWC: Array, size: int) -> Array:
 
 
 class RNN(nn.Module):
-    """Recurrent layers over image rows or patches; the last state is classified.
+    """Recurrent layers over frames, or over image rows or patches; the readout is classified.
 
     The paper's second row, "RNN": Eq. 1 (or a GRU, LSTM) without any convolution. A video model
-    reads frames; a still image has none, so its rows or patches take their place.
+    reads frames, and so does this one of a clip: a step is all pixels of a frame, T = F. A still
+    image has none, so its rows or patches take their place.
 
     Attributes:
-      tokens: 'rows' (`read_rows`) or 'patches' (`read_patches`).
+      head: of the readout's vector, (B, N) to logits (B, K).
+      tokens: of a still image: 'rows' (`read_rows`) or 'patches' (`read_patches`).
       patch_size: side of a patch in pixels.
-    The other fields: `Recurrent` and `Classifier`.
     """
 
-    cell: str
-    hidden_units: int
-    num_recurrent_layers: int
-    bidirectional: bool
-    implementation: str
-    remat: bool
-    dropout: float
-    logit_scale: float
+    recurrent: Recurrent
+    readout: Readout
+    head: nn.Module
     tokens: str
     patch_size: int
-    num_classes: int
-    dtype: Any
 
-    @nn.compact
-    def __call__(self, image_BHWC: Array, *, train: bool) -> Output:
-        """Returns `logits_BK` of normalised float images."""
-        if self.tokens == "rows":
-            feature_BTD = read_rows(image_BHWC)
+    def __call__(self, pixels: Array, *, train: bool) -> Output:
+        """Returns `logits_BK` of normalised float images (B, H, W, C) or clips (B, F, H, W, C)."""
+        if is_clip(pixels) or self.tokens == "rows":
+            feature_BTD = read_rows(pixels)
         else:
-            feature_BTD = read_patches(image_BHWC, self.patch_size)
-        _, last_BN = recurrent_of(self)(feature_BTD)
-        head = Classifier(self.num_classes, self.dropout, self.logit_scale, name="head")
-        return Output(head(last_BN, train=train))
+            feature_BTD = read_patches(pixels, self.patch_size)
+        pooled_BN = self.readout(*self.recurrent(feature_BTD))
+        return Output(self.head(pooled_BN, train=train))

@@ -1,13 +1,14 @@
 """The deep RNN: recurrent layers sweep over a grid of patches in all four directions."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from crnn_jax.models.heads import Classifier, Output
+from crnn_jax.errors import UserError
+from crnn_jax.models.frames import is_clip
+from crnn_jax.models.heads import Output
 from crnn_jax.models.recurrent import Recurrent
 from crnn_jax.models.rnn import read_patches
 
@@ -24,6 +25,14 @@ def cut_patches(map_BHWC: Array, size: int) -> Array:
     return patch_BTD.reshape(batch, -(-height // size), -(-width // size), -1)
 
 
+def sweep(recurrent: Recurrent, line_BLTD: Array) -> Array:
+    """Returns the states (B, L, T, N) of each of the L lines; N as `recurrent` has it."""
+    batch, num_lines, num_steps, _ = line_BLTD.shape
+    # Lines are examples to the layer: its matmuls are L times as tall.
+    state_NTD, _ = recurrent(line_BLTD.reshape(batch * num_lines, num_steps, -1))
+    return state_NTD.reshape(batch, num_lines, num_steps, -1)
+
+
 class RNNDeep(nn.Module):
     """Stacked bidirectional sweeps over the columns, then the rows, of a grid of patches.
 
@@ -34,37 +43,31 @@ class RNNDeep(nn.Module):
     connected layer; dropout is before that layer alone.
 
     Attributes:
-      hidden_units: N of each direction, in every layer.
+      columns: the recurrent layers that read the columns, a bidirectional one for each grid.
+      rows: those that read the rows.
+      head: of the mean over the last grid, (B, 2N) to logits (B, K).
       patch_sizes: side of a layer's patches, one number a layer; the first are of pixels.
-    The other fields: `Recurrent` and `Classifier`.
     """
 
-    cell: str
-    hidden_units: int
+    columns: tuple[Recurrent, ...]
+    rows: tuple[Recurrent, ...]
+    head: nn.Module
     patch_sizes: Sequence[int]
-    implementation: str
-    dropout: float
-    logit_scale: float
-    num_classes: int
-    dtype: Any
 
-    @nn.compact
-    def __call__(self, image_BHWC: Array, *, train: bool) -> Output:
-        """Returns `logits_BK` of normalised float images."""
-        grid_BHWD = image_BHWC
-        for layer, size in enumerate(self.patch_sizes):
+    def __call__(self, pixels: Array, *, train: bool) -> Output:
+        """Returns `logits_BK` of normalised float images (B, H, W, C).
+
+        Raises:
+          UserError: the images are clips.
+        """
+        if is_clip(pixels):
+            raise UserError(
+                "config key 'model.name' is 'rnn_deep', which expects still images, found clips of "
+                f"{pixels.shape[1]} frames: choose 'rnn', 'lrcn', 'tsn', 'crnn' or 'cnn'"
+            )
+        grid_BHWD = pixels
+        for columns, rows, size in zip(self.columns, self.rows, self.patch_sizes, strict=True):
             grid_BHWD = cut_patches(grid_BHWD, size)
-            column_BWHD = self._sweep(grid_BHWD.swapaxes(1, 2), f"columns_{layer}")
-            grid_BHWD = self._sweep(column_BWHD.swapaxes(1, 2), f"rows_{layer}")
-        head = Classifier(self.num_classes, self.dropout, self.logit_scale, name="head")
-        return Output(head(jnp.mean(grid_BHWD, axis=(1, 2)), train=train))
-
-    def _sweep(self, line_BLTD: Array, name: str) -> Array:
-        """Returns the states (B, L, T, 2N) of each of the L lines, read in both directions."""
-        batch, num_lines, num_steps, _ = line_BLTD.shape
-        recurrent = Recurrent(
-            self.cell, self.hidden_units, 1, True, self.implementation, False, self.dtype, name=name
-        )
-        # Lines are examples to the layer: its matmuls are L times as tall.
-        state_NTD, _ = recurrent(line_BLTD.reshape(batch * num_lines, num_steps, -1))
-        return state_NTD.reshape(batch, num_lines, num_steps, -1)
+            column_BWHD = sweep(columns, grid_BHWD.swapaxes(1, 2))
+            grid_BHWD = sweep(rows, column_BWHD.swapaxes(1, 2))
+        return Output(self.head(jnp.mean(grid_BHWD, axis=(1, 2)), train=train))

@@ -1,14 +1,14 @@
-"""TSN: one snippet from each segment of the image, a CNN on each, a consensus of their scores."""
-
-from typing import Any
+"""TSN: one snippet from each segment of the input, a CNN on each, a consensus of their scores."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from crnn_jax.models.cnn import TrunkFields, over_frames, trunk_of
-from crnn_jax.models.heads import Classifier, Output
+from crnn_jax.errors import UserError
+from crnn_jax.models.frames import is_clip, over_frames
+from crnn_jax.models.heads import Output
+from crnn_jax.models.trunk import Trunk
 
 Array = jax.Array
 
@@ -30,35 +30,49 @@ def take_snippets(image_BHWC: Array, offset_BS: Array, height: int) -> Array:
     return jax.vmap(lambda image_HWC, row_SR: image_HWC[row_SR])(image_BHWC, row_BSR)
 
 
-class TSN(TrunkFields):
-    """Temporal segment network on the vertical segments of a still image.
+class TSN(nn.Module):
+    """Temporal segment network, on clips or on the vertical segments of a still image.
 
     Wang et al. 2016, "Temporal Segment Networks: Towards Good Practices for Deep Action
     Recognition": a video is cut into K segments of equal duration, one snippet is drawn from each,
-    one CNN scores each, and a segmental consensus of the class scores is classified. A still image
-    has no time: a snippet is a horizontal band, and its vertical offset takes the place of time.
-    Training draws the offset in each segment, for each image anew; evaluation takes the centre one
-    (they average 25 frames). The loss is that of the consensus.
+    one CNN scores each, and a segmental consensus of the class scores is classified. A clip's
+    frames are its snippets: whoever made the clip has drawn them. A still image has no time: a
+    snippet is a horizontal band, and its vertical offset takes the place of time. Training draws
+    the offset in each segment, for each image anew; evaluation takes the centre one (they average
+    25 frames). The loss is that of the consensus.
 
     Attributes:
-      num_segments: K, here S in shapes.
+      head: of a snippet's mean over the last map, (..., D) to logits (..., K).
+      num_segments: K, here S in shapes; of a clip S = F.
       snippet_height: of a snippet, as a fraction of the image's height, in (0, 1].
       consensus: of the scores: 'mean', 'max', or 'learned', their weighted average
         sum_k w_k score_k, with one weight a segment that starts at 1 / K and is not normalised.
-    The other fields: `Trunk` and `Classifier`.
     """
 
-    dropout: float
-    logit_scale: float
+    trunk: Trunk
+    head: nn.Module
     num_segments: int
     snippet_height: float
     consensus: str
-    num_classes: int
-    dtype: Any
 
     @nn.compact
-    def __call__(self, image_BHWC: Array, *, train: bool) -> Output:
-        """Returns `logits_BK`, the consensus; needs the rng 'snippet' to train."""
+    def __call__(self, pixels: Array, *, train: bool) -> Output:
+        """Returns `logits_BK`, the consensus.
+
+        Args:
+          pixels: normalised float images (B, H, W, C), which need the rng 'snippet' to train, or
+            clips (B, F, H, W, C).
+          train: whether it is a training step.
+
+        Raises:
+          UserError: the consensus is 'learned', and a clip has not `num_segments` frames.
+        """
+        video_BFHWC = pixels if is_clip(pixels) else self._cut(pixels, train=train)
+        feature_BSD = over_frames(lambda x: self.trunk(x, train=train).pooled_BD, video_BFHWC)
+        return Output(self._reduce(self.head(feature_BSD, train=train)))
+
+    def _cut(self, image_BHWC: Array, *, train: bool) -> Array:
+        """Returns video_BFHWC, a snippet from each segment."""
         batch, image_height = image_BHWC.shape[:2]
         height = max(1, round(self.snippet_height * image_height))
         first, stop = segment_bounds(image_height - height + 1, self.num_segments)
@@ -68,17 +82,19 @@ class TSN(TrunkFields):
             offset_BS = jax.random.randint(self.make_rng("snippet"), shape, first, stop)
         else:
             offset_BS = jnp.broadcast_to((first + stop - 1) // 2, shape)
-        trunk = trunk_of(self)
-        video_BFHWC = take_snippets(image_BHWC, offset_BS, height)
-        feature_BSD = over_frames(lambda image: trunk(image, train=train).pooled_BD, video_BFHWC)
-        head = Classifier(self.num_classes, self.dropout, self.logit_scale, name="head")
-        return Output(self._reduce(head(feature_BSD, train=train)))
+        return take_snippets(image_BHWC, offset_BS, height)
 
     def _reduce(self, score_BSK: Array) -> Array:
         if self.consensus == "mean":
             return score_BSK.mean(axis=1)
         if self.consensus == "max":
             return score_BSK.max(axis=1)
+        if score_BSK.shape[1] != self.num_segments:
+            raise UserError(
+                "config key 'model.consensus' is 'learned', a weight for each segment: set "
+                f"'model.num_segments' to the frames of a clip ({score_BSK.shape[1]}), found "
+                f"{self.num_segments}"
+            )
         start = nn.initializers.constant(1.0 / self.num_segments)
         weight_S = self.param("consensus_weight", start, (self.num_segments,), jnp.float32)
         return jnp.einsum("bsk,s->bk", score_BSK, weight_S)

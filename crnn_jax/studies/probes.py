@@ -9,14 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jax.sharding import Mesh
 
 from crnn_jax.compiler import compiler_options
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.flops import count_flops
 from crnn_jax.mesh import batch_sharding, replicated
-from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.recurrent import Recurrent, recurrent_calls
 from crnn_jax.timing import interleave, spread
 from crnn_jax.train.experiment import Experiment
 from crnn_jax.train.state import TrainState
@@ -127,24 +126,6 @@ def training_on_constant_batch(
     task = _Prepared(experiment.task)
     step = experiment.train_step(lambda inputs, step: inputs, task)
     return Training(experiment, state, step, itertools.repeat(batch))
-
-
-def recurrent_calls(
-    model: nn.Module, input_shape: tuple[int, ...], batch_size: int
-) -> list[tuple[Recurrent, jax.ShapeDtypeStruct]]:
-    """Returns each `Recurrent` that the model calls, apart from it, with its input's shape."""
-    found: list[tuple[Recurrent, jax.ShapeDtypeStruct]] = []
-
-    def record(next_call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        if isinstance(context.module, Recurrent) and context.method_name == "__call__":
-            feature = jax.ShapeDtypeStruct(args[0].shape, args[0].dtype)
-            found.append((context.module.clone(parent=None, name=None), feature))
-        return next_call(*args, **kwargs)
-
-    pixels = jax.ShapeDtypeStruct((batch_size, *input_shape), jnp.float32)
-    with nn.intercept_methods(record):
-        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), pixels)
-    return found
 
 
 def repeated(programs: list[tuple[Any, ...]]) -> Run:

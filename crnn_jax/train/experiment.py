@@ -18,9 +18,6 @@ from crnn_jax.compiler import compiler_options
 from crnn_jax.config import steps
 from crnn_jax.data.cache import cache_dir
 from crnn_jax.mesh import batch_parts, make_mesh
-from crnn_jax.models.cnn import TrunkFields
-from crnn_jax.models.fastest import fastest
-from crnn_jax.models.recurrent import Recurrent
 from crnn_jax.peaks import peak_flops
 from crnn_jax.sharding import tree_shardings
 from crnn_jax.tasks import Task, make_task
@@ -110,7 +107,7 @@ class Experiment:
     def compiler_options(self) -> dict[str, str | bool] | None:
         """Of `jax.jit` for the training step: what oneDNN saves must be worth its compilation."""
         num_flops = 3.0 * self._forward_flops * self.total_steps * self.config.batch_size
-        onednn = isinstance(self.model, TrunkFields) and num_flops > ONEDNN_FLOPS
+        onednn = hasattr(self.model, "trunk") and num_flops > ONEDNN_FLOPS
         return compiler_options(onednn=onednn)
 
     def mfu(self, images_per_second: float) -> float | None:
@@ -167,27 +164,10 @@ def resolve_implementation(
     """
     if "implementation" not in config.model or config.model.implementation != "auto":
         return config
-    model = models.build_model(config.model, 2, jnp.dtype(config.precision))
     batch = max(1, config.batch_size // num_devices)
-    shapes: list[tuple[int, ...]] = []
-
-    def note_shape(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        if isinstance(context.module, Recurrent) and context.method_name == "__call__":
-            shapes.append(args[0].shape)
-        return call(*args, **kwargs)
-
-    image_BHWC = jax.ShapeDtypeStruct((batch, *input_shape), jnp.float32)
-    with nn.intercept_methods(note_shape):
-        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image_BHWC)
-    rows, num_steps, _ = shapes[0]  # rnn_deep's layers read many lines of an image
     config = config.copy_and_resolve_references()
-    config.model.implementation = fastest(
-        config.model.cell,
-        num_steps,
-        config.model.hidden_units,
-        rows,
-        jnp.dtype(config.precision),
-        remat="remat" in config.model and config.model.remat,
+    config.model.implementation = models.choose_implementation(
+        config.model, input_shape, batch, jnp.dtype(config.precision)
     )
     return config
 

@@ -5,16 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax.config import MODEL_DEFAULTS
-from crnn_jax.models.crnn import CRNN, read_map
+from crnn_jax.config import default_config
+from crnn_jax.models import build_model
+from crnn_jax.models.crnn import read_map
 
 
 def make(sequence="rows", bidirectional=False):
-    fields = dict(
-        width=4, stage_multipliers=(1, 2), num_conv_layers=3, hidden_units=5,
-        bidirectional=bidirectional, sequence=sequence, num_classes=10, dtype=jnp.float32,
-    )  # fmt: skip
-    return CRNN(**(MODEL_DEFAULTS["crnn"] | fields))
+    config = default_config("crnn").model
+    config.update(width=4, stage_multipliers=(1, 2), num_conv_layers=3, hidden_units=5)
+    config.update(bidirectional=bidirectional, sequence=sequence)
+    return build_model(config, 10, jnp.float32)
 
 
 def images(*shape):

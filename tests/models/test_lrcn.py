@@ -5,17 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax.config import MODEL_DEFAULTS
-from crnn_jax.models.lrcn import LRCN, cut_bands, mean_probability
+from crnn_jax.config import default_config
+from crnn_jax.models import build_model
+from crnn_jax.models.lrcn import cut_bands, mean_probability
 
 
 def make(**changes):
-    fields = dict(
-        width=4, stage_multipliers=(1, 2), num_conv_layers=2, hidden_units=6, num_classes=10,
-        implementation="hoisted",
-        dtype=jnp.float32,
-    )  # fmt: skip
-    return LRCN(**(MODEL_DEFAULTS["lrcn"] | fields | changes))
+    config = default_config("lrcn").model
+    config.update(width=4, stage_multipliers=(1, 2), num_conv_layers=2, hidden_units=6)
+    config.update(implementation="hoisted", **changes)
+    return build_model(config, 10, jnp.float32)
 
 
 def images(*shape):

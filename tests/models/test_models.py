@@ -1,13 +1,21 @@
 """What all models have in common, built from the config as training builds them."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 
+from crnn_jax import models
 from crnn_jax.config import MODEL_DEFAULTS, default_config
-from crnn_jax.models import MODELS, build_model
+from crnn_jax.errors import UserError
+from crnn_jax.models import MODELS, build_model, choose_implementation
+from crnn_jax.models.readout import READOUTS
+from crnn_jax.models.recurrent.cells import CELLS
+from crnn_jax.models.recurrent.implementations import IMPLEMENTATIONS
+from crnn_jax.validation import validate
 
 
 def tiny(name, **changes):
@@ -17,15 +25,34 @@ def tiny(name, **changes):
     return build_model(config, 10, jnp.float32)
 
 
+def fields_of(module):
+    names = set(module.__dataclass_fields__) - {"parent", "name"}
+    return {name: getattr(module, name) for name in names}
+
+
+def paths_of(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves}
+
+
 def images(*shape):
     return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
 
 
 def test_every_model_of_the_config_can_be_built_and_has_its_keys_as_fields():
     assert MODELS.keys() == MODEL_DEFAULTS.keys()
+    given = {"num_classes", "dtype"}
+    # The deep RNN's layers have no keys for these; what a readout is depends on its key.
+    fixed = {"rnn_deep": {"num_recurrent_layers", "bidirectional", "remat"}}
     for name in MODELS:
-        fields = set(tiny(name).__dataclass_fields__) - {"parent", "name", "num_classes", "dtype"}
-        assert fields == set(MODEL_DEFAULTS[name])
+        own, parts = set(), tiny(name)
+        for field, part in fields_of(parts).items():
+            part = part[0] if field in ("columns", "rows") else part
+            if field == "readout":
+                own.add(field)
+            else:
+                own |= set(fields_of(part)) if isinstance(part, nn.Module) else {field}
+        assert own - given - fixed.get(name, set()) == set(MODEL_DEFAULTS[name])
 
 
 def test_lists_of_a_config_read_from_json_become_tuples():
@@ -38,9 +65,118 @@ def test_lists_of_a_config_read_from_json_become_tuples():
 
 
 def test_fused_is_hoisted_where_there_is_no_gpu(monkeypatch):
-    assert tiny("crnn", implementation="fused").implementation == "hoisted"
+    assert tiny("crnn", implementation="fused").recurrent.implementation == "hoisted"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert tiny("crnn", implementation="fused").implementation == "fused"
+    assert tiny("crnn", implementation="fused").recurrent.implementation == "fused"
+
+
+TRUNK = {
+    f"params/trunk/{layer}"
+    for name in ("0_0", "0_1", "1_0")
+    for layer in (f"conv_{name}/kernel", f"norm_{name}/bias", f"norm_{name}/scale")
+} | {
+    f"batch_stats/trunk/norm_{name}/{value}"
+    for name in ("0_0", "0_1", "1_0")
+    for value in ("mean", "var")
+}
+HEAD = {"params/head/dense/kernel", "params/head/dense/bias"}
+LSTM = {f"params/recurrent/layer_0/{name}" for name in ("kernel_x", "kernel_h", "bias")}
+GRU = LSTM | {"params/recurrent/layer_0/bias_h"}
+ATTENTION = {f"params/readout/{name}" for name in ("kernel", "bias", "score")}
+SWEEPS = {
+    f"params/{sweep}_{index}/layer_0{direction}/{path.rpartition('/')[2]}"
+    for sweep in ("columns", "rows")
+    for index in (0, 1)
+    for direction in ("", "_reverse")
+    for path in GRU
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        ("cnn", {}, TRUNK | HEAD),
+        ("rnn", {}, GRU | HEAD),
+        ("rnn", {"readout": "mean"}, GRU | HEAD),
+        ("rnn", {"readout": "attention"}, GRU | ATTENTION | HEAD),
+        ("rnn_deep", {}, SWEEPS | HEAD),
+        ("lrcn", {}, TRUNK | LSTM | HEAD),
+        ("lrcn", {"readout": "attention"}, TRUNK | LSTM | ATTENTION | HEAD),
+        ("tsn", {}, TRUNK | HEAD),
+        ("tsn", {"consensus": "learned"}, TRUNK | HEAD | {"params/consensus_weight"}),
+        ("crnn", {}, TRUNK | GRU | HEAD),
+        ("crnn", {"readout": "attention"}, TRUNK | GRU | ATTENTION | HEAD),
+        (
+            "crnn",
+            {"whiten_size": 2},
+            TRUNK | GRU | HEAD | {"batch_stats/trunk/whiten/kernel", "params/trunk/whiten/bias"},
+        ),
+    ],
+)
+def test_old_checkpoints_find_every_array_where_it_was(name, changes, expected):
+    """A path that changes makes every checkpoint of before unreadable: add a migration then."""
+    model = tiny(name, **changes)
+    variables = jax.eval_shape(
+        lambda x: model.init(jax.random.key(0), x, train=False), images(1, 8, 8, 1)
+    )
+    assert paths_of(variables) == expected
+
+
+def test_a_task_may_bring_its_own_head():
+    class Scaled(nn.Module):
+        def __call__(self, feature, *, train):
+            return 2 * feature
+
+    for name in ("rnn", "crnn"):
+        model = build_model(default_config(name).model, 10, jnp.float32, head=Scaled())
+        output, variables = jax.eval_shape(
+            lambda x, model=model: model.init_with_output(jax.random.key(0), x, train=False),
+            images(1, 8, 8, 1),
+        )
+        assert output.logits_BK.shape == (1, 256)
+        assert "head" not in variables["params"]
+
+
+def test_choices_are_the_registries():
+    """Of a config's keys, that its validation and the tables of the models agree."""
+    choices = {
+        "cell": tuple(CELLS),
+        "implementation": ("auto", *IMPLEMENTATIONS),
+        "readout": tuple(READOUTS),
+    }
+    for key, expected in choices.items():
+        config = default_config("crnn")
+        for value in expected:
+            config.model[key] = value
+            with contextlib.suppress(UserError):  # of another key, that does not go with this one
+                validate(config)
+        config.model[key] = "unheard"
+        with pytest.raises(UserError, match=f"model.{key}' expects one of {', '.join(expected)};"):
+            validate(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "input_shape", "steps", "rows"),
+    [
+        ("crnn", (16, 16, 3), 2, 4),
+        ("crnn", (5, 16, 16, 3), 5, 4),
+        ("lrcn", (6, 16, 16, 3), 6, 4),
+        ("rnn", (7, 16, 16, 3), 7, 4),
+        ("rnn_deep", (16, 16, 3), 8, 4 * 8),
+    ],
+)
+def test_the_implementation_is_chosen_for_what_the_layer_reads(
+    name, input_shape, steps, rows, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        models, "fastest", lambda *shape, remat: asked.append((*shape, remat)) or "scan"
+    )
+    config = default_config(name).model
+    units = config.hidden_units
+    found = choose_implementation(config, input_shape, 4, jnp.bfloat16)
+    assert found == "scan"
+    assert asked == [(config.cell, steps, units, rows, jnp.bfloat16, False)]
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 1), (3, 33, 31, 3), (1, 1, 1, 3)])
@@ -58,10 +194,23 @@ def test_shapes_for_any_image_size(name, shape):
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("name", MODELS)
-def test_a_training_step_is_finite_and_moves_every_parameter(name, draw):
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("cnn", {}),
+        ("rnn", {}),
+        ("rnn_deep", {}),
+        ("lrcn", {}),
+        ("lrcn", {"readout": "attention"}),
+        ("tsn", {"consensus": "learned"}),
+        ("crnn", {}),
+        ("crnn", {"readout": "mean"}),
+        ("crnn", {"readout": "attention"}),
+    ],
+)
+def test_a_training_step_is_finite_and_moves_every_parameter(name, changes, draw):
     image_BHWC = images(8, 6, 6, 1)
-    model = tiny(name, **({"consensus": "learned"} if name == "tsn" else {}))
+    model = tiny(name, **changes)
 
     variables = draw(model, image_BHWC, train=False)
     keys = {"snippet": jax.random.key(2)}

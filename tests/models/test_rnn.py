@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax.models.rnn import RNN, read_patches, read_rows
+from crnn_jax.config import default_config
+from crnn_jax.models import build_model
+from crnn_jax.models.rnn import read_patches, read_rows
 
 
 def images(*shape):
@@ -35,7 +37,9 @@ def test_patches_pad_with_zeros_below_and_right_and_lose_nothing():
 
 @pytest.mark.parametrize("tokens", ["rows", "patches"])
 def test_the_answer_depends_on_every_pixel_and_on_the_order(tokens, draw):
-    model = RNN("elman", 8, 1, False, "hoisted", False, 0.0, 1.0, tokens, 4, 10, jnp.float32)
+    config = default_config("rnn").model
+    config.update(cell="elman", hidden_units=8, implementation="hoisted", tokens=tokens)
+    model = build_model(config, 10, jnp.float32)
     image_BHWC = images(2, 8, 8, 1)
     variables = draw(model, image_BHWC, train=False)
 

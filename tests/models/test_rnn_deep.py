@@ -5,12 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from crnn_jax.config import default_config
+from crnn_jax.errors import UserError
 from crnn_jax.flops import forward_flops_per_image
-from crnn_jax.models.rnn_deep import RNNDeep, cut_patches
+from crnn_jax.models import build_model
+from crnn_jax.models.rnn_deep import cut_patches
 
 
 def make(patch_sizes=(2, 2)):
-    return RNNDeep("gru", 5, patch_sizes, "hoisted", 0.0, 1.0, 10, jnp.float32)
+    config = default_config("rnn_deep").model
+    config.update(hidden_units=5, patch_sizes=patch_sizes, implementation="hoisted")
+    return build_model(config, 10, jnp.float32)
 
 
 def images(*shape):
@@ -82,3 +87,10 @@ def test_columns_are_read_before_rows(draw):
     assert before_NTD.shape == (6, 4, 10)
     moved = np.abs(after_NTD - before_NTD).max(axis=(1, 2)) > 0
     np.testing.assert_array_equal(moved, [False, False, True, False, False, False])
+
+
+def test_clips_are_refused_in_one_line():
+    with pytest.raises(UserError, match=r"'model.name' is 'rnn_deep'.* clips of 3 frames"):
+        jax.eval_shape(
+            lambda: make().init(jax.random.key(0), jnp.zeros((1, 3, 8, 8, 1)), train=False)
+        )

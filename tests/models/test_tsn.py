@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from crnn_jax.config import MODEL_DEFAULTS
-from crnn_jax.models.cnn import Trunk
-from crnn_jax.models.tsn import TSN, segment_bounds, take_snippets
+from crnn_jax.config import default_config
+from crnn_jax.errors import UserError
+from crnn_jax.models import build_model
+from crnn_jax.models.trunk import Trunk
+from crnn_jax.models.tsn import segment_bounds, take_snippets
 
 
 def make(consensus="mean", num_segments=3, snippet_height=0.5, norm=False):
-    fields = dict(
-        width=4, stage_multipliers=(1, 2), num_conv_layers=2, norm=norm, num_segments=num_segments,
-        snippet_height=snippet_height, consensus=consensus, num_classes=10, dtype=jnp.float32,
-    )  # fmt: skip
-    return TSN(**(MODEL_DEFAULTS["tsn"] | fields))
+    config = default_config("tsn").model
+    config.update(width=4, stage_multipliers=(1, 2), num_conv_layers=2, norm=norm)
+    config.update(num_segments=num_segments, snippet_height=snippet_height, consensus=consensus)
+    return build_model(config, 10, jnp.float32)
 
 
 def images(*shape):
@@ -105,3 +106,14 @@ def test_training_draws_each_segment_of_each_image_apart(draw):
     for segment, (low, stop) in enumerate([(0, 5), (5, 11), (11, 17)]):
         assert set(first[:, segment]) == set(range(low, stop))  # all of them, and no other
     assert abs(np.corrcoef(first[:, 0], first[:, 1])[0, 1]) < 0.2
+
+
+def test_a_learned_consensus_has_a_weight_for_each_frame():
+    model = make("learned", num_segments=3)
+    clip = jax.ShapeDtypeStruct((2, 4, 8, 8, 1), jnp.float32)
+    with pytest.raises(UserError, match=r"'model.num_segments' to the frames .*\(4\), found 3"):
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), clip)
+    shapes = jax.eval_shape(
+        lambda x: make("learned", 4).init(jax.random.key(0), x, train=False), clip
+    )
+    assert shapes["params"]["consensus_weight"].shape == (4,)

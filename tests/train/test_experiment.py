@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from crnn_jax import models
 from crnn_jax.config import default_config
 from crnn_jax.train import experiment
 
@@ -13,18 +14,17 @@ def test_auto_becomes_the_fastest_for_what_the_layer_reads(monkeypatch):
         asked.append((*shape, remat))
         return "fused"
 
-    monkeypatch.setattr(experiment, "fastest", fastest)
+    monkeypatch.setattr(models, "fastest", fastest)
     config = default_config("crnn")
 
-    def resolved():
-        return experiment.resolve_implementation(config, (32, 32, 3), 2).model.implementation
+    def resolved(*image_shape):
+        return experiment.resolve_implementation(config, image_shape, 2).model.implementation
 
-    assert resolved() == "fused"
-    assert config.model.implementation == "auto"
-    steps = 4  # what the last map has
-    shape = ("gru", steps, config.model.hidden_units, config.batch_size // 2, jnp.float32)
+    config.precision = "bfloat16"
     config.model.remat = True
-    resolved()
-    assert asked == [(*shape, False), (*shape, True)]
+    assert resolved(32, 32, 3) == "fused"
+    assert config.model.implementation == "auto"
+    units, batch = config.model.hidden_units, config.batch_size // 2
+    assert asked == [("gru", 4, units, batch, jnp.bfloat16, True)]  # 4 rows of the last map
     config.model.implementation = "hoisted"
-    assert resolved() == "hoisted"
+    assert resolved(32, 32, 3) == "hoisted"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from crnn_jax.models.cells import CELLS
-from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.recurrent import Recurrent, RecurrentLayer, fastest
+from crnn_jax.models.recurrent.cells import CELLS
 
 BOTH = ("scan", "hoisted")
 FLAX_CELLS = {"elman": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
@@ -229,3 +229,25 @@ def test_remat_needs_less_memory():
     assert temporary_bytes("hoisted", True) < 0.6 * temporary_bytes("hoisted", False)
     # Gates take the place of projected inputs, and gradients that of gates.
     assert temporary_bytes("hoisted", False) < 0.8 * temporary_bytes("scan", False)
+
+
+def test_auto_asks_for_the_layers_own_dtype(monkeypatch):
+    measured = {
+        ("gpu", "float32"): {(8, 128, 128): "hoisted"},
+        ("gpu", "bfloat16"): {(8, 128, 128): "scan"},
+    }
+    monkeypatch.setattr(fastest, "MEASURED", measured)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    found = []
+
+    def note(next_call, args, kwargs, context):
+        if isinstance(context.module, RecurrentLayer) and context.method_name == "__call__":
+            found.append(context.module.implementation)
+            return jnp.zeros((3, 5, 6)), jnp.zeros((3, 6))
+        return next_call(*args, **kwargs)
+
+    for dtype in (jnp.float32, jnp.bfloat16):
+        model = make(how="auto", dtype=dtype)
+        with nn.intercept_methods(note):
+            jax.eval_shape(lambda x, model=model: model.init(jax.random.key(0), x), features())
+    assert found == ["hoisted", "scan"]

@@ -15,7 +15,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 
 from crnn_jax.errors import UserError
 from crnn_jax.kernels.tile import Tile, choose_tile, pad_units
-from crnn_jax.models.recurrence import Settings, Weights, matmul
+from crnn_jax.models.recurrent.weights import Settings, Weights, matmul
 
 if TYPE_CHECKING:
     # Elsewhere it is imported where it is used: Pallas takes its time.
@@ -64,7 +64,7 @@ def fused_recurrence(
 ) -> tuple[Array, Array]:
     """Returns (state_BTN, last_BN) of a GRU from a zero state, float32.
 
-    As `recurrence`, but that examples come first, and that the projected inputs, what is kept for
+    As `hoisted`, but that examples come first, and that the projected inputs, what is kept for
     the backward pass and the gates' gradients are in `settings.dtype`.
 
     Args:

@@ -1,4 +1,4 @@
-"""The fused GRU where its batch is split over devices; its values: test_recurrent.py."""
+"""The fused GRU where its batch is split over devices; its values: test_layer.py."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from crnn_jax.errors import UserError
-from crnn_jax.models import fused
-from crnn_jax.models.recurrence import Settings, Weights, recurrence
+from crnn_jax.models.recurrent import fused
+from crnn_jax.models.recurrent.hoisted import hoisted
+from crnn_jax.models.recurrent.weights import Settings, Weights
 
 
 def make_inputs(batch, steps, size):
@@ -58,7 +59,7 @@ def test_units_that_several_programs_share_on_a_gpu_are_one_program_s_here():
     @jax.jit
     def run(feature_BTD, weights):
         settings = Settings("gru", False, jnp.float32)
-        expected_BTN, _ = recurrence(settings, feature_BTD, None, weights)
+        expected_BTN, _ = hoisted(settings, feature_BTD, None, weights)
         return expected_BTN, fused.fused_recurrence(settings, feature_BTD, None, weights)
 
     # The GRU has a second bias in its candidate alone.

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from crnn_jax.models import fused
+from crnn_jax.models.recurrent.cells import CELLS
+from crnn_jax.models.recurrent.implementations import IMPLEMENTATIONS
 
 # The fastest implementation of a GRU layer, forward and backward, by backend, dtype of the products
 # and (T, N, B), where the input is as wide as the state: results/benchmarks/gru.jsonl says the
@@ -77,8 +78,6 @@ MEASURED: dict[tuple[str, str], dict[tuple[int, int, int], str]] = {
         (196, 512, 1024): "fused",
     },
 }
-# Of the same kind as the GRU: gates from one product of the state. The others were not measured.
-_LIKE_GRU = ("elman", "gru", "lstm")
 
 
 def fastest(
@@ -93,9 +92,9 @@ def fastest(
 ) -> str:
     """Returns the implementation that was fastest at the measured shape nearest to this one.
 
-    'hoisted' where nothing was measured (another backend, or a cell unlike the GRU), and where
-    'fused' was fastest but does not know the cell or does not fit the GPU. On a CPU, bfloat16
-    chooses as float32 does.
+    'hoisted' where nothing was measured (another backend, or a cell unlike the GRU, whose gates
+    read one product of the state), and where the fastest does not know the cell or does not fit the
+    device. On a CPU, bfloat16 chooses as float32 does.
 
     Args:
       cell: see `CELLS`.
@@ -111,7 +110,7 @@ def fastest(
     backend = backend or jax.default_backend()
     name = "float32" if backend == "cpu" else jnp.dtype(dtype).name
     measured = MEASURED.get((backend, name), {})
-    if cell not in _LIKE_GRU or not measured:
+    if CELLS[cell].num_summed is None or not measured:
         return "hoisted"
     here = (num_steps, hidden_units, batch)
     nearest = min(
@@ -119,6 +118,6 @@ def fastest(
         key=lambda shape: sum(math.log(a / b) ** 2 for a, b in zip(shape, here, strict=True)),
     )
     choice = measured[nearest]
-    if choice == "fused" and not (cell == "gru" and fused.fits(hidden_units, batch, dtype)):
-        return "hoisted"
-    return choice
+    implementation = IMPLEMENTATIONS[choice]
+    can_run = cell in implementation.cells and implementation.fits(hidden_units, batch, dtype)
+    return choice if can_run else "hoisted"

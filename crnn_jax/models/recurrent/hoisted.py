@@ -1,4 +1,4 @@
-"""The recurrence over projected inputs, with a backward pass of its own.
+"""The recurrence over inputs projected by one matmul before it, with a backward pass of its own.
 
 JAX's gradient of a scan adds each step's part of the recurrent weights' gradient to a sum: a thin
 matmul and a pass over the whole kernel at every step. Here the loop back through time carries the
@@ -12,38 +12,38 @@ projections (`Cell.num_summed`), and the rest. Joined, they would be copied at e
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from crnn_jax.models.cells import CELLS, Array, Carry
-from crnn_jax.models.time_steps import over_steps, unroll_steps
+from crnn_jax.models.recurrent.cells import CELLS, Array, Carry
+from crnn_jax.models.recurrent.scan import over_inputs, scan
+from crnn_jax.models.recurrent.time_steps import over_steps, unroll_steps
+from crnn_jax.models.recurrent.weights import Settings, Weights, masked, matmul
 
 
-class Settings(NamedTuple):
-    """What is known when the program is traced."""
+def hoisted(
+    settings: Settings, feature_BTD: Array, mask_BT: Array | None, weights: Weights
+) -> tuple[Array, Array]:
+    """Returns (state_BTN, last_BN), float32: one matmul projects the inputs of all steps.
 
-    cell: str  # with `num_summed`
-    reverse: bool
-    dtype: Any  # that the matmuls read
+    With remat it is `scan`, and for a cell without `num_summed` a scan over the projected inputs.
 
-
-def matmul(left: Array, right: Array, dtype: Any) -> Array:
-    """Returns left (..., D) times right (D, G) in `dtype`, as float32 (..., G)."""
-    # The kernel is cast here and not outside a loop: its gradient is then summed over the steps in
-    # float32, and the matmuls of the backward pass read `dtype` too.
-    return jnp.dot(left.astype(dtype), right.astype(dtype)).astype(jnp.float32)
-
-
-class Weights(NamedTuple):
-    """Of a layer, float32; G = gates * N."""
-
-    kernel_x: Array  # (D, G)
-    bias: Array  # (G,)
-    kernel_h: Array  # (N, G)
-    bias_h: Array  # (G,)
+    Args:
+      settings: of any cell, with or without remat.
+      feature_BTD: any float dtype.
+      mask_BT: bool; where False the step is the identity.
+      weights: of the layer.
+    """
+    if settings.remat:
+        return scan(settings, feature_BTD, mask_BT, weights)
+    if CELLS[settings.cell].num_summed is None:
+        gate_x_BTG = matmul(feature_BTD, weights.kernel_x, settings.dtype) + weights.bias
+        return over_inputs(settings, gate_x_BTG, mask_BT, lambda gate_x_BG: gate_x_BG, weights)
+    mask_BT1 = None if mask_BT is None else mask_BT[..., None]
+    return recurrence(settings, feature_BTD, mask_BT1, weights)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -53,7 +53,7 @@ def recurrence(
     """Returns (state_BTN, last_BN) of a cell from a zero carry, float32.
 
     Args:
-      settings: the cell, the direction, and the dtype of the matmuls.
+      settings: of a cell with `num_summed`, without remat.
       feature_BTD: any float dtype.
       mask_BT1: bool; where False the step is the identity.
       weights: of the layer.
@@ -160,13 +160,6 @@ def known_step(
 
     gate_x_BG = jnp.concatenate([sum_BG, rest_x_BG], axis=-1)
     return masked(CELLS[cell].step(carry, gate_x_BG, product), carry, mask_B1)
-
-
-def masked(new: Carry, old: Carry, mask_B1: Array | None) -> Carry:
-    """Returns the new carry where the mask is True, else the old one."""
-    if mask_B1 is None:
-        return new
-    return tuple(jnp.where(mask_B1, n, o) for n, o in zip(new, old, strict=True))
 
 
 def _forward_rule(

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax.models.cells import parallel_mingru
 from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.recurrent.cells import parallel_mingru
 
 
 def make(cell, units):

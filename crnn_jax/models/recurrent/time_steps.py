@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from crnn_jax.models.cells import Array, Carry
+from crnn_jax.models.recurrent.cells import Array, Carry
 
 
 def unroll_steps(num_steps: int) -> int:

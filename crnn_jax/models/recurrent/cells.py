@@ -113,7 +113,7 @@ class Cell(NamedTuple):
     forget_gate: int | None = None  # its place among the gates; its bias starts at 1
     candidate_bias: bool = False  # a second bias inside the reset gate's product
     # The only product is of h with all of kernel_h, and of the leading `num_summed` gates the step
-    # reads nothing but the sum of that and gate_x (`recurrence.py`). None: other products, or none.
+    # reads nothing but the sum of that and gate_x (`hoisted.py`). None: other products, or none.
     num_summed: int | None = None
     # All states at once from (gate_x_BTG, mask_BT), for a cell without recurrent products.
     parallel: Callable[..., Array] | None = None

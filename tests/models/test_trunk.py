@@ -1,22 +1,25 @@
-"""The trunk and the CNN."""
+"""The trunk, by itself and in a CNN."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax.config import MODEL_DEFAULTS
-from crnn_jax.models.cnn import CNN, Trunk, layers_per_stage, over_frames
+from crnn_jax.config import default_config
+from crnn_jax.models import build_model
+from crnn_jax.models.trunk import Trunk, layers_per_stage
 
 
-def make(**changes):
-    fields = dict(width=4, stage_multipliers=(1, 2), num_conv_layers=3, dtype=jnp.float32)
-    return CNN(**(MODEL_DEFAULTS["cnn"] | fields | changes), num_classes=10)
+def make(dtype=jnp.float32, **changes):
+    config = default_config("cnn").model
+    config.update(width=4, stage_multipliers=(1, 2), num_conv_layers=3, **changes)
+    return build_model(config, 10, dtype)
 
 
 def make_trunk(width, stage_multipliers, num_conv_layers, norm, **changes):
     shape = dict(width=width, stage_multipliers=stage_multipliers, num_conv_layers=num_conv_layers)
-    trunk = {k: v for k, v in MODEL_DEFAULTS["cnn"].items() if k not in ("dropout", "logit_scale")}
+    defaults = default_config("cnn").model
+    trunk = {k: v for k, v in defaults.items() if k in Trunk.__dataclass_fields__ and k != "name"}
     return Trunk(**(trunk | shape | {"norm": norm} | changes), dtype=jnp.float32)
 
 
@@ -38,8 +41,12 @@ def test_each_stage_halves_the_map_rounded_up(size):
     features, _ = jax.eval_shape(
         lambda x: trunk.init_with_output(jax.random.key(0), x, train=False), images(2, *size, 1)
     )
-    height, width = (-(-side // 8) for side in size)
-    assert features.map_BHWC.shape == (2, height, width, 10)
+    expected = {
+        stride: (2, *(-(-side // stride) for side in size), channels)
+        for stride, channels in ((2, 4), (4, 8), (8, 10))
+    }
+    assert {stride: map_BHWC.shape for stride, map_BHWC in features.maps.items()} == expected
+    assert features.map_BHWC is features.maps[8]
     assert features.pooled_BD.shape == (2, 10)
 
 
@@ -111,12 +118,6 @@ def test_bfloat16_keeps_float32_parameters_statistics_and_logits(draw):
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, rough))} == {jnp.dtype(jnp.float32)}
     worst = np.abs(rough[0].logits_BK - exact.logits_BK).max()
     assert 0 < worst < 5e-2 * np.abs(exact.logits_BK).max()
-
-
-def test_frames_are_folded_and_unfolded_in_order():
-    video_BFHWC = images(2, 3, 4, 5, 6)
-    found = over_frames(lambda image: image[:, 1, 2], video_BFHWC)
-    np.testing.assert_array_equal(found, np.asarray(video_BFHWC)[:, :, 1, 2])
 
 
 def test_he_initialisation_keeps_the_scale_through_relu():

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax.models.time_steps import over_steps, unroll_steps
+from crnn_jax.models.recurrent.time_steps import over_steps, unroll_steps
 
 
 def running_sum(carry, old, read):

@@ -6,8 +6,8 @@ import pathlib
 import jax.numpy as jnp
 import pytest
 
-from crnn_jax.models import fastest as module
-from crnn_jax.models.fastest import MEASURED, fastest
+from crnn_jax.models.recurrent import fastest as module
+from crnn_jax.models.recurrent.fastest import MEASURED, fastest
 
 RESULTS = pathlib.Path("results/benchmarks/gru.jsonl")
 

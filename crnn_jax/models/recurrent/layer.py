@@ -1,4 +1,4 @@
-"""Recurrent layers: the scan that runs a cell over a sequence, in one of several implementations.
+"""Recurrent layers: their weights, their stack, and the call of the implementation that runs them.
 
 One parameter tree serves all of them, so that a checkpoint moves between them: per layer and
 direction `kernel_x` (D, gates * N), `bias` (gates * N,), but for minGRU `kernel_h` (N, gates * N)
@@ -6,23 +6,17 @@ and, for the GRU alone, `bias_h` (N,). Matmuls read `dtype`; the carry, the gate
 sums over time are float32.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from crnn_jax.models.cells import CELLS, Array, Carry
-from crnn_jax.models.fastest import fastest
-from crnn_jax.models.fused import fused_recurrence
-from crnn_jax.models.recurrence import (
-    Settings,
-    Weights,
-    masked,
-    matmul,
-    recurrence,
-)
-from crnn_jax.models.time_steps import unroll_steps
+from crnn_jax.models.recurrent.cells import CELLS, Array
+from crnn_jax.models.recurrent.fastest import fastest
+from crnn_jax.models.recurrent.implementations import IMPLEMENTATIONS
+from crnn_jax.models.recurrent.weights import Settings, Weights
 
 
 def gate_orthogonal(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
@@ -61,56 +55,11 @@ class RecurrentLayer(nn.Module):
         if cell.candidate_bias:
             bias_h = self.param("bias_h", nn.initializers.zeros, (size,), jnp.float32)
             bias_h = jnp.pad(bias_h, (width - size, 0))  # the candidate is the last gate
-
-        def project(value: Array) -> Array:
-            return matmul(value, kernel_x, self.dtype) + bias
-
-        if self.implementation == "associative":
-            assert cell.parallel is not None, f"{self.cell} has no parallel form"
-            state_BTN = cell.parallel(project(feature_BTD), mask_BT, reverse=self.reverse)
-            return state_BTN, state_BTN[:, 0 if self.reverse else -1]
-        if self.implementation == "fused":
-            settings = Settings(self.cell, self.reverse, self.dtype)
-            weights = Weights(kernel_x, bias, kernel_h, bias_h)
-            return fused_recurrence(settings, feature_BTD, mask_BT, weights)
-        if self.implementation == "scan" or self.remat:  # JAX's own gradient can remat
-            return self._scan(feature_BTD, mask_BT, project, kernel_h, bias_h)
-        if cell.num_summed is None:
-            gate_x_BTG = project(feature_BTD)
-            return self._scan(gate_x_BTG, mask_BT, lambda gate_x_BG: gate_x_BG, kernel_h, bias_h)
-        settings = Settings(self.cell, self.reverse, self.dtype)
-        mask_BT1 = None if mask_BT is None else mask_BT[..., None]
+        implementation = IMPLEMENTATIONS[self.implementation]
+        assert self.cell in implementation.cells, f"{self.implementation} has no {self.cell}"
+        settings = Settings(self.cell, self.reverse, self.dtype, self.remat)
         weights = Weights(kernel_x, bias, kernel_h, bias_h)
-        return recurrence(settings, feature_BTD, mask_BT1, weights)
-
-    def _scan(
-        self, x_BTX: Array, mask_BT: Array | None, project: Any, kernel_h: Array, bias_h: Array
-    ) -> tuple[Array, Array]:
-        """Returns (state_BTN, last_BN) of a scan that JAX differentiates by itself."""
-        cell, size = CELLS[self.cell], self.hidden_units
-
-        def product(value_BN: Array, first: int, last: int) -> Array:
-            gates = slice(first * size, last * size)
-            return matmul(value_BN, kernel_h[:, gates], self.dtype) + bias_h[gates]
-
-        def body(_: nn.Module, carry: Carry, inputs: Any) -> tuple[Carry, Array]:
-            x_BX, mask_B1 = inputs
-            carry = masked(cell.step(carry, project(x_BX), product), carry, mask_B1)
-            return carry, carry[0]
-
-        scan = nn.scan(
-            nn.remat(body, prevent_cse=False) if self.remat else body,
-            variable_broadcast="params",
-            split_rngs={"params": False},
-            in_axes=1,
-            out_axes=1,
-            reverse=self.reverse,
-            unroll=unroll_steps(x_BTX.shape[1]),
-        )
-        start = (jnp.zeros((x_BTX.shape[0], size), jnp.float32),) * cell.num_carries
-        mask_BT1 = None if mask_BT is None else mask_BT[..., None]
-        last, state_BTN = scan(self, start, (x_BTX, mask_BT1))
-        return state_BTN, last[0]
+        return implementation.run(settings, feature_BTD, mask_BT, weights)
 
     def _init_bias(self, key: Array, shape: tuple[int], dtype: Any) -> Array:
         del key
@@ -128,7 +77,7 @@ class Recurrent(nn.Module):
     Attributes:
       cell: 'elman', 'gru', 'gru_cho', 'lstm' or 'mingru'.
       hidden_units: N, of each direction.
-      num_layers: each layer reads all states of the one below.
+      num_recurrent_layers: each layer reads all states of the one below.
       bidirectional: a second layer reads from the last step to the first; states are concatenated
         to 2N.
       implementation: 'scan' projects the input inside the loop, 'hoisted' projects that of all
@@ -144,7 +93,7 @@ class Recurrent(nn.Module):
 
     cell: str
     hidden_units: int
-    num_layers: int
+    num_recurrent_layers: int
     bidirectional: bool
     implementation: str
     remat: bool
@@ -164,11 +113,11 @@ class Recurrent(nn.Module):
         if implementation == "auto":
             batch, num_steps, _ = feature_BTD.shape
             implementation = fastest(
-                self.cell, num_steps, self.hidden_units, batch, remat=self.remat
+                self.cell, num_steps, self.hidden_units, batch, self.dtype, remat=self.remat
             )
         directions = (False, True) if self.bidirectional else (False,)
         state_BTN, last_BN = feature_BTD, feature_BTD[:, -1]
-        for index in range(self.num_layers):
+        for index in range(self.num_recurrent_layers):
             ends = [
                 RecurrentLayer(
                     self.cell,
@@ -186,15 +135,25 @@ class Recurrent(nn.Module):
         return state_BTN, last_BN
 
 
-def recurrent_of(model: Any) -> Recurrent:
-    """Returns the layers with the fields of a model that has their fields, named "recurrent"."""
-    return Recurrent(
-        model.cell,
-        model.hidden_units,
-        model.num_recurrent_layers,
-        model.bidirectional,
-        model.implementation,
-        model.remat,
-        model.dtype,
-        name="recurrent",
-    )
+def recurrent_calls(
+    model: nn.Module, input_shape: Sequence[int], batch: int
+) -> list[tuple[Recurrent, jax.ShapeDtypeStruct]]:
+    """Returns each `Recurrent` that the model calls, apart from it, with its input's shape.
+
+    Args:
+      model: called as `model.apply(variables, pixels, train=False)`; nothing is computed.
+      input_shape: of an example: (H, W, C), or (F, H, W, C) of a clip.
+      batch: examples. A layer may read more of them: lines of an image.
+    """
+    found: list[tuple[Recurrent, jax.ShapeDtypeStruct]] = []
+
+    def record(next_call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if isinstance(context.module, Recurrent) and context.method_name == "__call__":
+            feature = jax.ShapeDtypeStruct(args[0].shape, args[0].dtype)
+            found.append((context.module.clone(parent=None, name=None), feature))
+        return next_call(*args, **kwargs)
+
+    pixels = jax.ShapeDtypeStruct((batch, *input_shape), jnp.float32)
+    with nn.intercept_methods(record):
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), pixels)
+    return found
