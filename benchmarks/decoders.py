@@ -25,7 +25,7 @@ from PIL import Image, features
 from timing import append, interleave, spread
 
 from crnn_jax.data import jpeg
-from crnn_jax.data.crops import Box
+from crnn_jax.data.box import Box
 
 Decode = Callable[[bytes], Any]
 Crop = Callable[[bytes, Box], Any]

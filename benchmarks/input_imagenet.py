@@ -42,7 +42,7 @@ from crnn_jax.data.imagenet_archives import Item
 from crnn_jax.data.imagenet_shards import NAME, VERSION, prepare
 from crnn_jax.data.sources import Split
 from crnn_jax.data.streaming import StreamingPipeline
-from crnn_jax.data.tfds_source import data_dir
+from crnn_jax.data.tfds_metadata import data_dir
 from crnn_jax.huge_pages import restart_with_huge_pages
 
 BATCH, SIZE = 64, jpegs.SIZE

@@ -154,7 +154,7 @@ def _gigabytes(folder: pathlib.Path) -> float:
 
 def check_data() -> Finding:
     """Says where TFDS data is looked for and what is there; the digits need none."""
-    from crnn_jax.data.tfds_source import data_dir
+    from crnn_jax.data.tfds_metadata import data_dir
 
     folder = data_dir(default_config("crnn").data.dir)
     found = sorted({path.parent.relative_to(folder) for path in _infos(folder)})

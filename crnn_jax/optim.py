@@ -143,10 +143,10 @@ def _muon(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransfor
     )
     rest = _adamw(optim, lambda step: ratio * schedule(step))
 
-    def labels(params: Any) -> Any:
+    def optimizer_of(params: Any) -> Any:
         return jax.tree.map(lambda name: "muon" if name == "matrix" else "adamw", groups(params))
 
-    return optax.partition({"muon": muon, "adamw": rest}, labels)
+    return optax.partition({"muon": muon, "adamw": rest}, optimizer_of)
 
 
 class LookaheadState(NamedTuple):

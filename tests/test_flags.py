@@ -33,7 +33,7 @@ def test_shipped_configs_are_valid(file, model):
         ("configs/digit.py:crnn", "did you mean 'configs/digits.py'"),
         ("configs/digits.py:crn", "did you mean 'crnn'"),
         ("configs/cifar10.py:crnn,recipe=papr", "recipe expects one of best, adamw, paper"),
-        ("crnn_jax/metrics.py:crnn", "get_config"),
+        ("crnn_jax/errors.py:crnn", "get_config"),
     ],
 )
 def test_config_file_mistakes(name, message):

@@ -10,7 +10,6 @@ import pytest
 from crnn_jax import config as cfg
 from crnn_jax.errors import UserError
 from crnn_jax.flags import resolve_config
-from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.train.experiment import build
 from crnn_jax.train.step import make_eval_step, make_train_step
 
@@ -59,8 +58,8 @@ def test_a_step_and_an_evaluation_at_full_resolution(model):
     index_B = jnp.arange(2, dtype=jnp.int32)
     image_BHWC = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     batch = {
-        "image_BHWC": jnp.asarray(image_BHWC),
-        "label_B": jnp.array([3, 999], jnp.int32),
+        "image": jnp.asarray(image_BHWC),
+        "label": jnp.array([3, 999], jnp.int32),
         "weight_B": jnp.ones(2),
         "epoch_B": index_B * 0,
         "example_B": index_B,
@@ -73,8 +72,8 @@ def test_a_step_and_an_evaluation_at_full_resolution(model):
     step = make_train_step(
         experiment.model, experiment.task, experiment.optimizer, assemble, ema_decay=ema
     )
-    trained, totals = jax.jit(step)(state, Metrics.empty(), batch)
-    loss = totals.compute()["loss"]
+    trained, totals = jax.jit(step)(state, experiment.task.empty(), batch)
+    loss = totals.loss()
     assert 0.5 * math.log(1000) < loss < 2 * math.log(1000)
     assert int(trained.step) == 1
     # The weights stay, since the warm-up begins at 0; the optimizer has seen a gradient.
@@ -83,5 +82,5 @@ def test_a_step_and_an_evaluation_at_full_resolution(model):
     evaluate = make_eval_step(
         experiment.model, experiment.task, assemble, weights="ema", ema_decay=ema, tta="none"
     )
-    metrics = jax.jit(evaluate)(trained, Metrics.empty(), batch, jnp.uint32(0)).compute()
-    assert math.isfinite(metrics["loss"])
+    totals, _ = jax.jit(evaluate)(trained, experiment.task.empty(), batch, jnp.uint32(0))
+    assert math.isfinite(totals.loss())

@@ -24,22 +24,23 @@ LEVELS = (
         "timing",
         "data",
         "models",
-        "losses",
-        "metrics",
         "optim",
     ),
     ("tasks",),
     ("train", "checkpoint", "writers"),
-    ("workdir", "train.experiment", "train.programs"),
-    ("evaluate",),
-    ("train.loop",),
-    ("predict", "studies", "doctor"),
+    ("workdir", "train.experiment", "train.programs", "train.evaluator"),
+    ("train.loop", "run"),
+    ("evaluate", "predict", "studies", "doctor"),
     ("main",),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 LINES_OF_FILE = 300
 LINES_OF_FUNCTION = 60
 LONGER_FUNCTIONS = {"crnn_jax/train/loop.py": 120}
+# Modules that know what is learned; the names of targets stand in no other.
+KNOW_TARGETS = ("tasks/", "data/sources.py", "data/digits.py", "data/folder.py", "data/tf")
+KNOW_TARGETS += ("data/prepare", "data/imagenet_", "report/", "studies/scaling_figures.py")
+TARGET = re.compile(r"(other_)?labels?(_[A-Z]+)?")
 JUNK_DRAWERS = {"util", "utils", "helper", "helpers", "misc", "common"}
 
 
@@ -116,6 +117,59 @@ def config_gets(tree: ast.Module) -> list[str]:
     ]
 
 
+def module_of(file: str) -> str:
+    return (
+        file.removeprefix(f"{PACKAGE}/")
+        .removesuffix(".py")
+        .removesuffix("/__init__")
+        .replace("/", ".")
+    )
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Returns module -> the modules of the package that it imports, inside functions too."""
+    files = source_files(PACKAGE)
+    modules = {module_of(file) for file in files}
+    graph = {}
+    for file in files:
+        names = set(imports(parse(file)))
+        # `from crnn_jax.data import order` names a module, or something in one.
+        found = {name if name in modules else name.rpartition(".")[0] for name in names}
+        graph[module_of(file)] = (found & modules) - {module_of(file)}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """Returns the modules that import themselves through others."""
+
+    def reached(start: str) -> set[str]:
+        seen, left = set(), list(graph[start])
+        while left:
+            if (name := left.pop()) not in seen:
+                seen.add(name)
+                left += graph[name]
+        return seen
+
+    return sorted(name for name in graph if name in reached(name))
+
+
+def targets(tree: ast.Module) -> list[str]:
+    """Returns the names and strings that name a target, such as "label" and label_B."""
+    found = []
+    for node in ast.walk(tree):
+        texts: list[object] = []
+        if isinstance(node, ast.Name):
+            texts = [node.id]
+        elif isinstance(node, ast.Attribute):
+            texts = [node.attr]
+        elif isinstance(node, ast.Constant):
+            texts = [node.value]
+        elif isinstance(node, ast.arg):
+            texts = [node.arg]
+        found += [text for text in texts if isinstance(text, str) and TARGET.fullmatch(text)]
+    return found
+
+
 def is_ranked(file: str) -> bool:
     return not file.endswith("__init__.py") and not file.startswith(f"{PACKAGE}/report/")
 
@@ -124,6 +178,16 @@ def is_ranked(file: str) -> bool:
 def test_imports_go_down(file):
     module = file.removeprefix(f"{PACKAGE}/").removesuffix(".py").replace("/", ".")
     assert forbidden_imports(module, parse(file)) == []
+
+
+def test_no_module_imports_itself_through_others():
+    assert circles(import_graph()) == []
+
+
+@pytest.mark.parametrize("file", source_files(PACKAGE))
+def test_targets_are_named_by_tasks_and_sources_alone(file):
+    if not file.removeprefix(f"{PACKAGE}/").startswith(KNOW_TARGETS):
+        assert targets(parse(file)) == []
 
 
 @pytest.mark.parametrize("file", source_files(f"{PACKAGE}/report"))
@@ -175,7 +239,7 @@ def test_only_continuous_integration_names_the_shared_folder():
             "from crnn_jax.data import cache\nfrom crnn_jax.errors import UserError",
             [],
         ),
-        ("losses", "from crnn_jax import metrics", ["metrics"]),
+        ("tasks.losses", "from crnn_jax.train import step", ["train.step"]),
         ("train.step", "from crnn_jax.train.state import TrainState", []),
         ("train.state", "from crnn_jax.train.loop import train", ["train.loop.train"]),
         ("train.loop", "from crnn_jax.checkpoint import Checkpoints", []),
@@ -191,6 +255,12 @@ def test_the_other_checks_see_what_is_wrong():
     assert config_gets(ast.parse("a = config.optim.get('x', 1)")) == ["config.optim.get('x', 1)"]
     assert config_gets(ast.parse("a = data_config.get('x')")) == ["data_config.get('x')"]
     assert config_gets(ast.parse("a = flat.get('x')")) == []
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}
+    assert circles(graph) == ["b", "c"]
+    assert targets(ast.parse("x = batch['label'] + label_B + f(label=1) + label_smoothing")) == [
+        "label_B",
+        "label",
+    ]
     body = "def f():\n" + "    pass\n" * 60
     assert long_functions(ast.parse(body), 60) == ["f (61 lines)"]
     assert long_functions(ast.parse(body), 61) == []

@@ -5,26 +5,18 @@ import functools
 import hashlib
 import math
 import struct
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from crnn_jax.data.box import Box
 from crnn_jax.data.sources import Encoded
 
 _TAG = 3  # keeps these random numbers apart from those of the seed's other uses
 _ATTEMPTS = 10
 _NUMBERS = 2 * _ATTEMPTS + 2
 _RATIOS = (3 / 4, 4 / 3)  # width / height
-
-
-class Box(NamedTuple):
-    """A part of an image, in pixels of the whole; not empty, and within the image."""
-
-    top: float
-    left: float
-    height: float
-    width: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ import simplejpeg
 from PIL import Image
 
 from crnn_jax.data import decode
-from crnn_jax.data.crops import Box
+from crnn_jax.data.box import Box
 from crnn_jax.errors import CorruptImageError
 
 # Whole images are what runs in parallel; the threads of one resize would be in each other's way.

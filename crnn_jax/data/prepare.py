@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax.data import prepare_imagenet as imagenet
-from crnn_jax.data.tfds_source import data_dir
+from crnn_jax.data.tfds_metadata import data_dir
 from crnn_jax.errors import UserError, closest, one_line_errors
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"

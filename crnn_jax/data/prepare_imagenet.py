@@ -26,7 +26,7 @@ from typing import Any
 from crnn_jax.data import imagenet_archives as archives
 from crnn_jax.data.imagenet_archives import Item
 from crnn_jax.data.imagenet_shards import NAME, SUMMARY, VERSION, prepare
-from crnn_jax.data.tfds_source import data_dir
+from crnn_jax.data.tfds_metadata import data_dir
 from crnn_jax.errors import OneLineParser, UserError
 
 EXPECTED = {"train": 1_281_167, "validation": 50_000}

@@ -30,6 +30,11 @@ class Examples:
 class View(Protocol):
     """Which part of an example is decoded: a crop of an image, some frames of a video."""
 
+    @property
+    def kind(self) -> str:
+        """As the config calls it."""
+        ...
+
     def decode(
         self, encoded: Encoded, epoch: int, example: int, shape: tuple[int, ...], out: np.ndarray
     ) -> np.ndarray:

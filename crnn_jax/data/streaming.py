@@ -112,8 +112,8 @@ class StreamingPipeline(Pipeline):
         super().__init__(split.num_examples, batch_size, mesh)
         if view is not None and split.encoded is None:
             raise UserError(
-                "config key 'data.crop' expects 'none' for a source whose examples are not stored as "
-                f"files, found {view}"
+                "config key 'data.crop' expects 'none' for a source whose examples are not stored "
+                f"as files, found '{view.kind}'"
             )
         self._view = view
         self._split = split

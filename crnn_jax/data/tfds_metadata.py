@@ -1,6 +1,7 @@
 """The files beside the records that make a folder a TFDS data set, written without TensorFlow."""
 
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,12 @@ class SplitFacts(NamedTuple):
     name: str
     num_bytes: int
     shard_lengths: list[int]
+
+
+def data_dir(configured: str) -> pathlib.Path:
+    """Returns the folder of TFDS data: `configured`, else $TFDS_DATA_DIR, else TFDS's default."""
+    folder = configured or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return pathlib.Path(folder).expanduser().absolute()
 
 
 def write_metadata(

@@ -19,16 +19,11 @@ from crnn_jax.data.sources import (
     labelled_fields,
 )
 from crnn_jax.data.tf_example import image_and_label
+from crnn_jax.data.tfds_metadata import data_dir
 from crnn_jax.errors import CorruptImageError, UserError, closest
 
 _T = TypeVar("_T")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-
-
-def data_dir(configured: str) -> pathlib.Path:
-    """Returns the folder of TFDS data: `configured`, else $TFDS_DATA_DIR, else TFDS's default."""
-    folder = configured or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return pathlib.Path(folder).expanduser().absolute()
 
 
 def load(location: str, data_config: Any, seed: int) -> Source:

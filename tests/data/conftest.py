@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from crnn_jax.data import reading
-from crnn_jax.data.sources import Encoded, Split
+from crnn_jax.data.fields import Example
+from crnn_jax.data.sources import Encoded, Split, labelled, labelled_fields
 from crnn_jax.errors import CorruptImageError
 
 
@@ -18,11 +19,11 @@ class MemoryReader:
     corrupt: frozenset[int]
     count: int = 0  # how many reads there were
 
-    def __call__(self, index: int) -> tuple[np.ndarray, int]:
+    def __call__(self, index: int) -> Example:
         self.count += 1
         if index in self.corrupt:
             raise CorruptImageError(f"image {index} cannot be decoded")
-        return self.image_NHWC[index], index % 10
+        return labelled(index % 10, image=self.image_NHWC[index])
 
 
 @pytest.fixture
@@ -31,7 +32,8 @@ def memory_split():
 
     def make(num_examples, shape=(6, 5, 3), corrupt=(), name="train"):
         image_NHWC = np.random.default_rng(0).integers(0, 256, (num_examples, *shape), np.uint8)
-        return Split(name, num_examples, MemoryReader(image_NHWC, frozenset(corrupt)))
+        reader = MemoryReader(image_NHWC, frozenset(corrupt))
+        return Split(name, num_examples, labelled_fields(shape), reader)
 
     return make
 
@@ -43,12 +45,14 @@ class EncodedReader:
     files: list[bytes]
     corrupt: frozenset[int]
 
-    def __call__(self, index: int) -> tuple[np.ndarray, int]:
-        return np.zeros((8, 8, 3), np.uint8), index % 10
+    def __call__(self, index: int) -> Example:
+        return labelled(index % 10, image=np.zeros((8, 8, 3), np.uint8))
 
     def encoded(self, index_B):
         return [
-            Encoded(b"broken" if i in self.corrupt else self.files[i], i % 10, f"image {i}")
+            Encoded(
+                b"broken" if i in self.corrupt else self.files[i], labelled(i % 10), f"image {i}"
+            )
             for i in index_B
         ]
 
@@ -70,7 +74,8 @@ def encoded_split():
             Image.fromarray(image_HWC).save(file, "PNG")
             files.append(file.getvalue())
         reader = EncodedReader(files, frozenset(corrupt))
-        return Split("train", num_examples, reader, encoded=reader.encoded)
+        fields = labelled_fields((8, 8, 3))
+        return Split("train", num_examples, fields, reader, encoded=reader.encoded)
 
     return make
 
@@ -82,7 +87,7 @@ def dirty_memory(monkeypatch):
 
     def dirty(*arguments):
         examples = unread(*arguments)
-        examples.image_NHWC[:] = 99
+        examples.fields["image"][:] = 99
         return examples
 
     monkeypatch.setattr(reading, "unread", dirty)

@@ -16,9 +16,9 @@ def decoded(split, folder, skip_corrupt=False):
 
 
 def check(examples, split):
-    np.testing.assert_array_equal(examples.image_NHWC, split.read.image_NHWC)
-    np.testing.assert_array_equal(examples.label_N, np.arange(split.num_examples) % 10)
-    assert examples.label_N.dtype == np.int32
+    np.testing.assert_array_equal(examples.fields["image"], split.read.image_NHWC)
+    np.testing.assert_array_equal(examples.fields["label"], np.arange(split.num_examples) % 10)
+    assert examples.fields["label"].dtype == np.int32
     assert examples.weight_N.dtype == np.float32
     assert examples.weight_N.all()
 
@@ -51,7 +51,7 @@ def old_format(path: pathlib.Path):
 def test_a_damaged_cache_is_decoded_again(memory_split, tmp_path, capsys, damage):
     split = memory_split(20)
     decoded(split, tmp_path)
-    damage(tmp_path / "decoded" / "f1-train" / "image_NHWC.npy")
+    damage(tmp_path / "decoded" / "f1-train" / "image.npy")
     check(decoded(split, tmp_path), split)
     assert "decoding again" in capsys.readouterr().err
     split.read.count = 0
@@ -62,7 +62,7 @@ def test_a_damaged_cache_is_decoded_again(memory_split, tmp_path, capsys, damage
 
 def test_another_number_of_examples_is_another_cache(memory_split, tmp_path):
     decoded(memory_split(20), tmp_path)
-    assert len(decoded(memory_split(30), tmp_path).label_N) == 30
+    assert len(decoded(memory_split(30), tmp_path).weight_N) == 30
 
 
 def test_an_unreadable_image_ends_it_or_keeps_its_place(memory_split, tmp_path, capsys):
@@ -72,9 +72,9 @@ def test_an_unreadable_image_ends_it_or_keeps_its_place(memory_split, tmp_path, 
     examples = decoded(split, tmp_path, skip_corrupt=True)
     assert examples.num_corrupt == 2
     assert np.flatnonzero(examples.weight_N == 0).tolist() == [0, 270]
-    assert not examples.image_NHWC[270].any()
-    assert examples.label_N[270] == 0
-    np.testing.assert_array_equal(examples.image_NHWC[271], split.read.image_NHWC[271])
+    assert not examples.fields["image"][270].any()
+    assert examples.fields["label"][270] == 0
+    np.testing.assert_array_equal(examples.fields["image"][271], split.read.image_NHWC[271])
     assert "skipped 2 unreadable of 300" in capsys.readouterr().err
     manifest = json.loads((tmp_path / "decoded" / "f1-train" / "manifest.json").read_text())
     assert manifest["num_corrupt"] == 2
@@ -150,6 +150,6 @@ def test_a_subset_is_taken_from_its_parents_cache(memory_split, tmp_path):
     reads = split.read.count
     other = decoded(subset(split, index_N[:2], "validation"), tmp_path)
     assert split.read.count == reads  # the second subset decoded nothing
-    np.testing.assert_array_equal(part.image_NHWC, split.read.image_NHWC[index_N])
-    np.testing.assert_array_equal(part.label_N, [7, 0, 2])
-    np.testing.assert_array_equal(other.label_N, [7, 0])
+    np.testing.assert_array_equal(part.fields["image"], split.read.image_NHWC[index_N])
+    np.testing.assert_array_equal(part.fields["label"], [7, 0, 2])
+    np.testing.assert_array_equal(other.fields["label"], [7, 0])

@@ -9,7 +9,7 @@ from crnn_jax.mesh import make_mesh
 
 
 def images(split):
-    return {split.read(index)[0].tobytes() for index in range(len(split))}
+    return {split.read(index)["image"].tobytes() for index in range(len(split))}
 
 
 def test_parts_of_the_digits(tiny):
@@ -35,7 +35,9 @@ def test_the_seed_chooses_the_parts(tiny):
 def test_statistics_are_of_the_training_part_alone(tiny):
     dataset = load_dataset(tiny("cnn", data__validation=0.2))
     train = dataset.splits["train"]
-    pixels = np.stack([train.read(index)[0] for index in range(len(train))]).astype(np.float64)
+    pixels = np.stack([train.read(index)["image"] for index in range(len(train))]).astype(
+        np.float64
+    )
     norm = dataset.norm()
     np.testing.assert_allclose(norm["mean_C"], [pixels.mean()], rtol=1e-6)
     np.testing.assert_allclose(norm["std_C"], [pixels.std()], rtol=1e-6)

@@ -18,7 +18,7 @@ def load(seed=0, **changes):
 
 
 def all_images(split):
-    return np.stack([split.read(i)[0] for i in range(len(split))])
+    return np.stack([split.read(i)["image"] for i in range(len(split))])
 
 
 def test_facts():
@@ -28,8 +28,8 @@ def test_facts():
     assert source.num_classes == 10
     assert source.input_shape == (8, 8, 1)
     assert (len(source.train), len(source.test)) == (1437, 360)
-    image_HWC, label = source.test.read(0)
-    assert (image_HWC.dtype, image_HWC.shape, type(label)) == (np.uint8, (8, 8, 1), int)
+    image_HWC, label = source.test.read(0).values()
+    assert (image_HWC.dtype, image_HWC.shape, label.dtype) == (np.uint8, (8, 8, 1), np.int32)
 
 
 def test_every_digit_is_in_exactly_one_split_with_its_label():
@@ -42,7 +42,7 @@ def test_every_digit_is_in_exactly_one_split_with_its_label():
     found = sorted(
         (tuple(image_HWC.ravel().astype(int)), label)
         for split in (source.train, source.test)
-        for image_HWC, label in (split.read(i) for i in range(len(split)))
+        for image_HWC, label in (split.read(i).values() for i in range(len(split)))
     )
     for (found_pixels, found_label), (pixels, label) in zip(found, expected, strict=True):
         assert found_label == label
@@ -56,7 +56,7 @@ def test_test_split_is_stratified():
     test_K = np.bincount(source.test.group_N)
     assert test_K.sum() == 360
     assert np.abs(test_K - all_K * 360 / 1797).max() < 1
-    assert [source.test.read(i)[1] for i in range(360)] == source.test.group_N.tolist()
+    assert [source.test.read(i)["label"] for i in range(360)] == source.test.group_N.tolist()
 
 
 def test_seed_and_fraction_set_the_split():
@@ -71,7 +71,7 @@ def test_seed_and_fraction_set_the_split():
 
 def test_image_size():
     source = load(image_size=12)
-    assert source.input_shape == source.train.read(0)[0].shape == (12, 12, 1)
+    assert source.input_shape == source.train.read(0)["image"].shape == (12, 12, 1)
     assert source.fingerprint != load().fingerprint
 
 
@@ -84,4 +84,4 @@ def test_empty_split_is_an_error(fraction):
 def test_splits_can_be_pickled():
     split = load().test
     copied = pickle.loads(pickle.dumps(split))
-    np.testing.assert_array_equal(copied.read(5)[0], split.read(5)[0])
+    np.testing.assert_array_equal(copied.read(5)["image"], split.read(5)["image"])

@@ -43,7 +43,8 @@ def flat(tmp_path):
 
 
 def contents(split):
-    return [(int(image[0, 0, 0]), label) for image, label in map(split.read, range(len(split)))]
+    examples = map(split.read, range(len(split)))
+    return [(int(e["image"][0, 0, 0]), int(e["label"])) for e in examples]
 
 
 def test_train_and_test_folders(divided):
@@ -122,7 +123,9 @@ def test_image_size_zero_needs_one_size(divided):
         source.train.read(3)
     resized = load(divided, image_size=8)
     assert (
-        {resized.train.read(i)[0].shape for i in range(4)} == {(8, 8, 3)} == {resized.input_shape}
+        {resized.train.read(i)["image"].shape for i in range(4)}
+        == {(8, 8, 3)}
+        == {resized.input_shape}
     )
 
 
@@ -183,4 +186,4 @@ def test_fraction_that_empties_a_split(flat):
 def test_splits_can_be_pickled(divided):
     split = load(divided).train
     copied = pickle.loads(pickle.dumps(split))
-    np.testing.assert_array_equal(copied.read(2)[0], split.read(2)[0])
+    np.testing.assert_array_equal(copied.read(2)["image"], split.read(2)["image"])

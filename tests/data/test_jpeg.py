@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax.data import decode, jpeg
-from crnn_jax.data.crops import Box
+from crnn_jax.data.box import Box
 from crnn_jax.errors import CorruptImageError
 
 _SMALL = np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8)

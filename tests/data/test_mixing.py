@@ -25,16 +25,17 @@ def batch(weight_B=None):
     image_BHWC = jnp.broadcast_to(index_B[:, None, None, None], (BATCH, SIDE, SIDE, 1))
     weight_B = jnp.ones(BATCH) if weight_B is None else weight_B
     return {
-        "image_BHWC": image_BHWC.astype(jnp.float32),
-        "label_B": index_B,
+        "image": image_BHWC.astype(jnp.float32),
+        "label": index_B,
         "weight_B": weight_B,
     }
 
 
 @jax.jit(static_argnums=0)
 def mix(how, data, key_B):
-    image_BHWC = mixing.mix_images(how, data["image_BHWC"], data["weight_B"], key_B)
-    return image_BHWC, mixing.mix_labels(how, data, key_B)
+    drawn = mixing.draw_mix(how, data["image"].shape[1:3], data["weight_B"], key_B)
+    mixed = {"share_B": drawn.share_B, "other_label_B": mixing.neighbour(data["label"])}
+    return mixing.mix_pixels(drawn, data["image"]), mixed
 
 
 def test_mixup_mixes_images_and_labels_by_the_same_share():
@@ -87,8 +88,8 @@ def test_a_function_of_the_example_and_equal_on_any_number_of_devices():
         # Beta's logarithms differ in the last bit by where in a vector register they are taken.
         close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
         jax.tree.map(close, one, mix(how, *on_eight))
-    erased = erase(data["image_BHWC"], key_B, 0.5)
-    np.testing.assert_array_equal(erased, erase(on_eight[0]["image_BHWC"], on_eight[1], 0.5))
+    erased = erase(data["image"], key_B, 0.5)
+    np.testing.assert_array_equal(erased, erase(on_eight[0]["image"], on_eight[1], 0.5))
     assert not np.array_equal(mix(BOTH, data, keys(1))[0], mix(BOTH, data, key_B)[0])
 
 
@@ -109,4 +110,4 @@ def test_erase_sets_a_rectangle_to_zero():
 def test_an_odd_batch_has_no_neighbours():
     data = jax.tree.map(lambda x: x[:3], batch())
     with pytest.raises(UserError, match=r"'batch_size' expects an even number.*found 3"):
-        mixing.mix_labels(BOTH, data, keys()[:3])
+        mixing.draw_mix(BOTH, (SIDE, SIDE), data["weight_B"], keys()[:3])

@@ -8,7 +8,7 @@ from PIL import Image
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
-from crnn_jax.data import sources
+from crnn_jax.data import dataset
 from crnn_jax.data.dataset import make_pipeline
 from crnn_jax.errors import UserError
 

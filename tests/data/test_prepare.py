@@ -15,8 +15,8 @@ import pytest
 
 from crnn_jax.config import default_config
 from crnn_jax.data import prepare
-from crnn_jax.data.prepare import download, main, prepare_cifar10
 from crnn_jax.data.dataset import load_source
+from crnn_jax.data.prepare import download, main, prepare_cifar10
 from crnn_jax.errors import UserError
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
@@ -94,10 +94,10 @@ def test_records_have_the_order_of_tfds(prepared):
     assert source.class_names == tuple(CLASSES)
     image_NHWC, label_N = expected["train"]
     order = [
-        next(i for i in range(20) if (image_NHWC[i] == source.train.read(k)[0]).all())
+        next(i for i in range(20) if (image_NHWC[i] == source.train.read(k)["image"]).all())
         for k in range(20)
     ]
-    assert [source.train.read(k)[1] for k in range(20)] == label_N[order].tolist()
+    assert [source.train.read(k)["label"] for k in range(20)] == label_N[order].tolist()
     # How images 0 to 19 follow each other in the real data set.
     assert order == [6, 16, 19, 12, 14, 18, 5, 13, 15, 4, 10, 17, 0, 8, 3, 1, 9, 7, 11, 2]
     assert len(source.test) == 4

@@ -142,7 +142,8 @@ def test_our_source_reads_it(official, tmp_path, capsys):
     source = load_source(config, 0)
     assert source.test.name == "validation"
     for split, name in ((source.train, "train"), (source.test, "validation")):
-        found = sorted((bytes(item.data), item.label) for item in split.encoded(range(len(split))))
+        items = split.encoded(range(len(split)))
+        found = sorted((bytes(item.data), int(item.values["label"])) for item in items)
         assert found == sorted(content[name].values())
 
 

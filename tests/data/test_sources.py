@@ -8,7 +8,7 @@ import pytest
 from crnn_jax.config import default_config
 from crnn_jax.data import sources
 from crnn_jax.data.dataset import load_source
-from crnn_jax.data.sources import Split, choose, hold_out, subset
+from crnn_jax.data.sources import Split, choose, hold_out, labelled, labelled_fields, subset
 from crnn_jax.errors import CorruptImageError, UserError
 
 
@@ -19,15 +19,16 @@ class Numbers:
     def __call__(self, index):
         if index == 3:
             raise CorruptImageError(f"number {index}")
-        return np.full((1, 1, 1), index, np.uint8), index % 5
+        return labelled(index % 5, image=np.full((1, 1, 1), index, np.uint8))
 
 
 LABELS_N = np.arange(40, dtype=np.int32) % 5
-SPLIT = Split("train", 40, Numbers(), LABELS_N)
+FIELDS = labelled_fields((1, 1, 1))
+SPLIT = Split("train", 40, FIELDS, Numbers(), LABELS_N)
 
 
 def values(split):
-    return [int(split.read(i)[0][0, 0, 0]) for i in range(len(split))]
+    return [int(split.read(i)["image"][0, 0, 0]) for i in range(len(split))]
 
 
 def test_subset_reads_the_chosen_examples_in_order():
@@ -47,7 +48,7 @@ def test_subsets_have_names_of_their_own():
 def test_read_many_keeps_the_place_of_a_corrupt_image():
     for split in (SPLIT, subset(SPLIT, np.arange(40))):
         first, error, last = split.read_many([2, 3, 4])
-        assert (first[0][0, 0, 0], first[1], last[1]) == (2, 2, 4)
+        assert (first["image"][0, 0, 0], first["label"], last["label"]) == (2, 2, 4)
         assert isinstance(error, CorruptImageError)
         assert "number 3" in str(error)
 
@@ -55,7 +56,7 @@ def test_read_many_keeps_the_place_of_a_corrupt_image():
 def test_splits_can_be_pickled():
     part = pickle.loads(pickle.dumps(subset(SPLIT, [7, 1])))
     assert values(part) == [7, 1]
-    assert part.read_many([0])[0][1] == 2
+    assert part.read_many([0])[0]["label"] == 2
 
 
 def test_hold_out_divides_without_overlap():
@@ -75,7 +76,7 @@ def values_of(split):
 def test_hold_out_is_stratified_where_labels_are_known():
     validation = hold_out(SPLIT, 0.25, seed=0)[1]
     assert np.bincount(validation.group_N).tolist() == [2] * 5
-    unlabelled = Split("train", 40, Numbers())
+    unlabelled = Split("train", 40, FIELDS, Numbers())
     counts = {
         tuple(np.bincount(LABELS_N[values_of(hold_out(unlabelled, 0.25, s)[1])])) for s in range(9)
     }

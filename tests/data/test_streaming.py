@@ -8,16 +8,17 @@ import pytest
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
-from crnn_jax.data import order, reading, slots, sources, streaming
+from crnn_jax.data import dataset, order, reading, slots, streaming
 from crnn_jax.data.crops import Crop
 from crnn_jax.data.jpeg import decode_box
+from crnn_jax.data.sources import labelled_fields, subset
 from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.errors import CorruptImageError, UserError
 
 CROP = Crop("random_resized", 8, 9, 0.08, seed=4)
 
 
-def make(split, batch_size=16, num_workers=0, skip_corrupt=False, crop=None):
+def make(split, batch_size=16, num_workers=0, skip_corrupt=False, view=None):
     return StreamingPipeline(
         split,
         batch_size=batch_size,
@@ -25,7 +26,7 @@ def make(split, batch_size=16, num_workers=0, skip_corrupt=False, crop=None):
         mesh=mesh_lib.make_mesh(),
         skip_corrupt=skip_corrupt,
         num_workers=num_workers,
-        crop=crop,
+        view=view,
     )
 
 
@@ -123,17 +124,17 @@ def test_evaluation_sees_the_centre_of_each_example_once(encoded_split):
             assert not image_HWC.any()
 
 
-@pytest.mark.parametrize("crop", [None, CROP])
-def test_a_batch_in_parts_is_the_same_batch(encoded_split, monkeypatch, crop):
+@pytest.mark.parametrize("view", [None, CROP])
+def test_a_batch_in_parts_is_the_same_batch(encoded_split, monkeypatch, view):
     split = encoded_split(40, corrupt=[3])
-    whole = take(make(split, crop=crop, skip_corrupt=True), 2, 4)
+    whole = take(make(split, view=view, skip_corrupt=True), 2, 4)
     monkeypatch.setattr(streaming, "_CHUNK_BYTES", 8 * 8 * 3 * 5)  # parts of 5 or so
-    parts = take(make(split, crop=crop, skip_corrupt=True), 2, 4)
+    parts = take(make(split, view=view, skip_corrupt=True), 2, 4)
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
     evaluations = []
     for size in (2**24, 8 * 8 * 3 * 3):
         monkeypatch.setattr(streaming, "_CHUNK_BYTES", size)
-        inputs = make(split, crop=crop, skip_corrupt=True).eval_inputs()
+        inputs = make(split, view=view, skip_corrupt=True).eval_inputs()
         evaluations.append([jax.device_get(batch) for batch, _ in inputs])
     jax.tree.map(np.testing.assert_array_equal, *evaluations)
 
@@ -153,7 +154,7 @@ def test_only_image_files_can_be_cropped(memory_split):
 
 
 def test_a_subset_crops_by_its_own_numbers(encoded_split):
-    part = sources.subset(encoded_split(40), np.array([5, 6, 30]))
+    part = subset(encoded_split(40), np.array([5, 6, 30]))
     for batch in take(make(part, batch_size=8, view=CROP), 0, 2):
         stored = np.array([5, 6, 30])[batch["example_B"]]
         np.testing.assert_array_equal(batch["image"][:, 0, 0, 2], stored)
@@ -161,7 +162,7 @@ def test_a_subset_crops_by_its_own_numbers(encoded_split):
 
 @pytest.mark.parametrize("num_examples", [1, 2, 3, 5])
 def test_a_batch_lies_where_a_cpu_device_takes_it_without_a_copy(num_examples):
-    image_NHWC = reading.unread(num_examples, (7, 5, 3)).image_NHWC
+    image_NHWC = reading.unread(num_examples, labelled_fields((7, 5, 3))).fields["image"]
     assert image_NHWC.shape == (num_examples, 7, 5, 3)
     placed = mesh_lib.place(image_NHWC, mesh_lib.replicated(mesh_lib.make_mesh()))
     assert placed.addressable_data(0).unsafe_buffer_pointer() == image_NHWC.ctypes.data

@@ -11,7 +11,7 @@ from PIL import Image
 
 from crnn_jax.config import default_config
 from crnn_jax.data.dataset import load_source
-from crnn_jax.data.tfds_source import data_dir
+from crnn_jax.data.tfds_metadata import data_dir
 from crnn_jax.errors import CorruptImageError, UserError
 
 
@@ -76,7 +76,8 @@ def toy(tmp_path):
 
 
 def contents(split):
-    return [(int(image[0, 0, 0]), label) for image, label in map(split.read, range(len(split)))]
+    examples = map(split.read, range(len(split)))
+    return [(int(e["image"][0, 0, 0]), int(e["label"])) for e in examples]
 
 
 def test_reads_both_splits(toy):
@@ -91,9 +92,9 @@ def test_reads_both_splits(toy):
 
 def test_read_many_equals_read(toy):
     split = load(toy).train
-    for (image_HWC, label), index in zip(split.read_many([2, 0, 2]), [2, 0, 2], strict=True):
-        np.testing.assert_array_equal(image_HWC, split.read(index)[0])
-        assert label == split.read(index)[1]
+    for found, index in zip(split.read_many([2, 0, 2]), [2, 0, 2], strict=True):
+        np.testing.assert_array_equal(found["image"], split.read(index)["image"])
+        assert found["label"] == split.read(index)["label"]
     assert split.read_many([]) == []
 
 
@@ -135,8 +136,8 @@ def test_one_channel_stays_gray(tmp_path):
     gray = [(png(7, (2, 2, 1)), 0)]
     folder = write_toy(tmp_path / "toy/1.0.0", {"train": gray, "test": gray}, ("2", "2", "1"))
     source = load(folder)
-    assert source.input_shape == source.train.read(0)[0].shape == (2, 2, 1)
-    assert load(folder, image_size=3).train.read(0)[0].shape == (3, 3, 1)
+    assert source.input_shape == source.train.read(0)["image"].shape == (2, 2, 1)
+    assert load(folder, image_size=3).train.read(0)["image"].shape == (3, 3, 1)
 
 
 def test_image_size_zero_needs_one_size(tmp_path):
@@ -145,7 +146,7 @@ def test_image_size_zero_needs_one_size(tmp_path):
     with pytest.raises(UserError, match=r"toy train record 3: .*2x3.*5x3.*'data.image_size'"):
         load(folder).train.read(3)
     source = load(folder, image_size=4)
-    assert {image.shape for image, _ in source.train.read_many(range(4))} == {(4, 4, 3)}
+    assert {e["image"].shape for e in source.train.read_many(range(4))} == {(4, 4, 3)}
 
 
 def test_corrupt_image_is_named(tmp_path):
@@ -157,7 +158,7 @@ def test_corrupt_image_is_named(tmp_path):
     assert source.input_shape == (2, 3, 3)
     found = source.train.read_many([0, 1])
     assert isinstance(found[0], CorruptImageError)
-    assert found[1][1] == 0
+    assert found[1]["label"] == 0
 
 
 def test_label_outside_the_classes_is_named(tmp_path):
@@ -242,10 +243,10 @@ def test_real_cifar10(tfds_dir):
     assert (len(source.train), len(source.test)) == (50_000, 10_000)
     names = "airplane automobile bird cat deer dog frog horse ship truck"
     assert source.class_names == tuple(names.split())
-    image_HWC, label = source.train.read(0)
+    image_HWC, label = source.train.read(0).values()
     # Record 0 is image 16,399 of the official training set, a horse.
     assert (label, int(image_HWC.sum(dtype=np.int64))) == (7, 447_224)
     assert image_HWC[0, 0].tolist() == [143, 96, 70]
     assert image_HWC[31, 31].tolist() == [221, 187, 157]
-    assert [label for _, label in source.train.read_many([0, 1, 2, 49_999])] == [7, 8, 4, 4]
-    assert source.test.read(9_999)[1] == 0
+    assert [e["label"] for e in source.train.read_many([0, 1, 2, 49_999])] == [7, 8, 4, 4]
+    assert source.test.read(9_999)["label"] == 0

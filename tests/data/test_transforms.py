@@ -7,8 +7,16 @@ from crnn_jax.data import transforms
 from crnn_jax.errors import UserError
 
 make_keys = jax.jit(transforms.example_keys)  # one by one, its operations compile for seconds
-augment = jax.jit(transforms.augment, static_argnames=("crop_padding", "flip"))
 cutout = jax.jit(transforms.cutout, static_argnums=2)
+
+
+def move_at_random(image_BHWC, *which, crop_padding, flip):
+    size = image_BHWC.shape[-3:-1]
+    placement = transforms.draw_placement(size, *which, crop_padding=crop_padding, flip=flip)
+    return transforms.move(jnp.asarray(image_BHWC), "pixels", placement, size)
+
+
+augment = jax.jit(move_at_random, static_argnames=("crop_padding", "flip"))
 
 
 def images(batch, height=5, width=7, channels=3):
@@ -59,7 +67,7 @@ def test_augment_gives_every_crop_and_mirror_equally_often(padding, flip):
 
 def test_augment_without_anything_is_the_image():
     image_BHWC = jnp.asarray(images(3))
-    result = transforms.augment(image_BHWC, *which(3), crop_padding=0, flip="none")
+    result = move_at_random(image_BHWC, *which(3), crop_padding=0, flip="none")
     np.testing.assert_array_equal(result, image_BHWC)
 
 
@@ -108,7 +116,7 @@ def test_cutout_refuses_a_square_as_large_as_the_image():
 
 def test_augment_refuses_padding_as_large_as_the_image():
     with pytest.raises(UserError, match=r"'data.crop_padding'.*5x7, found 5"):
-        transforms.augment(jnp.asarray(images(1)), *which(1), crop_padding=5, flip="none")
+        move_at_random(jnp.asarray(images(1)), *which(1), crop_padding=5, flip="none")
 
 
 def test_views_by_hand():

@@ -50,7 +50,6 @@ def topology(data=1, fsdp=1, model=1, **changes):
     """Returns (experiment, inputs, compiled step, empty totals, state at step 0) of a mesh."""
     from crnn_jax.data.dataset import load_dataset
     from crnn_jax.mesh import replicated
-    from crnn_jax.metrics import Classification as Metrics
     from crnn_jax.train.experiment import build
     from crnn_jax.train.programs import compile_step
 
@@ -61,7 +60,7 @@ def topology(data=1, fsdp=1, model=1, **changes):
     pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
     inputs = next(pipeline.train_inputs(0))
     state = experiment.init_state(dataset.norm())
-    empty = jax.jit(Metrics.empty, out_shardings=replicated(experiment.mesh))()
+    empty = jax.jit(experiment.task.empty, out_shardings=replicated(experiment.mesh))()
     step = compile_step(experiment, pipeline.assemble, state, empty, inputs)
     return experiment, inputs, step, empty, state
 
@@ -72,7 +71,7 @@ def run(run_of, state, steps):
     losses, states = [], []
     for _ in range(steps):
         state, totals = step(jax.tree.map(lambda x: x.copy(), state), empty, inputs)
-        losses.append(totals.compute()["loss"])
+        losses.append(totals.loss())
         states.append(state)
     return losses, states
 

@@ -7,21 +7,27 @@ import pytest
 
 from crnn_jax.data.mixing import Mixing
 from crnn_jax.models.heads import Output
-from crnn_jax.tasks import Classification
+from crnn_jax.tasks.augmentation import Augmentation
+from crnn_jax.tasks.classification import Classification
 
 NORM = {"mean_C": jnp.array([10.0]), "std_C": jnp.array([2.0])}
 
 
 def make_task(**changes):
-    fields = {"label_smoothing": 0.0, "crop_padding": 0, "flip": "none", "cutout": 0}
-    return Classification(**{**fields, "dtype": jnp.float32, **changes})
+    smoothing = changes.pop("label_smoothing", 0.0)
+    fields = {"crop_padding": 0, "flip": "none", "cutout": 0, "dtype": jnp.float32}
+    return Classification(Augmentation(**{**fields, **changes}), smoothing)
+
+
+def image(task, batch, norm, seed, *, train):
+    return task.prepare(batch, norm, seed, train=train)[0]
 
 
 def make_batch(size=8):
     image_BHWC = np.random.default_rng(0).integers(0, 256, (size, 6, 6, 1), np.uint8)
     return {
-        "image_BHWC": jnp.asarray(image_BHWC),
-        "label_B": jnp.arange(size, dtype=jnp.int32) % 3,
+        "image": jnp.asarray(image_BHWC),
+        "label": jnp.arange(size, dtype=jnp.int32) % 3,
         "weight_B": jnp.ones(size),
         "epoch_B": jnp.zeros(size, jnp.int32),
         "example_B": jnp.arange(size, dtype=jnp.int32),
@@ -30,17 +36,17 @@ def make_batch(size=8):
 
 def test_images_are_normalised_and_augmented_in_training_alone():
     task, batch, seed = make_task(crop_padding=2), make_batch(), jnp.uint32(0)
-    plain = task.image(batch, NORM, seed, train=False)
+    plain = image(task, batch, NORM, seed, train=False)
     np.testing.assert_allclose(plain, (batch["image"].astype(jnp.float32) - 10) / 2)
-    augmented = task.image(batch, NORM, seed, train=True)
+    augmented = image(task, batch, NORM, seed, train=True)
     assert not np.array_equal(augmented, plain)
-    np.testing.assert_array_equal(task.image(batch, NORM, seed, train=True), augmented)
+    np.testing.assert_array_equal(image(task, batch, NORM, seed, train=True), augmented)
 
 
 def test_a_square_is_cut_out_in_training_alone():
     task, batch, seed = make_task(cutout=2), make_batch(), jnp.uint32(0)
-    plain = np.asarray(task.image(batch, NORM, seed, train=False))
-    cut = np.asarray(task.image(batch, NORM, seed, train=True))
+    plain = np.asarray(image(task, batch, NORM, seed, train=False))
+    cut = np.asarray(image(task, batch, NORM, seed, train=True))
     changed = cut != plain
     assert np.count_nonzero(cut[changed]) == 0
     assert changed.sum(axis=(1, 2, 3)).tolist() == [4] * 8
@@ -49,11 +55,11 @@ def test_a_square_is_cut_out_in_training_alone():
 @pytest.mark.parametrize("key", ["epoch_B", "seed"])
 def test_augmentation_differs_by_epoch_and_seed(key):
     task, batch = make_task(crop_padding=2), make_batch()
-    first = task.image(batch, NORM, jnp.uint32(0), train=True)
+    first = image(task, batch, NORM, jnp.uint32(0), train=True)
     if key == "seed":
-        other = task.image(batch, NORM, jnp.uint32(1), train=True)
+        other = image(task, batch, NORM, jnp.uint32(1), train=True)
     else:
-        other = task.image({**batch, key: batch[key] + 1}, NORM, jnp.uint32(0), train=True)
+        other = image(task, {**batch, key: batch[key] + 1}, NORM, jnp.uint32(0), train=True)
     assert not np.array_equal(first, other)
 
 
@@ -65,12 +71,12 @@ def test_smoothing_is_for_training():
     evaluated, metrics = task.loss(output, batch, train=False)
     assert smoothed > plain + 0.1
     np.testing.assert_allclose(evaluated, plain)
-    assert metrics.compute()["accuracy"] == 1.0
+    assert task.summarize(metrics)["accuracy"] == 1.0
 
 
 def test_steps_are_trained_one_by_one_and_judged_by_the_consensus():
     """LRCN by hand: two steps give the true class 1/2 and 1/8 in training, 5/16 on average."""
-    batch = {"label_B": jnp.array([0]), "weight_B": jnp.array([1.0])}
+    batch = {"label": jnp.array([0]), "weight_B": jnp.array([1.0])}
     probability_BTK = jnp.array([[[0.5, 0.5], [0.125, 0.875]]])
     logits_BK = jnp.log(probability_BTK.mean(axis=1))
     output = Output(logits_BK, jnp.log(probability_BTK))
@@ -84,7 +90,7 @@ def test_steps_are_trained_one_by_one_and_judged_by_the_consensus():
 def test_mixed_images_have_the_loss_of_the_soft_label():
     task = make_task(mixing=Mixing(mixup=0.4, cutmix=1.0), label_smoothing=0.1)
     batch, seed = make_batch(), jnp.uint32(3)
-    mixed = task.targets(batch, seed)
+    mixed = task.prepare(batch, NORM, seed, train=True)[1]
     logits_BK = jnp.asarray(np.random.default_rng(1).normal(size=(8, 3)), jnp.float32)
     loss, _ = task.loss(Output(logits_BK), mixed, train=True)
     one_hot_KK = np.eye(3)
@@ -109,6 +115,63 @@ def test_mixed_images_have_the_loss_of_the_soft_label():
 )  # fmt: skip
 def test_other_augmentations_change_training_alone(changes):
     task, batch, seed = make_task(**changes), make_batch(), jnp.uint32(0)
-    plain = make_task().image(batch, NORM, seed, train=False)
-    np.testing.assert_array_equal(task.image(batch, NORM, seed, train=False), plain)
-    assert not np.array_equal(task.image(batch, NORM, seed, train=True), plain)
+    plain = image(make_task(), batch, NORM, seed, train=False)
+    np.testing.assert_array_equal(image(task, batch, NORM, seed, train=False), plain)
+    assert not np.array_equal(image(task, batch, NORM, seed, train=True), plain)
+
+
+LOGITS = jnp.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0]])
+LABELS = jnp.array([0, 1, 1, 0])
+
+
+def hits(rows, weight_B):
+    batch = {"label": LABELS[rows], "weight_B": jnp.asarray(weight_B, jnp.float32)}
+    return make_task().loss(Output(LOGITS[rows]), batch, train=False)[1]
+
+
+def summary(metrics):
+    return make_task().summarize(metrics)
+
+
+def test_metrics_by_hand():
+    found = summary(hits(slice(4), np.ones(4)))
+    losses = np.log(1 + np.exp([-1.0, -3.0, 1.0, 1.0]))
+    np.testing.assert_allclose(found.pop("loss"), losses.mean(), rtol=1e-6)
+    assert found == {"accuracy": 0.5, "num_correct": 2, "num_examples": 4}
+    assert make_task().counts(found) == "(2/4)"
+
+
+def test_a_mask_equals_a_subset():
+    masked, subset = hits(slice(4), [1, 0, 1, 0]), hits(slice(0, 4, 2), [1, 1])
+    assert summary(masked) == summary(subset)
+    assert int(masked.num_examples) == 2
+
+
+def test_the_merge_of_parts_equals_the_whole():
+    merged = make_task().empty()
+    for row in range(4):
+        merged = merged.merge(hits(slice(row, row + 1), [1]))
+    whole = hits(slice(4), np.ones(4))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), merged, whole)
+
+
+def test_counts_are_exact_beyond_float32():
+    big = make_task().empty().replace(num_correct=jnp.int32(2**24), num_examples=jnp.int32(2**25))
+    assert int(big.merge(hits(slice(1), [1])).num_correct) == 2**24 + 1
+
+
+def test_no_example_has_no_accuracy():
+    assert np.isnan(summary(make_task().empty())["accuracy"])
+
+
+def test_the_five_likeliest_in_order():
+    prediction = {"probability": np.array([0.05, 0.5, 0.1, 0.2, 0.08, 0.07])}
+    found = make_task().render(prediction, list("abcdef"), {"label": np.int32(3)})
+    assert found.text == "b\t0.5000"
+    assert (found.facts["class"], found.facts["probability"], found.facts["true"]) == (
+        "b",
+        0.5,
+        "d",
+    )
+    assert [item["class"] for item in found.facts["top"]] == ["b", "d", "c", "e", "f"]
+    assert found.picture_HWC is None

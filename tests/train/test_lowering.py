@@ -6,7 +6,6 @@ from jax import export
 
 from crnn_jax.config import MODEL_DEFAULTS
 from crnn_jax.flags import resolve_config
-from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.train.experiment import build
 from crnn_jax.train.step import make_train_step
 
@@ -31,13 +30,13 @@ def lowered(config_name, platform, **overrides):
         lambda batch, step: batch,
         ema_decay=config.optim.ema_decay,
     )
-    vector = {"label_B": "int32", "epoch_B": "int32", "example_B": "int32", "weight_B": "float32"}
+    vector = {"label": "int32", "epoch_B": "int32", "example_B": "int32", "weight_B": "float32"}
     batch = {name: jax.ShapeDtypeStruct((8,), dtype) for name, dtype in vector.items()}
     batch["image"] = jax.ShapeDtypeStruct((8, *shape), "uint8")
     state = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), experiment.abstract_state()
     )
-    totals = jax.eval_shape(Metrics.empty)
+    totals = jax.eval_shape(experiment.task.empty)
     # Of the memory layout of a gradient on a GPU: what is exported here is not kept.
     checks = [export.DisabledSafetyCheck.custom_call("LayoutConstraint")]
     program = export.export(jax.jit(step), platforms=[platform], disabled_checks=checks)

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 
 from crnn_jax.config import MODEL_DEFAULTS
-from crnn_jax.metrics import Classification as Metrics
 from crnn_jax.models.heads import Output
 from crnn_jax.train.step import make_eval_step, make_train_step, repeat_step
 
 
 def first_losses(run, num_steps=1):
-    _, _, pipeline, step, state = run
+    experiment, _, pipeline, step, state = run
     step, losses = jax.jit(step), []
     for _, inputs in zip(range(num_steps), pipeline.train_inputs(0), strict=False):
-        state, totals = step(state, Metrics.empty(), inputs)
-        losses.append(totals.compute()["loss"])
+        state, totals = step(state, experiment.task.empty(), inputs)
+        losses.append(totals.loss())
     return losses, state
 
 
@@ -35,10 +34,10 @@ def test_one_device_equals_eight(tiny, start_run, model, precision):
 
 def test_steps_in_one_program_equal_single_steps(tiny, start_run):
     config = tiny("crnn", optim__name="sgd", optim__ema_decay=0.9, model__dropout=0.2)
-    _, _, pipeline, step, state = start_run(config)
+    experiment, _, pipeline, step, state = start_run(config)
     inputs = next(pipeline.train_inputs(0))
-    together, totals = jax.jit(repeat_step(step, 3))(state, Metrics.empty(), inputs)
-    step, single, single_totals = jax.jit(step), state, Metrics.empty()
+    together, totals = jax.jit(repeat_step(step, 3))(state, experiment.task.empty(), inputs)
+    step, single, single_totals = jax.jit(step), state, experiment.task.empty()
     for _ in range(3):
         single, single_totals = step(single, single_totals, inputs)
     assert int(together.step) == 3
@@ -68,7 +67,7 @@ def test_the_whitening_kernel_of_every_model_is_the_datas_and_no_parameter(tiny,
     assert set(state.params["trunk"]["whiten"]) == {"bias"}
     assert set(state.norm) == {"mean_C", "std_C"}
     inputs = next(pipeline.train_inputs(0))
-    after, _ = jax.eval_shape(step, state, Metrics.empty(), inputs)
+    after, _ = jax.eval_shape(step, state, experiment.task.empty(), inputs)
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (after, experiment.abstract_state())]
     assert shapes[0] == shapes[1] == jax.tree.map(jnp.shape, state)
 
@@ -77,11 +76,11 @@ def test_views_of_an_image_are_averaged_by_their_logits(tiny, start_run):
     experiment, _, _, _, state = start_run(tiny("cnn", mesh__data=1))
     image_BHWC = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8)
     label_B = jnp.arange(8, dtype=jnp.int32)
-    batch = {"image_BHWC": jnp.asarray(image_BHWC), "label_B": label_B, "weight_B": jnp.ones(8)}
-    mirror = {**batch, "image_BHWC": batch["image"][:, :, ::-1]}
+    batch = {"image": jnp.asarray(image_BHWC), "label": label_B, "weight_B": jnp.ones(8)}
+    mirror = {**batch, "image": batch["image"][:, :, ::-1]}
 
     def apply(batch):
-        image_BHWC = experiment.task.image(batch, state.norm, state.seed, train=False)
+        image_BHWC, _ = experiment.task.prepare(batch, state.norm, state.seed, train=False)
         weights = {"params": state.params, "batch_stats": state.batch_stats}
         return experiment.model.apply(weights, image_BHWC, train=False).logits_BK
 
@@ -97,7 +96,7 @@ def test_views_of_an_image_are_averaged_by_their_logits(tiny, start_run):
         )
         mean_BK = (apply(batch) + apply(mirror)) / 2
         expected = experiment.task.loss(Output(mean_BK), batch, train=False)[1]
-        return step(state, Metrics.empty(), batch, jnp.uint32(0)), expected
+        return step(state, experiment.task.empty(), batch, jnp.uint32(0))[0], expected
 
     found, expected = run(batch, mirror)
     np.testing.assert_allclose(found.loss_sum, expected.loss_sum, rtol=1e-6)
@@ -106,10 +105,10 @@ def test_views_of_an_image_are_averaged_by_their_logits(tiny, start_run):
 
 def test_jit_equals_no_jit(tiny, start_run):
     config = tiny(mesh__data=1, optim__name="sgd", model__dropout=0.3)
-    _, _, pipeline, step, state = start_run(config)
+    experiment, _, pipeline, step, state = start_run(config)
     inputs = next(pipeline.train_inputs(0))
-    jitted, totals = jax.jit(step)(state, Metrics.empty(), inputs)
-    plain, plain_totals = step(state, Metrics.empty(), inputs)
+    jitted, totals = jax.jit(step)(state, experiment.task.empty(), inputs)
+    plain, plain_totals = step(state, experiment.task.empty(), inputs)
     np.testing.assert_allclose(totals.loss_sum, plain_totals.loss_sum, rtol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), jitted.params, plain.params
@@ -139,7 +138,7 @@ def test_weight_zero_changes_nothing(tiny, start_run):
             lambda inputs, step: inputs,
             ema_decay=0.0,
         )
-        return jax.jit(function)(state, Metrics.empty(), inputs)
+        return jax.jit(function)(state, experiment.task.empty(), inputs)
 
     (state_masked, totals_masked), (state_half, totals_half) = step(masked), step(half)
     assert int(totals_masked.num_examples) == 32

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import losses
+from crnn_jax.tasks import losses
 
 
 def test_cross_entropy_by_hand():

@@ -1,15 +1,19 @@
 """An evaluation counts every example once, or says so."""
 
+import numpy as np
 import pytest
 
+from crnn_jax import tasks
+from crnn_jax.config import default_config
 from crnn_jax.train.evaluator import make_evaluator, result_line
 
 
 def test_result_line():
     metrics = {"accuracy": 0.93125, "num_correct": 149, "num_examples": 160, "loss": 0.2}
-    assert result_line("test", metrics) == "test accuracy 0.9313 (149/160)"
+    task = tasks.TASKS["classification"].of(default_config("cnn"), 10)
+    assert result_line(task, "test", metrics) == "test accuracy 0.9313 (149/160)"
     with_views = "test accuracy with tta=mirror 0.9313 (149/160)"
-    assert result_line("test", metrics, "mirror") == with_views
+    assert result_line(task, "test", metrics, "mirror") == with_views
 
 
 @pytest.mark.parametrize("pipeline", ["resident", "streaming"])
@@ -33,3 +37,19 @@ def test_evaluation_refuses_another_count(tiny, start_run):
     pipeline.num_examples += 1  # the compiled program goes on to count 360
     with pytest.raises(AssertionError, match="evaluated 360 examples of a split of 361"):
         evaluate(state)
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "streaming"])
+def test_predictions_are_of_every_example_in_order(tiny, start_run, pipeline):
+    config = tiny("cnn", data__pipeline=pipeline)
+    experiment, dataset, _, _, state = start_run(config)
+    evaluate = make_evaluator(experiment, dataset.pipeline("test", 100, experiment.mesh))
+    summary, predictions = evaluate.with_predictions(state)
+    assert summary == evaluate(state)
+    test = dataset.splits["test"]
+    assert predictions["probability"].shape == (360, 10)
+    assert predictions["weight"].tolist() == [1.0] * 360
+    right = predictions["probability"].argmax(axis=1) == test.group_N
+    assert right.sum() == summary["num_correct"]
+    mean = -np.log(predictions["probability"][np.arange(360), test.group_N]).mean()
+    np.testing.assert_allclose(summary["loss"], mean, rtol=1e-4)
