@@ -71,6 +71,15 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
         "consensus": "mean",  # mean | max | learned
     },
     "crnn": {**_TRUNK, **_RECURRENT, **_HEAD, "sequence": "rows"},  # rows | columns | raster
+    "reseg": {
+        **_TRUNK,
+        "cell": "gru",
+        "hidden_units": 64,  # of each direction
+        "patch_sizes": (1,),  # side of each layer's patches; the first are of the trunk's last map
+        "implementation": "auto",
+        "decoder_width": 16,  # channels at the image's size
+        **_HEAD,
+    },
 }
 
 # Every default that all models share.
@@ -88,7 +97,7 @@ _DEFAULTS: dict[str, Any] = dict(
     steps_per_dispatch=0,
     compile_cache=True,  # keep compiled programs on disk, under data.cache_dir
     data=dict(
-        source="digits",  # digits | tfds:NAME | folder:PATH
+        source="digits",  # digits | digit_scenes | tfds:NAME | folder:PATH | masks:PATH
         dir="",  # of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder
         cache_dir="",  # decoded images, programs; empty: $XDG_CACHE_HOME or ~/.cache/crnn_jax
         pipeline="resident",  # resident (in device memory) | streaming (Grain)

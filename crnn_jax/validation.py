@@ -10,7 +10,7 @@ from crnn_jax.errors import UserError, closest
 
 TTA = ("none", "mirror", "mirror_shift")
 _CHOICES = {
-    "task": ("classification",),
+    "task": ("classification", "segmentation"),
     "precision": ("float32", "bfloat16"),
     "data.crop": ("none", "random_resized", "paper"),
     "data.pipeline": ("resident", "streaming"),
@@ -36,7 +36,7 @@ _POSITIVE = (
     "model.num_frames model.frame_height model.num_segments model.snippet_height log.seconds "
     "model.logit_scale optim.bias_learning_rate_multiplier optim.head_learning_rate_multiplier "
     "optim.muon_iterations optim.muon_adamw_learning_rate optim.lookahead_alpha "
-    "data.crop_min_area"
+    "data.crop_min_area model.decoder_width"
 ).split()
 _FRACTION = (  # 0 <= value < 1
     "data.validation data.test_fraction model.dropout optim.label_smoothing optim.ema_decay "

@@ -9,7 +9,7 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from crnn_jax.data import digits, folder, tfds_source
+from crnn_jax.data import digit_scenes, digits, folder, mask_folder, tfds_source
 from crnn_jax.data.cache import cache_dir
 from crnn_jax.data.crops import make_crop
 from crnn_jax.data.pipeline import Pipeline
@@ -24,10 +24,12 @@ from crnn_jax.errors import UserError, closest
 # What config key `data.source` may begin with: load(location, config.data, seed) -> Source.
 SOURCES: dict[str, Callable[[str, Any, int], Source]] = {
     "digits": digits.load,
+    "digit_scenes": digit_scenes.load,
     "tfds": tfds_source.load,
     "folder": folder.load,
+    "masks": mask_folder.load,
 }
-EMBEDDED = ("digits",)  # those without a location
+EMBEDDED = ("digits", "digit_scenes")  # those without a location
 PIPELINES = ("resident", "streaming")
 
 
@@ -103,8 +105,8 @@ def load_source(data_config: Any, seed: int) -> Source:
         kinds = [name for name in SOURCES if name not in EMBEDDED]
         valid = [f"folder:{rest}"] if is_folder else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds)]
         raise UserError(
-            "config key 'data.source' expects digits, tfds:NAME or folder:PATH, "
-            f"found '{data_config.source}'{closest(data_config.source, valid)}"
+            f"config key 'data.source' expects {', '.join(EMBEDDED)}, tfds:NAME, folder:PATH or "
+            f"masks:PATH, found '{data_config.source}'{closest(data_config.source, valid)}"
         )
     return SOURCES[kind](location, data_config, seed)
 

@@ -114,10 +114,9 @@ class SceneReader:
         for _ in range(draws.whole(*_DIGITS)):
             ink_HW, label = self._digit(draws)
             size = len(ink_HW)
-            places = [
-                tuple(draws.whole(0, self.side - size) for _ in range(2)) for _ in range(_TRIES)
-            ]
-            top, left = min(places, key=lambda at: taken_HW[_window(*at, size)].sum())
+            room = self.side - size
+            places = [(draws.whole(0, room), draws.whole(0, room)) for _ in range(_TRIES)]
+            top, left = min(places, key=lambda at: taken_HW[_window(at[0], at[1], size)].sum())
             _blend(canvas_HW, ink_HW, draws.real(*_INK), top, left)
             window = _window(top, left, size)
             taken_HW[window] = True
@@ -135,7 +134,7 @@ class SceneReader:
 
 
 class _Draws:
-    """Random numbers that no version of NumPy changes: a bit generator's stream is kept for ever."""
+    """Random numbers of a bit generator, whose stream no version of NumPy changes."""
 
     def __init__(self, *entropy: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence(entropy))

@@ -74,7 +74,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         train, test = _divide(root, _scan(root, ""), data_config.test_fraction)
     class_names = tuple(train)
     first_files = [file for files in train.values() for file in files]
-    image_shape = _image_shape(root, first_files, data_config)
+    image_shape = first_shape(root, first_files, data_config)
     train_split, test_split = (
         _split(name, root, part, class_names, image_shape, data_config.image_size)
         for name, part in (("train", train), ("test", test))
@@ -169,10 +169,12 @@ def _divide(
 ) -> tuple[dict[str, list[_File]], dict[str, list[_File]]]:
     """Returns (train, test) by a hash of each path, each with the classes that it has files of."""
     train = {
-        name: [f for f in files if _hash(f[0]) >= test_fraction] for name, files in files_of.items()
+        name: [f for f in files if hash_of_path(f[0]) >= test_fraction]
+        for name, files in files_of.items()
     }
     test = {
-        name: [f for f in files if _hash(f[0]) < test_fraction] for name, files in files_of.items()
+        name: [f for f in files if hash_of_path(f[0]) < test_fraction]
+        for name, files in files_of.items()
     }
     for name, files in train.items():
         if not files:
@@ -188,12 +190,18 @@ def _divide(
     return train, test
 
 
-def _hash(path: str) -> float:
+def hash_of_path(path: str) -> float:
+    """Returns a number in [0, 1) that depends on the path alone."""
     digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _image_shape(root: pathlib.Path, files: list[_File], data_config: Any) -> tuple[int, int, int]:
+def first_shape(root: pathlib.Path, files: list[_File], data_config: Any) -> tuple[int, int, int]:
+    """Returns (H, W, 3) of all images: from image_size, else that of the first readable one.
+
+    Raises:
+      UserError: the first is unreadable without skip_corrupt, or all are.
+    """
     size = data_config.image_size
     if size:
         return size, size, 3

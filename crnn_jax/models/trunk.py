@@ -15,7 +15,7 @@ from crnn_jax.models.whitening import Whitening, dirac
 
 Array = jax.Array
 
-_ACTIVATIONS = {"relu": nn.relu, "gelu": nn.gelu}
+ACTIVATIONS = {"relu": nn.relu, "gelu": nn.gelu}
 _KERNEL_INITS = {"he_normal": nn.initializers.he_normal(), "dirac": dirac}
 
 
@@ -84,7 +84,7 @@ class Trunk(nn.Module):
         A side of H pixels becomes ceil(H / 2**stages); a map of 1 stays 1.
         """
         map_BHWC = image_BHWC.astype(self.dtype)
-        activation = _ACTIVATIONS[self.activation]
+        activation = ACTIVATIONS[self.activation]
         if self.whiten_size > 0:
             map_BHWC = activation(Whitening(self.whiten_size, self.dtype, name="whiten")(map_BHWC))
         maps: dict[int, Array] = {}
