@@ -87,6 +87,7 @@ class SceneReader:
     side: int
 
     def __call__(self, index: int) -> Example:
+        """Returns the scene `index`: "image" and "mask"."""
         draws = _Draws(self.seed, _TAGS[self.part], index)
         rise = [draws.real(-1, 1), draws.real(-1, 1)]
         row_H, column_W = np.linspace(0, rise[0], self.side), np.linspace(0, rise[1], self.side)

@@ -177,8 +177,8 @@ def _class_names(root: pathlib.Path, train: list[_Pair], skip_corrupt: bool) -> 
         names = tuple(line.strip() for line in lines if line.strip())
         if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORE:
             raise UserError(
-                f"'{file}': expected 2 to {IGNORE} different names, one a line, found {len(names)}, "
-                f"{len(set(names))} of them different"
+                f"'{file}': expected 2 to {IGNORE} different names, one a line, found "
+                f"{len(names)}, of which {len(set(names))} are different"
             )
         return names
     largest = 1
