@@ -74,11 +74,10 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "reseg": {
         **_TRUNK,
         "cell": "gru",
-        "hidden_units": 64,  # of each direction
-        "patch_sizes": (1,),  # side of each layer's patches; the first are of the trunk's last map
+        "hidden_units": 64,
+        "patch_sizes": (1,),  # the first are of the trunk's last map
         "implementation": "auto",
-        "decoder_width": 16,  # channels at the image's size
-        **_HEAD,
+        **{"decoder_width": 16, **_HEAD},  # decoder_width: channels at the image's size
     },
 }
 

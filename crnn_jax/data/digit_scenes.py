@@ -19,20 +19,20 @@ CLASS_NAMES = ("background", *"0123456789")
 NUM_TRAIN, NUM_TEST = 4000, 1000
 _RECIPE = 1  # raise it when scenes change: cached ones are then made again
 _SIDE = 32
-_DIGITS, _FRAGMENTS, _STROKES = (2, 4), (4, 8), (2, 5)  # how many, both included
-_SIDES = (10, 16)  # of a digit, pixels: 1.25 to 2 times as stored
+_DIGITS, _FRAGMENTS, _STROKES = (2, 4), (2, 5), (1, 3)  # how many, both included
+_SIDES = (12, 16)  # of a digit, pixels: 1.5 to 2 times as stored
 _INK = (0.55, 1.0)  # brightness of digits and clutter alike
 _GROUND = 0.3  # the background's brightest
 _NOISE = 0.08  # the largest change of a pixel
 _CORE, _EDGE = 0.5, 0.2  # how much ink makes a digit's pixel, and an ambiguous one
-_TRIES = 10  # places of a digit, of which the freest is taken
+_TRIES = 30  # places of a digit, of which the freest is taken
 _TAGS = {"train": 3, "test": 4}  # keep the scenes' random numbers apart from others of the seed
 
 
 def load(location: str, data_config: Any, seed: int) -> Source:
     """Returns scenes, gray (32, 32, 1), and masks (32, 32): class 0 background, d + 1 the digit d.
 
-    Two to four digits of 10 to 16 pixels stand on a graded, noisy ground, in front of strokes and
+    Two to four digits of 12 to 16 pixels stand on a graded, noisy ground, in front of strokes and
     of quarters of other digits as bright as they are, which count as background. A pixel with
     at least half a digit's ink is the digit's; one with a fifth to a half is `IGNORE`, since its
     class is a matter of taste. A digit may cover a part of an earlier one.

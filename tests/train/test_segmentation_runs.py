@@ -12,7 +12,9 @@ from crnn_jax import evaluate, predict
 from crnn_jax.data import digit_scenes
 from crnn_jax.data.dataset import load_dataset
 from crnn_jax.data.fields import IGNORE
+from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.run import open_run
+from crnn_jax.tasks import check_fields
 from crnn_jax.train.evaluator import make_evaluator
 from crnn_jax.train.loop import train
 
@@ -135,16 +137,12 @@ def test_predict_writes_a_picture_and_a_line(scenes, tmp_path, capsys):
 def test_a_source_without_masks_and_a_wrong_mask_end_in_one_line(
     scenes, tmp_path, capsys, pipeline
 ):
-    from crnn_jax.errors import UserError, one_line_errors
-
     with pytest.raises(UserError, match=r"fields image, mask, found image, label in 'digits'"):
         train(scenes(data__source="digits"), str(tmp_path / "digits"))
+    config = scenes(task="classification")
+    source = load_dataset(config).source
     with pytest.raises(UserError, match=r"fields image, label, found image, mask"):
-        config = scenes(task="classification")
-        config.model = scenes(task="classification").model
-        from crnn_jax.tasks import check_fields
-
-        check_fields(config, load_dataset(config).source)
+        check_fields(config, source)
     root = tmp_path / "data"
     for part in ("train", "test"):
         for name in ("images", "masks"):
@@ -158,10 +156,10 @@ def test_a_source_without_masks_and_a_wrong_mask_end_in_one_line(
                 root / part / "masks" / f"{index}.png"
             )
     (root / "classes.txt").write_text("a\nb\n")
+    config = scenes(
+        data__source=f"masks:{root}", data__pipeline=pipeline, data__image_size=0, batch_size=8
+    )
     with pytest.raises(SystemExit) as code, one_line_errors():
-        config = scenes(
-            data__source=f"masks:{root}", data__pipeline=pipeline, data__image_size=0, batch_size=8
-        )
         train(config, str(tmp_path / "run"))
     assert code.value.code == 2
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
