@@ -73,11 +73,9 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "crnn": {**_TRUNK, **_RECURRENT, **_HEAD, "sequence": "rows"},  # rows | columns | raster
     "reseg": {
         **_TRUNK,
-        "cell": "gru",
-        "hidden_units": 64,
+        **dict(cell="gru", hidden_units=64, implementation="auto", decoder_width=16),
         "patch_sizes": (1,),  # the first are of the trunk's last map
-        "implementation": "auto",
-        **{"decoder_width": 16, **_HEAD},  # decoder_width: channels at the image's size
+        **_HEAD,
     },
 }
 

@@ -83,9 +83,8 @@ def main(argv: list[str]) -> None:
             from crnn_jax.train.loop import train
 
             results.append(train(config, str(workdir / f"seed_{seed}")))
-        from crnn_jax.writers import write_json_atomically
-
         from crnn_jax.tasks import TASKS
+        from crnn_jax.writers import write_json_atomically
 
         score = TASKS[config.task].score
         row = summarize(argument or "default", results, score)

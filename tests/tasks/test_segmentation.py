@@ -163,6 +163,7 @@ def test_a_prediction_is_drawn_over_its_image():
     assert rendered.text == "a\t0.7500\tc\t0.2500"
     assert rendered.facts == {"shares": {"a": 0.75, "c": 0.25}}
     picture = rendered.picture_HWC
+    assert picture is not None
     assert picture.shape == (256, 768, 3)
     assert picture.dtype == np.uint8
     assert picture[0, 0].tolist() == [100, 100, 100]
@@ -171,6 +172,7 @@ def test_a_prediction_is_drawn_over_its_image():
     with_truth = task.render(
         {"mask": mask_HW}, list("abcd"), {"image": image_HWC, "mask": np.full((4, 6), IGNORE)}
     )
+    assert with_truth.picture_HWC is not None
     assert with_truth.picture_HWC.shape == (256, 1152, 3)
 
 
