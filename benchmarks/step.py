@@ -28,7 +28,7 @@ from timing import PLAIN_CONFIG, append, interleave, matmul_program, spread
 
 from crnn_jax.flags import resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
-from crnn_jax.models.cnn import layers_per_stage
+from crnn_jax.models.trunk import layers_per_stage
 from crnn_jax.train.experiment import Experiment, build
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.step import make_train_step

@@ -1,5 +1,6 @@
 """The commands as a user types them: train, kill, resume, evaluate, predict."""
 
+import importlib
 import json
 import os
 import signal
@@ -31,6 +32,23 @@ def run(module, *arguments):
     return process.returncode, out, err
 
 
+@pytest.fixture
+def call(capsys):
+    """Returns call(module, *arguments) -> (code, out, err): the command in this process."""
+
+    def run_here(module, *arguments):
+        capsys.readouterr()
+        code = 0
+        try:
+            importlib.import_module(f"crnn_jax.{module}").main(list(arguments))
+        except SystemExit as end:
+            code = end.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run_here
+
+
 def saved_steps(workdir):
     """The finished checkpoints: one under way has a longer name."""
     return [p.name for p in workdir.glob("checkpoints/*") if p.name.isdecimal()]
@@ -56,9 +74,11 @@ def test_train_learns_and_reports(trained):
     assert "ETA" in out
 
 
-def test_evaluate_prints_the_same_line(trained):
+@pytest.mark.parametrize("how", ["a process", "here"])
+def test_evaluate_prints_the_same_line(trained, call, how):
     workdir, out = trained
-    code, line, err = run("evaluate", f"--workdir={workdir}")
+    evaluate = call if how == "here" else run
+    code, line, err = evaluate("evaluate", f"--workdir={workdir}")
     assert code == 0, err
     assert line.strip() == out.rstrip().splitlines()[-1]
 
@@ -97,7 +117,7 @@ def save_digits(folder, count=40):
     return labels
 
 
-def test_predict_reads_files_and_folders(trained, tmp_path):
+def test_predict_reads_files_and_folders(trained, call, tmp_path):
     workdir, _ = trained
     labels = save_digits(tmp_path)
     code, out, err = run("predict", f"--workdir={workdir}", str(tmp_path))
@@ -107,7 +127,7 @@ def test_predict_reads_files_and_folders(trained, tmp_path):
     assert np.mean([labels[path] == name for path, name, _ in rows]) > 0.6
     assert all(0.1 <= float(probability) <= 1 for _, _, probability in rows)
     one = next(iter(labels))
-    code, out, _ = run("predict", f"--workdir={workdir}", "--json", one)
+    code, out, _ = call("predict", f"--workdir={workdir}", "--json", one)
     answer = json.loads(out)
     assert answer["path"] == one
     assert len(answer["top"]) == 5
@@ -136,11 +156,11 @@ def test_predict_reads_files_and_folders(trained, tmp_path):
         ),
     ],
 )
-def test_mistakes_end_with_one_line_and_code_2(trained, tmp_path, module, arguments, message):
+def test_mistakes_end_with_one_line_and_code_2(trained, call, tmp_path, module, arguments, message):
     workdir, _ = trained
     (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
     before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*")}
-    code, out, err = run(module, *(a.format(run=workdir, tmp=tmp_path) for a in arguments))
+    code, out, err = call(module, *(a.format(run=workdir, tmp=tmp_path) for a in arguments))
     assert code == 2, err
     assert len(err.splitlines()) == 1, err
     assert message in err

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from crnn_jax.main import main
+
 DIGITS = "configs/digits.py:crnn"
 
 
@@ -32,10 +34,11 @@ def test_help_needs_no_jax():
         (["--config=" + DIGITS, "--workdir=W", "--profile=9"], "FIRST:LAST"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path):
-    done = run(*(a.replace("=W", f"={tmp_path}/w") for a in arguments))
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert message in done.stderr
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([a.replace("=W", f"={tmp_path}/w") for a in arguments])
+    out, err = capsys.readouterr()
+    assert (end.value.code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert message in err
     assert not (tmp_path / "w").exists()

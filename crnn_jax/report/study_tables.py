@@ -136,6 +136,31 @@ def ablation_table(content: dict[str, Any]) -> str:
     return "\n".join([markdown(header, rows), "", note, *content["sentences"]])
 
 
+def variants_table(content: dict[str, Any]) -> str:
+    """Returns one line a variant, each against the first, seed by seed."""
+    rows = []
+    for row in content["rows"]:
+        pair = row["difference"]
+        rows.append(
+            [
+                row["row"],
+                ", ".join(f"`{key}={value}`" for key, value in row["keys"].items()) or "-",
+                format_accuracy(row),
+                str(row["n"]),
+                with_interval(pair["mean"], pair["ci95"], "+") if pair else "-",
+                f"{row['parameters']:,}",
+                train_seconds(row),
+            ]
+        )
+    header = "variant|keys|test accuracy|n|minus the first, by seed|parameters|training".split("|")
+    first = content["rows"][0]
+    note = (
+        f"{content['config']}, {content['duration']} a run; {first['devices']}, "
+        f"commit {format_commits(first)}."
+    )
+    return "\n".join([markdown(header, rows), "", note, *content["sentences"]])
+
+
 def race_table(content: dict[str, Any]) -> str:
     """Returns the seconds of the runs, with and without compilation."""
     header = ["seconds of", "median", "quartiles", "lowest to highest"]
@@ -220,6 +245,7 @@ STUDY_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "table1": table1_table,
     "sensitivity": sensitivity_table,
     "ablation": ablation_table,
+    "variants": variants_table,
     "race": race_table,
     "cost": cost_table,
     "mean_iou": mean_iou_table,
