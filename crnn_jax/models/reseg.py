@@ -30,8 +30,12 @@ def upsample(map_BHWC: Array, factor: int, size: Sequence[int]) -> Array:
       factor: at least 1.
       size: (H, W) of the result, at most `factor` times as large.
     """
-    rows_BHWC = jnp.repeat(map_BHWC, factor, axis=1)[:, : size[0]]
-    return jnp.repeat(rows_BHWC, factor, axis=2)[:, :, : size[1]]
+    batch, height, width, channels = map_BHWC.shape
+    # A broadcast, because the gradient of `jnp.repeat` is a scatter, which is slow.
+    block = (batch, height, factor, width, factor, channels)
+    repeated = jnp.broadcast_to(map_BHWC[:, :, None, :, None], block)
+    whole_BHWC = repeated.reshape(batch, height * factor, width * factor, channels)
+    return whole_BHWC[:, : size[0], : size[1]]
 
 
 class Decoder(nn.Module):

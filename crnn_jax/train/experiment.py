@@ -194,7 +194,6 @@ def build(
     total_steps = round_up(num_steps, num_dispatched)
     warmup_steps = steps(config.optim.warmup, num_train, config.batch_size, "optim.warmup")
     schedule = optim.make_schedule(config.optim, total_steps, min(warmup_steps, total_steps))
-    height, width, channels = image_shape
     return Experiment(
         config=config,
         mesh=mesh,
