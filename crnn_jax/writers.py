@@ -173,8 +173,8 @@ class Progress:
         self.images_per_second = images_per_second
 
     def metrics(self, values: Mapping[str, float]) -> None:
-        """Sets the loss and accuracy to show."""
-        self._metrics = {k: float(v) for k, v in values.items() if k in ("loss", "accuracy")}
+        """Sets the figures to show, the loss and scores; counts are passed over."""
+        self._metrics = {k: v for k, v in values.items() if isinstance(v, float)}
 
     def step(self, step: int) -> None:
         """Says that `step` steps are done; shows it if it is time to."""

@@ -5,7 +5,10 @@ from crnn_jax.config.key import SHARE, Key, Range, above_0, from_0
 
 _PIXELS = from_0(16384)
 DATA_KEYS: dict[str, Key] = {
-    "data.source": Key("digits", "digits | moving_digits | tfds:NAME | folder:PATH | video:PATH"),
+    "data.source": Key(
+        "digits",
+        "digits | moving_digits | digit_scenes | tfds:NAME | folder:PATH | video:PATH | masks:PATH",
+    ),
     "data.dir": Key("", "of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder", places=True),
     "data.cache_dir": Key(
         "",

@@ -117,4 +117,18 @@ MODEL_KEYS: dict[str, dict[str, Key]] = {
             choices=registries.sequences,
         ),
     },
+    "reseg": {
+        **_TRUNK,
+        "cell": _RECURRENT["cell"],
+        "hidden_units": replace(_RECURRENT["hidden_units"], default=64),
+        "patch_sizes": Key(
+            (1,),
+            "side of each layer's patches; the first are of the trunk's last map",
+            within=Range(1, 4096),
+            whole=True,
+        ),
+        "decoder_width": Key(16, "channels of the decoder's convolutions", within=Range(1, 8192)),
+        "implementation": _IMPLEMENTATION,
+        **_HEAD,
+    },
 }

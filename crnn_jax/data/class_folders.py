@@ -222,10 +222,12 @@ def _divide(
 ) -> tuple[dict[str, list[File]], dict[str, list[File]]]:
     """Returns (train, test) by a hash of each path, each with the classes that it has files of."""
     train = {
-        name: [f for f in files if _hash(f[0]) >= test_fraction] for name, files in files_of.items()
+        name: [f for f in files if hash_of_path(f[0]) >= test_fraction]
+        for name, files in files_of.items()
     }
     test = {
-        name: [f for f in files if _hash(f[0]) < test_fraction] for name, files in files_of.items()
+        name: [f for f in files if hash_of_path(f[0]) < test_fraction]
+        for name, files in files_of.items()
     }
     for name, files in train.items():
         if not files:
@@ -241,7 +243,8 @@ def _divide(
     return train, test
 
 
-def _hash(path: str) -> float:
+def hash_of_path(path: str) -> float:
+    """Returns a number in [0, 1) that depends on the path alone."""
     path = _composed(path)  # a copy may store é as one character or as two
     digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

@@ -9,7 +9,15 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from crnn_jax.data import digits, folder, moving_digits, tfds_source, video_folder
+from crnn_jax.data import (
+    digit_scenes,
+    digits,
+    folder,
+    mask_folder,
+    moving_digits,
+    tfds_source,
+    video_folder,
+)
 from crnn_jax.data.cache import cache_dir
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.data.reading import View
@@ -25,11 +33,13 @@ from crnn_jax.errors import UserError, closest
 SOURCES: dict[str, Callable[[str, Any, int], Source]] = {
     "digits": digits.load,
     "moving_digits": moving_digits.load,
+    "digit_scenes": digit_scenes.load,
     "tfds": tfds_source.load,
     "folder": folder.load,
     "video": video_folder.load,
+    "masks": mask_folder.load,
 }
-EMBEDDED = ("digits", "moving_digits")  # those without a location
+EMBEDDED = ("digits", "moving_digits", "digit_scenes")  # those without a location
 PIPELINES = ("resident", "streaming")
 
 
@@ -106,7 +116,7 @@ def load_source(data_config: Any, seed: int) -> Source:
         kinds = [name for name in SOURCES if name not in EMBEDDED]
         forms = [*EMBEDDED, *(f"{k}:{'NAME' if k == 'tfds' else 'PATH'}" for k in kinds)]
         valid = (
-            [f"folder:{rest}", f"video:{rest}"]
+            [f"{kind}:{rest}" for kind in ("folder", "video", "masks")]
             if is_folder
             else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds)]
         )

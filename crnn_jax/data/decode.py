@@ -150,6 +150,14 @@ def to_shape(image_HWC: np.ndarray, image_shape: tuple[int, int, int]) -> np.nda
     return _fit(to_channels(image_HWC, channels), height, width)
 
 
+def fit_map(map_HW: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns the part of `map_HW` (uint8) that `to_shape` shows of its image, (height, width).
+
+    Each new pixel has the value of the old one that its centre lies in.
+    """
+    return _fit(map_HW[:, :, None], height, width, Image.Resampling.NEAREST)[:, :, 0]
+
+
 def match_source(
     image_HWC: np.ndarray, image_shape: tuple[int, int, int], image_size: int, name: str
 ) -> np.ndarray:
@@ -193,7 +201,12 @@ def to_channels(image_HWC: np.ndarray, channels: int) -> np.ndarray:
     return np.repeat(image_HWC, channels, axis=2)
 
 
-def _fit(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+def _fit(
+    image_HWC: np.ndarray,
+    height: int,
+    width: int,
+    resampling: Image.Resampling = Image.Resampling.BILINEAR,
+) -> np.ndarray:
     source_height, source_width, channels = image_HWC.shape
     if (source_height, source_width) == (height, width):
         return image_HWC
@@ -203,7 +216,7 @@ def _fit(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
     image = Image.fromarray(image_HWC[:, :, 0] if channels == 1 else image_HWC)
     resized = image.resize(
         (width, height),
-        Image.Resampling.BILINEAR,
+        resampling,
         box=(left, top, left + box_width, top + box_height),
     )
     return np.array(resized).reshape(height, width, channels)

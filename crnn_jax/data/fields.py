@@ -4,6 +4,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+IGNORE = 255  # in a map of classes: a pixel that is neither trained on nor counted
+
 Example = dict[str, np.ndarray]  # field name -> array
 
 

@@ -54,7 +54,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     )
     class_names = tuple(train)
     first_files = [file for files in train.values() for file in files]
-    image_shape = _image_shape(root, first_files, data_config)
+    image_shape = first_shape(root, first_files, data_config)
     train_split, test_split = (
         _split(name, root, part, class_names, image_shape, data_config)
         for name, part in (("train", train), ("test", test))
@@ -112,7 +112,12 @@ def _split(
     return Split(name, len(paths), fields, reader, labels_N, encoded=reader.read_encoded)
 
 
-def _image_shape(root: pathlib.Path, files: list[File], data_config: Any) -> tuple[int, int, int]:
+def first_shape(root: pathlib.Path, files: list[File], data_config: Any) -> tuple[int, int, int]:
+    """Returns (H, W, 3) of all images: from image_size, else that of the first readable one.
+
+    Raises:
+      UserError: the first is unreadable without skip_corrupt, or all are.
+    """
     size = data_config.image_size
     if size:
         return size, size, 3

@@ -176,6 +176,14 @@ def labelled_fields(image_shape: tuple[int, ...], pixels: str = "image") -> Fiel
     }
 
 
+def masked_fields(image_shape: tuple[int, ...], pixels: str = "image") -> Fields:
+    """Returns the fields of images with a class for each pixel: `pixels` and "mask"."""
+    return {
+        pixels: Field(image_shape, np.uint8, "pixels"),
+        "mask": Field(image_shape[:2], np.uint8, "map"),
+    }
+
+
 def labelled(label: int, **pixels: np.ndarray) -> Example:
     """Returns an example with a label; `pixels` is image=image_HWC or clip=clip_FHWC."""
     return {**pixels, "label": np.int32(label)}  # type: ignore[dict-item]

@@ -10,11 +10,12 @@ from ml_collections import ConfigDict
 
 from crnn_jax.models.cnn import CNN
 from crnn_jax.models.crnn import CRNN
-from crnn_jax.models.heads import Classifier
+from crnn_jax.models.heads import Classifier, DenseOutput, Output
 from crnn_jax.models.lrcn import LRCN
 from crnn_jax.models.readout import READOUTS
 from crnn_jax.models.recurrent import Recurrent, recurrent_calls
 from crnn_jax.models.recurrent.fastest import fastest
+from crnn_jax.models.reseg import Decoder, ReSeg
 from crnn_jax.models.rnn import RNN
 from crnn_jax.models.rnn_deep import RNNDeep
 from crnn_jax.models.trunk import Trunk
@@ -29,7 +30,14 @@ MODELS: dict[str, type[nn.Module]] = {
     "lrcn": LRCN,
     "tsn": TSN,
     "crnn": CRNN,
+    "reseg": ReSeg,
 }
+_OUTPUTS: dict[str, type] = {"reseg": DenseOutput}  # of models that do not return `Output`
+
+
+def output_of(name: str) -> type:
+    """Returns the type of what the model `name` returns."""
+    return _OUTPUTS.get(name, Output)
 
 
 def _fields(module: type[nn.Module]) -> list[str]:
@@ -54,6 +62,7 @@ PARTS: dict[str, Callable[[Keys], Any]] = {
     "recurrent": _of_its_keys(Recurrent),
     "columns": _sweeps,
     "rows": _sweeps,
+    "decoder": _of_its_keys(Decoder),
     "readout": lambda keys: READOUTS[keys["readout"]](keys["dtype"]),
     "head": _of_its_keys(Classifier),
 }

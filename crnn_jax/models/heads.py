@@ -22,6 +22,17 @@ class Output:
     step_logits_BTK: Array | None = None
 
 
+@struct.dataclass
+class DenseOutput:
+    """A model's answer for each pixel.
+
+    Attributes:
+      logits_BHWK: float32 class scores, H and W those of the input.
+    """
+
+    logits_BHWK: Array
+
+
 class Classifier(nn.Module):
     """Dropout, then one fully connected layer.
 

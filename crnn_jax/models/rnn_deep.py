@@ -33,6 +33,29 @@ def sweep(recurrent: Recurrent, line_BLTD: Array) -> Array:
     return state_NTD.reshape(batch, num_lines, num_steps, -1)
 
 
+def sweep_grids(
+    columns: Sequence[Recurrent],
+    rows: Sequence[Recurrent],
+    patch_sizes: Sequence[int],
+    grid_BHWD: Array,
+) -> Array:
+    """Returns the last grid of a stack of layers, each over the patches of the grid below.
+
+    A layer reads every column of its patches, then every row of what it found.
+
+    Args:
+      columns: of each layer.
+      rows: of each layer.
+      patch_sizes: side of each layer's patches; a side of H becomes ceil(H / size).
+      grid_BHWD: float; pixels or a map.
+    """
+    for column, row, size in zip(columns, rows, patch_sizes, strict=True):
+        grid_BHWD = cut_patches(grid_BHWD, size)
+        column_BWHD = sweep(column, grid_BHWD.swapaxes(1, 2))
+        grid_BHWD = sweep(row, column_BWHD.swapaxes(1, 2))
+    return grid_BHWD
+
+
 class RNNDeep(nn.Module):
     """Stacked bidirectional sweeps over the columns, then the rows, of a grid of patches.
 
@@ -65,9 +88,5 @@ class RNNDeep(nn.Module):
                 "config key 'model.name' is 'rnn_deep', which expects still images, found clips of "
                 f"{pixels.shape[1]} frames: choose 'rnn', 'lrcn', 'tsn', 'crnn' or 'cnn'"
             )
-        grid_BHWD = pixels
-        for columns, rows, size in zip(self.columns, self.rows, self.patch_sizes, strict=True):
-            grid_BHWD = cut_patches(grid_BHWD, size)
-            column_BWHD = sweep(columns, grid_BHWD.swapaxes(1, 2))
-            grid_BHWD = sweep(rows, column_BWHD.swapaxes(1, 2))
+        grid_BHWD = sweep_grids(self.columns, self.rows, self.patch_sizes, pixels)
         return Output(self.head(jnp.mean(grid_BHWD, axis=(1, 2)), train=train))

@@ -208,6 +208,34 @@ def cost_table(content: dict[str, Any]) -> str:
     return "\n".join([markdown(header, rows), "", note, "", assumed])
 
 
+def mean_iou_table(content: dict[str, Any]) -> str:
+    """Returns one line a segmentation, and the IoU of each class."""
+    header = [
+        *"run|mean IoU|pixel accuracy|n|epochs|parameters|MFLOP/image|images/s|training".split("|"),
+        *"on|date, commit".split("|"),
+    ]
+    rows = [
+        [
+            row["row"],
+            with_interval(row["mean_iou_mean"], row["ci95"], unit="%"),
+            percent(statistics.mean(found["pixel_accuracy"] for found in row["test"])),
+            str(row["n"]),
+            f"{row['epochs']:.4g}",
+            f"{row['parameters']:,}",
+            f"{row['flops_per_image'] / 1e6:.1f}",
+            f"{statistics.median(row['images_per_second']):,.0f}",
+            train_seconds(row),
+            row["devices"],
+            f"{content['date']}, {format_commits(row)}",
+        ]
+        for row in content["rows"]
+    ]
+    first = content["rows"][0]["test"][0]
+    each = ", ".join(percent(value) for value in first["iou"])
+    note = f"IoU of each class in its order, seed 0, {first['num_examples']} images: {each}."
+    return "\n".join([markdown(header, rows), "", note])
+
+
 def _counts(rows: list[dict[str, Any]]) -> str:
     low, high = min(row["n"] for row in rows), max(row["n"] for row in rows)
     return str(low) if low == high else f"{low} to {high}"
@@ -220,4 +248,5 @@ STUDY_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "variants": variants_table,
     "race": race_table,
     "cost": cost_table,
+    "mean_iou": mean_iou_table,
 }

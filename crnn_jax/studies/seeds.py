@@ -1,7 +1,7 @@
 """Trains one config with several seeds: python -m crnn_jax.studies.seeds --config=FILE:MODEL
 
 Each seed is a run of the one loop in WORKDIR/seed_N: resumable, and not run again once finished.
-Writes the accuracies, their mean and 95% interval to results/NAME.json.
+Writes the task's scores (accuracies), their mean and 95% interval to results/NAME.json.
 """
 
 import datetime
@@ -27,17 +27,24 @@ def interval95(values: list[float]) -> float | None:
     return float(quantile * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
-def summarize(row: str, results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns one row of a results file from the result.json of each seed; accuracies in 0..1."""
-    accuracies = [result["test"]["accuracy"] for result in results]
+def summarize(row: str, results: list[dict[str, Any]], score: str = "accuracy") -> dict[str, Any]:
+    """Returns one row of a results file from the result.json of each seed; scores in 0..1.
+
+    `score` is a task's: a row has "accuracy_mean" and "accuracies" with the correct ones counted,
+    or "mean_iou_mean" and "test", all that was found.
+    """
+    values = [result["test"][score] for result in results]
+    counted: dict[str, Any] = {"score": score, "test": [result["test"] for result in results]}
+    if score == "accuracy":
+        correct = [f"{r['test']['num_correct']}/{r['test']['num_examples']}" for r in results]
+        counted = {"accuracies": values, "correct": correct}
     first = results[0]
     return {
         "row": row,
-        "accuracy_mean": float(np.mean(accuracies)),
-        "ci95": interval95(accuracies),
+        f"{score}_mean": float(np.mean(values)),
+        "ci95": interval95(values),
         "n": len(results),
-        "accuracies": accuracies,
-        "correct": [f"{r['test']['num_correct']}/{r['test']['num_examples']}" for r in results],
+        **counted,
         "seeds": [result["seed"] for result in results],
         "epochs": first["epochs"],
         "parameters": first["parameters"],
@@ -76,20 +83,24 @@ def main(argv: list[str]) -> None:
             from crnn_jax.train.loop import train
 
             results.append(train(config, str(workdir / f"seed_{seed}")))
+        from crnn_jax.tasks import TASKS
         from crnn_jax.writers import write_json_atomically
 
-        row = summarize(argument or "default", results)
+        score = TASKS[config.task].score
+        row = summarize(argument or "default", results, score)
         content = {
             "command": " ".join(["python -m crnn_jax.studies.seeds", *argv]),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "config": {**flatten(config), "seed": "varies"},
+            **({} if score == "accuracy" else {"study": score}),
             "rows": [row],
         }
         path = pathlib.Path(flags.results) / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json_atomically(path, content)
         spread = "" if row["ci95"] is None else f" +- {row['ci95']:.4f} (95%)"
-        print(f"{name}: test accuracy {row['accuracy_mean']:.4f}{spread}, n={row['n']}: {path}")
+        mean = f"{score.replace('_', ' ')} {row[f'{score}_mean']:.4f}"
+        print(f"{name}: test {mean}{spread}, n={row['n']}: {path}")
 
 
 if __name__ == "__main__":

@@ -4,15 +4,32 @@ from ml_collections import ConfigDict
 
 from crnn_jax.data.sources import Source
 from crnn_jax.errors import UserError
+from crnn_jax.models import MODELS, output_of
 from crnn_jax.tasks.classification import Classification
+from crnn_jax.tasks.segmentation import Segmentation
 from crnn_jax.tasks.task import Task
 from crnn_jax.tasks.video import Video
 
-TASKS: dict[str, type[Task]] = {"classification": Classification, "video": Video}
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "video": Video,
+    "segmentation": Segmentation,
+}
 
 
 def make_task(config: ConfigDict, num_classes: int) -> Task:
-    """Returns the task that `config.task` names."""
+    """Returns the task that `config.task` names.
+
+    Raises:
+      UserError: the model returns another kind of output than the task reads.
+    """
+    task, name = TASKS[config.task], config.model.name
+    if output_of(name) is not task.output:
+        fitting = [other for other in MODELS if output_of(other) is task.output]
+        raise UserError(
+            f"task '{config.task}' expects 'model.name' to be one of {', '.join(fitting)}, found "
+            f"'{name}': choose one of them, or change config key 'task'"
+        )
     return TASKS[config.task].of(config, num_classes)
 
 

@@ -39,6 +39,7 @@ class Classification:
       pixels: the field that the model reads.
     """
 
+    output: ClassVar[type] = Output
     keys: ClassVar[tuple[str, ...]] = ("optim.label_smoothing", "data.mixup", "data.cutmix")
     score: ClassVar[str] = "accuracy"
     pixels: ClassVar[str] = "image"

@@ -32,12 +32,14 @@ class Task(Protocol):
     """What is learned. Plain data, so that two equal tasks share one compiled program.
 
     Attributes:
+      output: what its models return, of those in `models.heads`.
       keys: config keys that this task reads and not every task does.
       score: names the figure of `summarize` that picks the best checkpoint and ends a run's last
         line; more is better.
       pixels: the field that the model reads.
     """
 
+    output: ClassVar[type]
     keys: ClassVar[tuple[str, ...]]
     score: ClassVar[str]
     pixels: ClassVar[str]

@@ -6,6 +6,7 @@ import pytest
 
 from crnn_jax.errors import UserError
 from crnn_jax.report import tables
+from crnn_jax.report.study_tables import STUDY_TABLES
 
 ROW = {
     "row": "crnn",
@@ -105,3 +106,13 @@ def test_check_sees_an_old_table(tmp_path):
     assert stop.value.code == 2
     tables.main(arguments)
     tables.main([*arguments, "--check"])
+
+
+def test_a_segmentation_has_its_own_columns_and_the_iou_of_each_class():
+    found = {"pixel_accuracy": 0.95, "iou": [0.9, None, 0.8], "num_examples": 7}
+    row = {key: value for key, value in ROW.items() if key != "accuracy_mean"}
+    row |= {"mean_iou_mean": 0.85, "test": [found]}
+    content = {"study": "mean_iou", "date": "2026-01-02", "rows": [row]}
+    text = STUDY_TABLES["mean_iou"](content)
+    assert "| 85.00% | 95.00% | 1 | 10 | 1,234,567 | 50.0 | 300 | 25.0 min | 2 cores |" in text
+    assert text.endswith("seed 0, 7 images: 90.00%, -, 80.00%.")

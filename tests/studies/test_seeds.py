@@ -43,3 +43,16 @@ def test_the_seed_is_the_studys(capsys):
         seeds.main(["--config=configs/digits.py:rnn", "--config.seed=3"])
     assert stop.value.code == 2
     assert "--seeds sets it" in capsys.readouterr().err
+
+
+def test_scores_of_other_tasks_are_kept_with_all_that_was_found():
+    names = "epochs parameters flops_per_image images_per_second seconds config_hash git_commit"
+    facts: dict = dict.fromkeys(f"{names} versions devices".split(), 0)
+    results = [
+        {**facts, "seed": seed, "test": {"mean_iou": value, "iou": [value, None]}}
+        for seed, value in enumerate((0.5, 0.75))
+    ]
+    row = seeds.summarize("reseg", results, "mean_iou")
+    assert row["mean_iou_mean"] == 0.625
+    assert row["test"] == [result["test"] for result in results]
+    assert not {"accuracies", "correct", "accuracy_mean"} & row.keys()

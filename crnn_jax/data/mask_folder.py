@@ -1,0 +1,195 @@
+"""Images and masks in two folders: a class for every pixel."""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from crnn_jax.data.class_folders import hash_of_path
+from crnn_jax.data.decode import (
+    DECODING,
+    decode_image,
+    fit_map,
+    is_image_name,
+    match_source,
+)
+from crnn_jax.data.fields import IGNORE, Example
+from crnn_jax.data.folder import first_shape
+from crnn_jax.data.sources import Source, Split, fingerprint, masked_fields
+from crnn_jax.data.walk import File
+from crnn_jax.errors import CorruptImageError, UserError
+
+_Pair = tuple[File, File]  # an image and its mask
+
+
+def load(location: str, data_config: Any, seed: int) -> Source:
+    """Returns the RGB images and masks below the folder `location`.
+
+    The layout is PATH/train/images/NAME.jpg (or another image) with PATH/train/masks/NAME.png, and
+    the same below PATH/test (or PATH/val, where there is no test); or PATH/images and PATH/masks,
+    of which a part is held out as in `folder.load`. A mask is a PNG of one channel or a palette, as
+    large as its image, whose numbers are classes; 255 is ignored. PATH/classes.txt names the
+    classes, one a line; without it they are numbers up to the largest in the training masks, all of
+    which are then read at the start. Where images are resized, masks are too: the same part, and of
+    each new pixel the nearest old one's class. A mask lies as its image is shown, EXIF applied.
+
+    Args:
+      location: the folder: absolute, relative to the current one, or with ~.
+      data_config: reads test_fraction, skip_corrupt, and image_size (0: every image must have the
+        size of the first, which is checked when it is read).
+      seed: not used.
+
+    Raises:
+      UserError: missing or empty folder, an image without a mask, or an unreadable first image
+        without skip_corrupt. When it is read: a mask of another size than its image, of several
+        channels, or with a number beyond the classes.
+    """
+    del seed
+    root = pathlib.Path(location).expanduser()
+    if not root.is_dir():
+        raise UserError(f"config key 'data.source' expects a folder, found no '{root}'")
+    train, test = _find_parts(root, data_config.test_fraction)
+    class_names = _class_names(root, train, data_config.skip_corrupt)
+    image_shape = first_shape(root, [image for image, _ in train], data_config)
+    fields = masked_fields(image_shape)
+    splits = []
+    for name, pairs in (("train", train), ("test", test)):
+        paths = tuple((image[0], mask[0]) for image, mask in pairs)
+        # An absolute path, because a worker process may have another current folder.
+        sizes = (image_shape, data_config.image_size, data_config.max_pixels)
+        reader = _Reader(root.absolute(), paths, len(class_names), *sizes)
+        splits.append(Split(name, len(paths), fields, reader))
+    size = data_config.image_size
+    return Source(
+        name=f"masks:{location}",
+        class_names=class_names,
+        train=splits[0],
+        test=splits[1],
+        fingerprint=fingerprint("masks", train, test, class_names, size, DECODING),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Reader:
+    root: pathlib.Path
+    paths: tuple[tuple[str, str], ...]  # of image and mask
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    image_size: int
+    max_pixels: int
+
+    def __call__(self, index: int) -> Example:
+        image_path, mask_path = (self.root / path for path in self.paths[index])
+        image_HWC = decode_image(image_path, max_pixels=self.max_pixels)
+        mask_HW = decode_mask(mask_path)
+        if mask_HW.shape != image_HWC.shape[:2]:
+            (height, width), (found_height, found_width) = image_HWC.shape[:2], mask_HW.shape
+            raise UserError(
+                f"{mask_path}: expected a mask of {height}x{width} pixels as its image, found "
+                f"{found_height}x{found_width}: make the mask anew"
+            )
+        wrong_HW = (mask_HW >= self.num_classes) & (mask_HW != IGNORE)
+        if wrong_HW.any():
+            raise UserError(
+                f"{mask_path}: expected classes 0 to {self.num_classes - 1} and {IGNORE} for what "
+                f"is ignored, found {mask_HW[wrong_HW][0]}: mend the mask, or name more classes in "
+                f"'{self.root / 'classes.txt'}'"
+            )
+        image_HWC = match_source(image_HWC, self.image_shape, self.image_size, str(image_path))
+        height, width = self.image_shape[:2]
+        return {"image": image_HWC, "mask": fit_map(mask_HW, height, width)}
+
+
+def decode_mask(path: pathlib.Path) -> np.ndarray:
+    """Returns mask_HW, uint8, the class numbers in a PNG of one channel or a palette.
+
+    Raises:
+      CorruptImageError: it is unreadable.
+      UserError: it has several channels or more than 8 bits.
+    """
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            mask_HW = np.array(image, np.uint8) if mode in ("1", "L", "P") else None
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can make Pillow's decoders raise nearly anything
+        reason = f"{type(error).__name__}: {error}"
+        raise CorruptImageError(f"{path}: expected a readable mask, found {reason}") from error
+    if mask_HW is None:
+        raise UserError(
+            f"{path}: expected a mask of one channel of 8 bits or a palette, found mode {mode}: "
+            "save class numbers and not colours"
+        )
+    return mask_HW
+
+
+def _find_parts(root: pathlib.Path, test_fraction: float) -> tuple[list[_Pair], list[_Pair]]:
+    if not (root / "train").is_dir():
+        pairs = _pairs(root, "")
+        train = [pair for pair in pairs if hash_of_path(pair[0][0]) >= test_fraction]
+        test = [pair for pair in pairs if hash_of_path(pair[0][0]) < test_fraction]
+        if not train or not test:
+            raise UserError(
+                f"'{root}': expected images in both splits, found {len(train)} to train on and "
+                f"{len(test)} held out; change config key 'data.test_fraction' (now "
+                f"{test_fraction})"
+            )
+        return train, test
+    part = "test" if (root / "test").is_dir() else "val"
+    if not (root / part).is_dir():
+        raise UserError(f"'{root}': expected 'test' or 'val' beside 'train', found neither; add it")
+    return _pairs(root, "train"), _pairs(root, part)
+
+
+def _pairs(root: pathlib.Path, part: str) -> list[_Pair]:
+    """Returns the images of a part with their masks, sorted by path."""
+    folders = {name: root / part / name for name in ("images", "masks")}
+    for folder in folders.values():
+        if not folder.is_dir():
+            raise UserError(f"'{root / part}': expected folders 'images' and 'masks', found no "
+                            f"'{folder.name}'")  # fmt: skip
+    images = _files(folders["images"], root)
+    if not images:
+        raise UserError(f"'{folders['images']}': expected images, found none; add some")
+    masks = {pathlib.PurePosixPath(file[0]).stem: file for file in _files(folders["masks"], root)}
+    for image, _, _ in images:
+        if pathlib.PurePosixPath(image).stem not in masks:
+            raise UserError(
+                f"{root / image}: expected a mask '{pathlib.PurePosixPath(image).stem}.png' in "
+                f"'{folders['masks']}', found none; add it, or remove the image"
+            )
+    return [(image, masks[pathlib.PurePosixPath(image[0]).stem]) for image in images]
+
+
+def _files(folder: pathlib.Path, root: pathlib.Path) -> list[File]:
+    prefix = folder.relative_to(root).as_posix()
+    with os.scandir(folder) as entries:
+        found = [(e.name, e.stat()) for e in entries if is_image_name(e.name) and e.is_file()]
+    return sorted(File(f"{prefix}/{name}", s.st_size, s.st_mtime_ns) for name, s in found)
+
+
+def _class_names(root: pathlib.Path, train: list[_Pair], skip_corrupt: bool) -> tuple[str, ...]:
+    file = root / "classes.txt"
+    if file.is_file():
+        lines = file.read_text(encoding="utf-8").splitlines()
+        names = tuple(line.strip() for line in lines if line.strip())
+        if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORE:
+            raise UserError(
+                f"'{file}': expected 2 to {IGNORE} different names, one a line, found "
+                f"{len(names)}, of which {len(set(names))} are different"
+            )
+        return names
+    largest = 1
+    for _, (path, _, _) in train:
+        try:
+            mask_HW = decode_mask(root / path)
+        except CorruptImageError:
+            if not skip_corrupt:
+                raise
+            continue
+        largest = max(largest, int(np.max(mask_HW, where=mask_HW != IGNORE, initial=0)))
+    return tuple(map(str, range(largest + 1)))

@@ -1,0 +1,166 @@
+"""Segmentations end to end: resumed, streamed, on eight devices, evaluated and predicted."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import confusion_matrix
+
+from crnn_jax import evaluate, predict
+from crnn_jax.data import digit_scenes
+from crnn_jax.data.dataset import load_dataset
+from crnn_jax.data.fields import IGNORE
+from crnn_jax.errors import UserError, one_line_errors
+from crnn_jax.run import open_run
+from crnn_jax.tasks import check_fields
+from crnn_jax.train.evaluator import make_evaluator
+from crnn_jax.train.loop import train
+
+
+@pytest.fixture
+def scenes(tiny, monkeypatch):
+    """Returns make(**overrides): a config of a few scenes, so small that a run takes seconds."""
+    monkeypatch.setattr(digit_scenes, "NUM_TRAIN", 48)
+    monkeypatch.setattr(digit_scenes, "NUM_TEST", 21)
+
+    def make(**changes):
+        common = {
+            "task": "segmentation",
+            "data__source": "digit_scenes",
+            "data__image_size": 18,
+            "data__crop_padding": 2,
+            "optim__label_smoothing": 0.0,
+            "batch_size": 16,
+            "eval__batch_size": 16,
+            "model__stage_multipliers": "(1,)",
+            "model__patch_sizes": "(2,)",
+            "model__decoder_width": 4,
+            "mesh__data": 1,
+        }
+        return tiny("reseg", **{**common, **changes})
+
+    return make
+
+
+def parameters(workdir):
+    return jax.tree.leaves(jax.device_get(open_run(workdir).state.params))
+
+
+def losses(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["train/loss"]) for line in lines if "train/loss" in line]
+
+
+def test_runs_learn_and_say_so(scenes, tmp_path, capsys):
+    result = train(scenes(duration="30 steps", optim__learning_rate=0.01), str(tmp_path / "run"))
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"test mean iou {result['test']['mean_iou']:.4f} (21 images)"
+    )
+    seen = losses(tmp_path / "run")
+    assert seen[-1][1] < 0.7 * seen[0][1]
+    assert len(result["test"]["iou"]) == 11
+    train(scenes(duration="30 steps", optim__learning_rate=0.01), str(tmp_path / "run"))
+    assert "already finished" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as code:
+        evaluate.main(["--workdir", str(tmp_path / "run"), "--tta", "mirror_shift"])
+    assert code.value.code == 2
+    assert capsys.readouterr().err.startswith("error: test-time augmentation of task")
+    evaluate.main(["--workdir", str(tmp_path / "run"), "--tta", "mirror"])
+    assert capsys.readouterr().out.startswith("test mean iou with tta=mirror 0.")
+
+
+def test_resumed_streamed_and_on_eight_devices(scenes, tmp_path):
+    whole = tmp_path / "whole"
+    train(scenes(), str(whole))
+    train(scenes(data__pipeline="streaming"), str(tmp_path / "streamed"))
+    for other, expected in zip(parameters(tmp_path / "streamed"), parameters(whole), strict=True):
+        np.testing.assert_array_equal(other, expected)
+    # Resumed: as if it had been killed after the checkpoint of step 8.
+    for name in ("result.json", "checkpoints/12"):
+        path = whole / name
+        path.rename(tmp_path / path.name)
+    expected = [jax.device_get(x) for x in parameters(tmp_path / "streamed")]
+    train(scenes(), str(whole))
+    for other, value in zip(parameters(whole), expected, strict=True):
+        np.testing.assert_array_equal(other, value)
+    train(scenes(mesh__data=8), str(tmp_path / "eight"))
+    for (step, loss), (other_step, other) in zip(
+        losses(tmp_path / "eight"), losses(tmp_path / "streamed"), strict=True
+    ):
+        assert step == other_step
+        np.testing.assert_allclose(loss, other, rtol=1e-4)
+
+
+def test_predictions_over_eight_devices_are_what_is_counted(scenes, tmp_path):
+    config = scenes(mesh__data=8, duration="4 steps")
+    train(config, str(tmp_path / "run"))
+    run = open_run(tmp_path / "run", num_devices=8)
+    dataset = load_dataset(run.config)
+    pipeline = dataset.pipeline("test", 16, run.experiment.mesh)  # 21 examples: the rest is padding
+    summary, found = make_evaluator(run.experiment, pipeline).with_predictions(run.state)
+    assert found["mask"].shape == (21, 18, 18)
+    assert found["weight"].tolist() == [1.0] * 21
+    split = dataset.splits["test"]
+    truth = np.stack([split.read(i)["mask"] for i in range(21)])
+    counted = truth != IGNORE
+    count_KK = confusion_matrix(truth[counted], found["mask"][counted], labels=range(11))
+    hit_K = np.diag(count_KK)
+    union_K = count_KK.sum(axis=0) + count_KK.sum(axis=1) - hit_K
+    iou = [h / u for h, u in zip(hit_K, union_K, strict=True) if u]
+    assert summary["mean_iou"] == pytest.approx(np.mean(iou), rel=1e-12)
+    assert summary["num_pixels"] == counted.sum()
+    plain = make_evaluator(run.experiment, pipeline)(run.state)
+    assert plain == summary
+
+
+def test_predict_writes_a_picture_and_a_line(scenes, tmp_path, capsys):
+    train(scenes(duration="4 steps"), str(tmp_path / "run"))
+    image = tmp_path / "scene.png"
+    Image.fromarray(np.full((40, 30), 90, np.uint8)).save(image)
+    capsys.readouterr()
+    out = tmp_path / "out"
+    predict.main(["--workdir", str(tmp_path / "run"), "--out", str(out), str(image)])
+    line = capsys.readouterr().out.strip().split("\t")
+    assert line[0] == str(image)
+    assert line[-1] == str(out / "scene.png")
+    with Image.open(out / "scene.png") as picture:
+        assert picture.size == (2 * 270, 270)  # 18 pixels, 15 times, side by side
+    predict.main(["--workdir", str(tmp_path / "run"), "--out", str(out), "--json", str(image)])
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["picture"] == str(out / "scene_2.png")
+    assert sum(facts["shares"].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "streaming"])
+def test_a_source_without_masks_and_a_wrong_mask_end_in_one_line(
+    scenes, tmp_path, capsys, pipeline
+):
+    with pytest.raises(UserError, match=r"fields image, mask, found image, label in 'digits'"):
+        train(scenes(data__source="digits"), str(tmp_path / "digits"))
+    config = scenes(task="classification")
+    source = load_dataset(config).source
+    with pytest.raises(UserError, match=r"fields image, label, found image, mask"):
+        check_fields(config, source)
+    root = tmp_path / "data"
+    for part in ("train", "test"):
+        for name in ("images", "masks"):
+            (root / part / name).mkdir(parents=True)
+        for index in range(16):
+            Image.fromarray(np.zeros((18, 18, 3), np.uint8)).save(
+                root / part / "images" / f"{index}.png"
+            )
+            side = 17 if part == "train" and index == 3 else 18
+            Image.fromarray(np.zeros((side, side), np.uint8)).save(
+                root / part / "masks" / f"{index}.png"
+            )
+    (root / "classes.txt").write_text("a\nb\n")
+    config = scenes(
+        data__source=f"masks:{root}", data__pipeline=pipeline, data__image_size=0, batch_size=8
+    )
+    with pytest.raises(SystemExit) as code, one_line_errors():
+        train(config, str(tmp_path / "run"))
+    assert code.value.code == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
+    assert "masks/3.png: expected a mask of 18x18 pixels as its image, found 17x17" in line
