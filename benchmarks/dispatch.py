@@ -6,7 +6,7 @@
 
 Prints milliseconds a step as min/median/max over interleaved repeats, and the median of one step a
 program over it. --write appends a JSON line to results/benchmarks/dispatch.jsonl. The default of
-a backend (crnn_jax/train/dispatch.py) is what wins here.
+a backend (crnn_jax/train/resolve.py) is what wins here.
 """
 
 import argparse

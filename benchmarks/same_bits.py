@@ -49,7 +49,7 @@ def run(data: str, model: str, pipeline: str) -> dict[str, Any]:
         return {
             "losses": {x["step"]: x["train/loss"] for x in lines if "train/loss" in x},
             "validation": [result["validation"][name] for name in ("loss", "num_correct")],
-            "arrays": sealed,
+            "arrays": sealed["body"]["leaves"],
         }
 
 

@@ -84,7 +84,7 @@ _SMALL_EPOCHS = {"cnn": 12, "crnn": 12, "lrcn": 6, "tsn": 8, "rnn": 16, "rnn_dee
 
 def get_config(argument: str = "crnn") -> ConfigDict:
     """Returns the config of "MODEL[_small][,key=value...]" for CIFAR-10."""
-    model, small, overrides = defaults.parse_argument(argument)
+    model, small, overrides = defaults.parse_argument(argument, _LEARNING_RATES, small=True)
     config = defaults.default_config(model)
     config.data.source = "tfds:cifar10"
     config.data.flip = "alternating"

@@ -2,12 +2,13 @@
 
     python -m crnn_jax.main --config=configs/imagenet.py:crnn --workdir=runs/imagenet_crnn
 
-The argument is cnn, rnn, lrcn, tsn or crnn. FLOPs and parameters of each are in docs/imagenet.md;
-nobody has trained them to the end yet, so there is no accuracy to expect. The CRNN computes no more
-than ResNet-50 (4.1 G multiply-adds, He et al. 2016) for an image.
+The argument is cnn, rnn, rnn_deep, lrcn, tsn or crnn. FLOPs and parameters of each are in
+docs/imagenet.md; nobody has trained them to the end yet, so there is no accuracy to expect. The
+CRNN computes no more than ResNet-50 (4.1 G multiply-adds, He et al. 2016) for an image.
 
 `crnn,hardware=8gpu` (the default) or tpu_v4_32, tpu_v5e_16, cpu: batch, learning rate, workers.
-`crnn,recipe=paper` is what the paper states: resize to 256, random 224 crop, Adam, dropout.
+`crnn,recipe=paper` is what the paper states: resize to 256, random 224 crop, Adam, dropout; no
+mirror, and the raster of cells as a reading of "flattened", as in configs/cifar10.py.
 `crnn,recipe=low_resolution` trains and evaluates at 160 pixels, for half the compute. The size does
 not change within a run: a row of the CRNN's map is one step, and its width is a parameter's shape.
 """
@@ -34,10 +35,12 @@ RECIPES: dict[str, dict[str, str]] = {
     "best": {},
     "paper": {
         "data.crop": "paper",
+        "data.flip": "none",
         "data.mixup": "0.0",
         "data.cutmix": "0.0",
         "data.erase": "0.0",
         "model.cell": "gru_cho",
+        "model.sequence": "raster",
         "model.dropout": "0.5",
         "model.norm": "False",
         "optim.name": "adam",
@@ -54,11 +57,12 @@ RECIPES: dict[str, dict[str, str]] = {
 # Widths at which the models with a trunk compute about as much as each other: LRCN and TSN look at
 # several bands of half the image's height.
 _WIDTH = {"cnn": 80, "crnn": 80, "lrcn": 56, "tsn": 64}
+_MODELS = (*_WIDTH, "rnn", "rnn_deep")
 
 
 def get_config(argument: str = "crnn") -> ConfigDict:
     """Returns the config of "MODEL[,key=value...]" for ImageNet."""
-    model, _, overrides = defaults.parse_argument(argument)
+    model, _, overrides = defaults.parse_argument(argument, _MODELS)
     config = defaults.default_config(model)
     config.data.source = "tfds:imagenet2012"
     config.data.pipeline = "streaming"
@@ -101,7 +105,9 @@ def _apply(config: ConfigDict, overrides: dict[str, str]) -> None:
         if choice not in table:
             raise UserError(f"{name} expects one of {', '.join(table)}, found '{choice}'")
         changes |= table[choice]
-    batch_size = int(overrides.get("batch_size", changes["batch_size"]))
-    config.optim.learning_rate = _BASE_RATE * (batch_size / _BASE_BATCH) ** 0.5
+    changes |= {key: text for key, text in overrides.items() if key == "batch_size"}
+    defaults.override(config, "batch_size", changes["batch_size"])
+    if config.batch_size > 0:  # 0: from batch_size_per_device, by the devices of the run
+        config.optim.learning_rate = _BASE_RATE * (config.batch_size / _BASE_BATCH) ** 0.5
     for key, text in {**{k: v for k, v in changes.items() if k in known}, **overrides}.items():
         defaults.override(config, key, text)

@@ -1,10 +1,15 @@
 """From what stands on a command line to a validated config: FILE:MODEL and --config.KEY=VALUE."""
 
 import argparse
+import contextlib
 import difflib
 import importlib.util
+import inspect
 import pathlib
+import re
+import traceback
 import types
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
@@ -23,39 +28,89 @@ def add_process_flags(parser: argparse.ArgumentParser) -> None:
     several.add_argument("--process_id", default="", metavar="I", help="0 to N-1")
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Returns (file, argument) of FILE[:ARGUMENT]; the file's path may hold colons itself."""
+    cuts = [match.end() - 1 for match in re.finditer(r"\.py:", name)]
+    for cut in cuts:
+        if pathlib.Path(name[:cut]).expanduser().is_file():
+            return name[:cut], name[cut + 1 :]
+    if name.endswith(".py") and pathlib.Path(name).expanduser().is_file():
+        return name, ""
+    cut = cuts[0] if cuts else name.find(":")
+    return (name[:cut], name[cut + 1 :]) if cut >= 0 else (name, "")
+
+
 def load_config_module(path_text: str) -> types.ModuleType:
     """Returns the config file as a module that has get_config(argument).
 
     Raises:
       UserError: no such file, or not a config file.
     """
-    path = pathlib.Path(path_text)
+    path = pathlib.Path(path_text).expanduser()
     if not path.is_file():
         known = [str(p) for p in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(path_text, known, n=1)
+        close = difflib.get_close_matches(str(path), known, n=1)
         hint = f" (did you mean '{close[0]}'?)" if close else ""
         raise UserError(f"--config expects FILE:MODEL with a config file, found no '{path}'{hint}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise UserError(f"--config expects a Python file, found '{path}'")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
+    with _one_line_of(path):
+        spec.loader.exec_module(module)
+    if not callable(getattr(module, "get_config", None)):
         raise UserError(
             f"--config expects a file with get_config(argument), found none in '{path}'"
         )
     return module
 
 
+@contextlib.contextmanager
+def _one_line_of(path: pathlib.Path) -> Iterator[None]:
+    """Turns what a config file raises into a UserError that names the last line of it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = str(path.absolute())
+        lines = [frame.lineno for frame in frames if frame.filename in (own, str(path))]
+        if isinstance(error, SyntaxError):
+            lines.append(error.lineno)
+        where = f", line {lines[-1]}" if lines else ""
+        raise UserError(
+            f"--config expects a config file that runs, found {type(error).__name__} in "
+            f"'{path}'{where}: {error}"
+        ) from error
+
+
 def load_config_file(name: str) -> ConfigDict:
     """Returns get_config(ARGUMENT) of the config file named as FILE[:ARGUMENT].
 
     Raises:
-      UserError: see `load_config_module`.
+      UserError: see `load_config_module`; get_config takes no argument, fails, or returns no
+        ConfigDict.
     """
-    path_text, _, argument = name.partition(":")
-    module = load_config_module(path_text)
-    return module.get_config(argument) if argument else module.get_config()
+    path_text, argument = split_name(name)
+    get_config = load_config_module(path_text).get_config
+    arguments = (argument,) if argument else ()
+    signature = inspect.signature(get_config)
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise UserError(
+            f"--config expects get_config(argument) in '{path_text}', with a default if no :MODEL "
+            f"is named, found get_config{signature}"
+        ) from None
+    with _one_line_of(pathlib.Path(path_text).expanduser()):
+        config = get_config(*arguments)
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"--config expects get_config of '{path_text}' to return a ConfigDict, such as "
+            f"crnn_jax.config.default_config(model), found {type(config).__name__}"
+        )
+    return config
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, str]:

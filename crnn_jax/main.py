@@ -15,7 +15,7 @@ _EPILOG = """examples:
   python -m crnn_jax.main --config=configs/digits.py:crnn --workdir=runs/digits
   python -m crnn_jax.main --config=configs/cifar10.py:crnn_small --workdir=runs/a \\
       --config.optim.learning_rate=0.002 --config.data.validation=0.1
-models: cnn, rnn, rnn_deep, lrcn, tsn, crnn; every key and its default: crnn_jax/config.py
+models: cnn, rnn, rnn_deep, lrcn, tsn, crnn; every key and its default: --help_config
 """
 
 
@@ -27,8 +27,14 @@ def main(argv: list[str]) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", required=True, metavar="FILE:MODEL", help="what to train")
-    parser.add_argument("--workdir", required=True, help="where checkpoints and results go")
+    trains = "--help_config" not in argv
+    parser.add_argument("--config", required=trains, metavar="FILE:MODEL", help="what to train")
+    parser.add_argument("--workdir", required=trains, help="where checkpoints and results go")
+    parser.add_argument(
+        "--help_config",
+        action="store_true",
+        help="print every config key: value, default, choices or range, meaning; and exit",
+    )
     add_process_flags(parser)
     parser.add_argument(
         "--profile",
@@ -42,6 +48,11 @@ def main(argv: list[str]) -> None:
         overrides = parse_overrides(rest)
         if flags.profile is not None:
             overrides["log.profile"] = flags.profile
+        if flags.help_config:
+            from crnn_jax.help_config import help_text
+
+            print(help_text(resolve_config(flags.config, overrides) if flags.config else None))
+            return
         config = resolve_config(flags.config, overrides)
         from crnn_jax import distributed  # JAX starts here: mistakes above answer at once
 

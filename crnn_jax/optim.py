@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules by name, from optax."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,13 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 from ml_collections import ConfigDict
+
+# By the name that `optim.schedule` gives: (peak, steps after the warm-up) -> schedule.
+SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "constant": lambda peak, rest: optax.constant_schedule(peak),
+    "cosine": optax.cosine_decay_schedule,
+    "linear": lambda peak, rest: optax.linear_schedule(peak, 0.0, rest),
+}
 
 
 def make_schedule(optim: ConfigDict, total_steps: int, warmup_steps: int) -> optax.Schedule:
@@ -19,11 +27,7 @@ def make_schedule(optim: ConfigDict, total_steps: int, warmup_steps: int) -> opt
       warmup_steps: 0..total_steps.
     """
     peak, rest = optim.learning_rate, max(total_steps - warmup_steps, 1)
-    after = {
-        "constant": optax.constant_schedule(peak),
-        "cosine": optax.cosine_decay_schedule(peak, rest),
-        "linear": optax.linear_schedule(peak, 0.0, rest),
-    }[optim.schedule]
+    after = SCHEDULES[optim.schedule](peak, rest)
     if warmup_steps == 0:
         return after
     return optax.join_schedules(
@@ -44,8 +48,7 @@ def make_optimizer(
     adamw and muon decay weights apart from the gradient (Loshchilov and Hutter 2019), sgd adds
     them to it (L2); none touches norms and biases.
     """
-    make = {"adam": _adam, "adamw": _adamw, "sgd": _sgd, "muon": _muon}[optim.name]
-    parts = [make(optim, schedule)]
+    parts = [OPTIMIZERS[optim.name](optim, schedule)]
     if optim.clip_norm > 0:
         parts.insert(0, optax.clip_by_global_norm(optim.clip_norm))
     multipliers = {
@@ -147,6 +150,15 @@ def _muon(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransfor
         return jax.tree.map(lambda name: "muon" if name == "matrix" else "adamw", groups(params))
 
     return optax.partition({"muon": muon, "adamw": rest}, optimizer_of)
+
+
+# By the name that `optim.name` gives.
+OPTIMIZERS: dict[str, Callable[[ConfigDict, optax.Schedule], optax.GradientTransformation]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "muon": _muon,
+}
 
 
 class LookaheadState(NamedTuple):

@@ -8,22 +8,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from crnn_jax.config import PLACEMENT_KEYS, config_hash, default_config, flatten
+from crnn_jax.config import config_hash, config_of_flat, differences, flatten, with_absent
 from crnn_jax.distributed import is_first
 from crnn_jax.errors import UserError
 from crnn_jax.validation import validate
 from crnn_jax.writers import describe_devices, git_commit, versions, write_json_atomically
 
 
-def open_workdir(path: str, config: ConfigDict) -> tuple[pathlib.Path, ConfigDict]:
-    """Returns (the folder, made if needed, and the config that its config.json now holds).
-
-    That is `config`, whose `model.implementation`, if it is 'auto', is the one that the run in the
-    folder began with.
+def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
+    """Returns (the folder, made if needed, and the config of the run in it; None if there is none).
 
     Raises:
-      UserError: the folder cannot be written, or belongs to a run of another config
-        (placement keys may differ).
+      UserError: the folder cannot be written, or holds what is no run.
     """
     folder = pathlib.Path(path).expanduser()
     try:
@@ -36,41 +32,27 @@ def open_workdir(path: str, config: ConfigDict) -> tuple[pathlib.Path, ConfigDic
             "choose another with --workdir"
         ) from error
     if (folder / "config.json").exists():
-        stored = load_config(folder)
-        config = _keep_implementation(config, stored)
-        _check_same_run(flatten(stored), flatten(config), folder)
-    elif (folder / "checkpoints").exists():
+        return folder, load_config(folder)
+    if (folder / "checkpoints").exists():
         raise UserError(
             f"workdir '{folder}' has checkpoints but no config.json to say of which run: "
             "choose another with --workdir"
         )
-    # Placement keys may have changed; the file says how the run goes on.
-    write_config(folder, config)
-    return folder, config
+    return folder, None
 
 
-def write_config(folder: pathlib.Path, config: ConfigDict) -> None:
-    """Writes config.json of the run in `folder`."""
-    if is_first():
-        write_json_atomically(folder / "config.json", config.to_dict())
+def check_same_run(folder: pathlib.Path, config: ConfigDict, stored: ConfigDict | None) -> None:
+    """Checks that the run in `folder` is that of `config`; placement keys may differ.
 
+    Args:
+      folder: of the run.
+      config: with nothing left to be chosen.
+      stored: what its config.json says; None where there is none.
 
-def _keep_implementation(config: ConfigDict, stored: ConfigDict) -> ConfigDict:
-    """Returns the config with what 'auto' was when the stored run began."""
-    key = "implementation"
-    if key not in config.model or key not in stored.model or config.model[key] != "auto":
-        return config
-    config = config.copy_and_resolve_references()
-    config.model[key] = stored.model[key]
-    return config
-
-
-def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: pathlib.Path) -> None:
-    different = [
-        f"{key} is {old.get(key)!r} there and {new.get(key)!r} here"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith(PLACEMENT_KEYS)
-    ]
+    Raises:
+      UserError: names every key that differs.
+    """
+    different = [] if stored is None else differences(flatten(stored), flatten(config))
     if different:
         raise UserError(
             f"workdir '{folder}' belongs to a run of another config: {'; '.join(different)}. "
@@ -78,38 +60,34 @@ def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: pathlib.Pa
         )
 
 
+def write_config(folder: pathlib.Path, config: ConfigDict) -> None:
+    """Writes config.json of the run in `folder`: how it goes on from here."""
+    if is_first():
+        write_json_atomically(folder / "config.json", config.to_dict())
+
+
 def load_config(workdir: str | pathlib.Path) -> ConfigDict:
     """Returns the config of the run in `workdir`.
+
+    A run of an older version lacks newer keys; they are what they were before they existed.
 
     Raises:
       UserError: no run there, or a config.json that cannot be read or is not valid.
     """
-    content = _read_json(pathlib.Path(workdir).expanduser() / "config.json")
-    if not isinstance(content.get("model"), dict):
-        raise UserError(
-            f"'{workdir}/config.json' has no section 'model': not a config of this project"
-        )
-    config = default_config(content["model"].get("name", ""))
-    for key, value in content.items():
-        if isinstance(value, dict) and key in config:
-            config[key] = ConfigDict(
-                {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-            )
-        else:
-            config[key] = value
-    validate(config)
+    path = pathlib.Path(workdir).expanduser() / "config.json"
+    content = _read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise UserError(f"'{path}' has no section 'model': not a config of this project")
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        is_section = isinstance(value, dict)
+        flat |= {f"{name}.{k}": leaf for k, leaf in value.items()} if is_section else {name: value}
+    try:
+        config = config_of_flat(with_absent(flat))
+        validate(config)
+    except UserError as error:
+        raise UserError(f"'{path}': {error}") from None
     return config
-
-
-def stored_config(workdir: str | pathlib.Path) -> ConfigDict | None:
-    """Returns the config of the run in `workdir`, None where there is none yet.
-
-    Raises:
-      UserError: a config.json that cannot be read or is not valid.
-    """
-    # os.path: a folder that may not be read is for `open_workdir` to complain about.
-    exists = os.path.exists(pathlib.Path(workdir).expanduser() / "config.json")
-    return load_config(workdir) if exists else None
 
 
 def read_dataset(workdir: pathlib.Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import pytest
 
 from crnn_jax import flags as cli
+from crnn_jax.config import MODEL_DEFAULTS
 from crnn_jax.errors import UserError
 
 DIGITS = "configs/digits.py:crnn"
@@ -20,11 +21,17 @@ def test_argument_overrides_apply():
     assert cli.resolve_config(DIGITS + ",model.hidden_units=7", {}).model.hidden_units == 7
 
 
-@pytest.mark.parametrize("model", ["cnn", "rnn", "lrcn", "tsn", "crnn", "crnn_small"])
-@pytest.mark.parametrize("file", ["configs/digits.py", "configs/cifar10.py"])
+@pytest.mark.parametrize("model", MODEL_DEFAULTS)
+@pytest.mark.parametrize("file", ["digits", "cifar10", "cifar10_race", "imagenet"])
 def test_shipped_configs_are_valid(file, model):
-    config = cli.resolve_config(f"{file}:{model}", {})
-    assert config.model.name == model.removesuffix("_small")
+    config = cli.resolve_config(f"configs/{file}.py:{model}", {})
+    assert config.model.name == model
+    if file == "cifar10":
+        small = cli.resolve_config(f"configs/{file}.py:{model}_small", {})
+        assert small.precision == "float32"
+    else:
+        with pytest.raises(UserError, match=f"model '{model}_small' has no preset in this config"):
+            cli.resolve_config(f"configs/{file}.py:{model}_small", {})
 
 
 @pytest.mark.parametrize(
@@ -33,12 +40,50 @@ def test_shipped_configs_are_valid(file, model):
         ("configs/digit.py:crnn", "did you mean 'configs/digits.py'"),
         ("configs/digits.py:crn", "did you mean 'crnn'"),
         ("configs/cifar10.py:crnn,recipe=papr", "recipe expects one of best, adamw, paper"),
+        ("configs/cifar10.py:crnnn", "'crnnn' has no preset.*did you mean 'crnn'"),
+        ("configs/imagenet.py:crnn,batch_size=x", "'batch_size' expects int"),
+        ("configs/imagenet.py:crnn,batch_size=-4", "'batch_size' expects 0 or more"),
         ("crnn_jax/errors.py:crnn", "get_config"),
+        ("~/no_such_file.py:crnn", "found no '/"),
+        ("configs:crnn", "found no 'configs'"),
     ],
 )
 def test_config_file_mistakes(name, message):
     with pytest.raises(UserError, match=message):
         cli.resolve_config(name, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(argument): return {}", "to return a ConfigDict.*found dict"),
+        ("def get_config(argument): pass", "to return a ConfigDict.*found NoneType"),
+        ("def get_config(): pass", r"expects get_config\(argument\).*found get_config\(\)"),
+        ("get_config = 3", "found none in"),
+        ("\ndef get_config(argument): return 1 / 0", r"ZeroDivisionError in '.*', line 2: "),
+        ("import no_such_module", "ModuleNotFoundError in '.*', line 1: "),
+        ("\n\ndef get_config(argument:", "SyntaxError in '.*', line 3: "),
+    ],
+)
+def test_a_config_file_that_does_not_run_is_one_line(tmp_path, text, message):
+    (tmp_path / "my.py").write_text(text)
+    with pytest.raises(UserError, match=message):
+        cli.resolve_config(f"{tmp_path}/my.py:crnn", {})
+
+
+def test_a_path_may_have_colons_and_a_home(tmp_path, monkeypatch):
+    folder = tmp_path / "a:b.py:c"
+    folder.mkdir()
+    (folder / "my.py").write_text(
+        "from crnn_jax import config as c\n"
+        "def get_config(argument='cnn'):\n"
+        "    return c.default_config(argument)\n"
+    )
+    assert cli.resolve_config(f"{folder}/my.py:rnn", {}).model.name == "rnn"
+    assert cli.resolve_config(f"{folder}/my.py", {}).model.name == "cnn"
+    monkeypatch.setenv("HOME", str(folder))
+    assert cli.resolve_config("~/my.py:tsn", {}).model.name == "tsn"
+    assert cli.split_name("no.py:crnn,data.dir=a.py:b") == ("no.py", "crnn,data.dir=a.py:b")
 
 
 @pytest.mark.parametrize("argument", ["--seed=1", "--config.seed", "config.seed=1"])
@@ -53,6 +98,18 @@ def test_the_papers_recipe():
     assert config.optim.name == "adam"
     assert config.optim.learning_rate == 0.5  # what is written after it wins
     assert cli.resolve_config("configs/cifar10.py:cnn,recipe=paper", {}).optim.name == "adam"
+
+
+def test_the_papers_recipe_is_the_same_on_both_data_sets_where_it_says_nothing_of_the_data():
+    cifar10, imagenet = (
+        cli.resolve_config(f"configs/{name}.py:crnn,recipe=paper", {})
+        for name in ("cifar10", "imagenet")
+    )
+    for key in ("cell", "sequence", "norm", "dropout"):
+        assert cifar10.model[key] == imagenet.model[key]
+    assert (imagenet.model.sequence, imagenet.data.flip) == ("raster", "none")
+    assert cifar10.data.flip == imagenet.data.flip
+    assert imagenet.data.crop == "paper"  # which the paper says of ImageNet alone
 
 
 def test_what_fast_trainings_want_is_off_in_the_plain_recipe():

@@ -13,10 +13,9 @@ PACKAGE = "crnn_jax"
 # A module imports from levels below its own, or from its own package on the same level.
 LEVELS = (
     ("errors",),
-    ("config", "mesh", "distributed", "kernels", "compiler", "disk", "huge_pages", "report"),
-    ("validation", "sharding"),
+    ("mesh", "distributed", "kernels", "compiler", "disk", "huge_pages", "report"),
+    ("sharding",),
     (
-        "flags",
         "checksums",
         "collectives",
         "flops",
@@ -27,7 +26,9 @@ LEVELS = (
         "optim",
     ),
     ("tasks",),
-    ("train", "checkpoint", "writers"),
+    ("config",),  # its choices are the registries of what lies below
+    ("validation", "help_config"),
+    ("flags", "train", "checkpoint", "writers"),
     ("workdir", "train.experiment", "train.programs", "train.evaluator"),
     ("train.loop", "run"),
     ("evaluate", "predict", "studies", "doctor"),

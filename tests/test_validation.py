@@ -22,12 +22,12 @@ def test_defaults_are_valid(model):
         ("batch_size", -4, "0 or more"),
         ("batch_size", 0, "one above 0 and the other 0, found 0 and 0"),
         ("batch_size_per_device", 8, "one above 0 and the other 0, found 128 and 8"),
-        ("model.hidden_units", 0, "above 0"),
+        ("model.hidden_units", 0, "1 or more"),
         ("model.dropout", 1.0, "below 1"),
         ("data.validation", -0.1, "0 or more"),
-        ("optim.learning_rate", float("nan"), "above 0"),
+        ("optim.learning_rate", float("nan"), "1e-18 or more and at most 1e\\+18, found nan"),
         ("seed", -1, "0 or more"),
-        ("seed", 2**32, "less than"),
+        ("seed", 2**32, "at most 4294967295"),
         ("duration", "0 steps", "more than 0"),
         ("optim.name", "adamm", "did you mean 'adam'"),
         ("model.num_conv_layers", 2, "at least one a stage"),
@@ -39,7 +39,7 @@ def test_defaults_are_valid(model):
         ("model.norm_momentum", 1.0, "below 1"),
         ("model.logit_scale", 0.0, "above 0"),
         ("model.whiten_size", -1, "0 or more"),
-        ("optim.muon_iterations", 0, "above 0"),
+        ("optim.muon_iterations", 0, "1 or more"),
         ("optim.bias_learning_rate_multiplier", 0.0, "above 0"),
         ("optim.lookahead_steps", -1, "0 or more"),
         ("optim.lookahead_alpha", 1.5, "at most 1"),
@@ -104,7 +104,9 @@ def test_adam_has_no_weight_decay():
 def test_patch_sizes_are_whole_numbers(sizes):
     config = cfg.default_config("rnn_deep")
     config.model.patch_sizes = sizes
-    with pytest.raises(UserError, match=r"'model\.patch_sizes' expects whole numbers above 0"):
+    with pytest.raises(
+        UserError, match=r"'model\.patch_sizes' expects 1 to 16 whole numbers 1 or more"
+    ):
         validate(config)
 
 

@@ -1,6 +1,7 @@
 """config.json names the run; a workdir of another run is refused and left alone."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -9,44 +10,56 @@ from crnn_jax import workdir as workdirs
 from crnn_jax.errors import UserError
 
 
+def begin(path, config):
+    """Does what a new run does."""
+    folder, stored = workdirs.open_workdir(str(path))
+    workdirs.check_same_run(folder, config, stored)
+    workdirs.write_config(folder, config)
+
+
 @pytest.mark.parametrize("model", cfg.MODEL_DEFAULTS)
 def test_config_round_trip(tmp_path, model):
     config = cfg.default_config(model)
     config.optim.learning_rate = 0.25
-    workdirs.open_workdir(str(tmp_path / "new" / "run"), config)
+    begin(tmp_path / "new" / "run", config)
     loaded = workdirs.load_config(tmp_path / "new" / "run")
     assert loaded.to_dict() == config.to_dict()
 
 
 def test_placement_keys_may_change_and_are_stored(tmp_path):
     config = cfg.default_config("crnn")
-    workdirs.open_workdir(str(tmp_path), config)
+    begin(tmp_path, config)
     config.data.dir = "/elsewhere"
-    workdirs.open_workdir(str(tmp_path), config)
+    begin(tmp_path, config)
     assert workdirs.load_config(tmp_path).data.dir == "/elsewhere"
 
 
 def test_the_stored_config_of_a_new_run_is_none(tmp_path):
-    assert workdirs.stored_config(tmp_path / "new") is None
-    workdirs.open_workdir(str(tmp_path), cfg.default_config("cnn"))
-    stored = workdirs.stored_config(tmp_path)
+    assert workdirs.open_workdir(str(tmp_path))[1] is None
+    begin(tmp_path, cfg.default_config("cnn"))
+    stored = workdirs.open_workdir(str(tmp_path))[1]
     assert stored is not None
     assert stored.model.name == "cnn"
 
 
 def test_all_differing_keys_are_named(tmp_path):
     config = cfg.default_config("crnn")
-    workdirs.open_workdir(str(tmp_path), config)
+    begin(tmp_path, config)
     before = (tmp_path / "config.json").read_bytes()
     config.seed, config.model.hidden_units = 3, 7
     with pytest.raises(UserError, match=r"model\.hidden_units is 256 there and 7 here; seed is 0"):
-        workdirs.open_workdir(str(tmp_path), config)
+        begin(tmp_path, config)
     assert (tmp_path / "config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "found no such file"), ("{", "cannot be read"), ("{}", "no section 'model'")],
+    [
+        (None, "found no such file"),
+        ("{", "cannot be read"),
+        ("{}", "no section 'model'"),
+        ("[]", "no section"),
+    ],
 )
 def test_a_folder_that_is_no_run(tmp_path, content, message):
     if content is not None:
@@ -58,7 +71,7 @@ def test_a_folder_that_is_no_run(tmp_path, content, message):
 def test_checkpoints_without_a_config_are_not_touched(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="but no config"):
-        workdirs.open_workdir(str(tmp_path), cfg.default_config("cnn"))
+        workdirs.open_workdir(str(tmp_path))
     assert not (tmp_path / "config.json").exists()
 
 
@@ -75,15 +88,48 @@ def test_seconds_of_the_last_line_up_to_a_step(tmp_path):
     assert workdirs.last_seconds(tmp_path, 3) == {}
 
 
-def test_auto_is_what_the_run_began_with(tmp_path):
-    config = cfg.default_config("crnn")
-    folder, opened = workdirs.open_workdir(str(tmp_path), config)
-    assert opened.model.implementation == "auto"
-    opened.model.implementation = "scan"
-    workdirs.write_config(folder, opened)
-    again = cfg.default_config("crnn")
-    assert workdirs.open_workdir(str(tmp_path), again)[1].model.implementation == "scan"
-    assert workdirs.load_config(tmp_path).model.implementation == "scan"
-    again.model.implementation = "hoisted"
-    with pytest.raises(UserError, match="implementation is 'scan' there and 'hoisted' here"):
-        workdirs.open_workdir(str(tmp_path), again)
+OLD = pathlib.Path(__file__).parent / "data_files" / "config_2026_11.json"
+
+
+def stored_in(folder, change=lambda content: None):
+    content = json.loads(OLD.read_text())
+    change(content)
+    (folder / "config.json").write_text(json.dumps(content))
+    return workdirs.load_config(folder)
+
+
+def test_a_run_of_an_older_version_opens(tmp_path):
+    config = stored_in(tmp_path)
+    old = json.loads(OLD.read_text())
+    flat = cfg.flatten(config)
+    for section, values in old.items():
+        for key, value in values.items() if isinstance(values, dict) else [("", values)]:
+            assert flat[f"{section}.{key}".rstrip(".")] == value
+
+
+def test_a_key_that_a_stored_run_lacks_is_what_it_was_before_it_existed(tmp_path):
+    def before(content):
+        del content["steps_per_dispatch"], content["optim"]["lookahead_ramp"], content["mesh"]
+
+    config = stored_in(tmp_path, before)
+    assert config.steps_per_dispatch == 1  # not the default, which leaves it to be chosen
+    assert config.optim.lookahead_ramp == 0.0
+    assert config.mesh.data == -1
+    workdirs.check_same_run(tmp_path, config, workdirs.load_config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(sed=1), r"config.json': config key 'sed' is unknown.*'seed'"),
+        (lambda c: c.update(optim=3), "config key 'optim' is unknown"),
+        (lambda c: c["optim"].update({"a.b": 3}), r"config key 'optim\.a\.b' is unknown"),
+        (lambda c: c.update(seed={"a": 1}), r"config key 'seed\.a' is unknown"),
+        (lambda c: c["model"].update(name=["crnn"]), "is unknown; one of"),
+        (lambda c: c["model"].pop("name"), r"'model\.name' is missing"),
+        (lambda c: c["optim"].update(b1=1.5), r"'optim\.b1' expects"),
+    ],
+)
+def test_a_stored_config_that_is_not_valid_is_named(tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        stored_in(tmp_path, change)

@@ -10,6 +10,7 @@ from crnn_jax.models.recurrent import Recurrent
 from crnn_jax.models.trunk import Trunk
 
 Array = jax.Array
+SEQUENCES = ("rows", "columns", "raster")  # of `read_map`
 
 
 def read_map(map_BHWC: Array, sequence: str) -> Array:

@@ -10,6 +10,7 @@ from crnn_jax.models.readout import Readout
 from crnn_jax.models.recurrent import Recurrent
 
 Array = jax.Array
+TOKENS = ("rows", "patches")  # what a step reads
 
 
 def read_rows(pixels: Array) -> Array:

@@ -16,7 +16,7 @@ from crnn_jax.models.whitening import Whitening, dirac
 Array = jax.Array
 
 ACTIVATIONS = {"relu": nn.relu, "gelu": nn.gelu}
-_KERNEL_INITS = {"he_normal": nn.initializers.he_normal(), "dirac": dirac}
+KERNEL_INITS = {"he_normal": nn.initializers.he_normal(), "dirac": dirac}
 
 
 @struct.dataclass
@@ -99,7 +99,7 @@ class Trunk(nn.Module):
                     channels,
                     use_bias=not self.norm,
                     dtype=self.dtype,
-                    kernel_init=_KERNEL_INITS[self.conv_init],
+                    kernel_init=KERNEL_INITS[self.conv_init],
                     convolve=conv_max_pool if layer == 0 else conv2d,
                     name=f"conv_{name}",
                 )(map_BHWC)

@@ -11,6 +11,7 @@ from crnn_jax.models.heads import Output
 from crnn_jax.models.trunk import Trunk
 
 Array = jax.Array
+CONSENSUSES = ("mean", "max", "learned")  # of the snippets' scores
 
 
 def segment_bounds(num_offsets: int, num_segments: int) -> tuple[np.ndarray, np.ndarray]:

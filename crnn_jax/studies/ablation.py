@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.config import flatten, override
 from crnn_jax.errors import UserError, one_line_errors
-from crnn_jax.flags import load_config_module, resolve_config
+from crnn_jax.flags import load_config_module, resolve_config, split_name
 from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import claims, runs
 from crnn_jax.studies.seeds import summarize
@@ -30,7 +30,7 @@ def make_lines(config_name: str, overrides: dict[str, str]) -> tuple[list[Change
     Raises:
       UserError: the config file's CHANGES are not what lies between its two recipes.
     """
-    changes = getattr(load_config_module(config_name.partition(":")[0]), "CHANGES", None)
+    changes = getattr(load_config_module(split_name(config_name)[0]), "CHANGES", None)
     if changes is None:
         raise UserError(f"--config expects a file with CHANGES, found none in '{config_name}'")
     best = resolve_config(config_name, overrides)

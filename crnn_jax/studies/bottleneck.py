@@ -14,7 +14,7 @@ from typing import Any
 
 from crnn_jax.config import flatten
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
-from crnn_jax.flags import parse_overrides, resolve_config
+from crnn_jax.flags import parse_overrides, resolve_config, split_name
 from crnn_jax.huge_pages import restart_with_huge_pages
 
 # What to change where a part bounds the step.
@@ -197,7 +197,7 @@ def _resolve(flags: Any, overrides: dict[str, str]) -> tuple[str, Any]:
     if bool(flags.config) == bool(flags.workdir):
         raise UserError("expected one of --config=FILE:MODEL and --workdir=RUN, found both or none")
     if flags.config:
-        file, _, argument = flags.config.partition(":")
+        file, argument = split_name(flags.config)
         name = f"{pathlib.Path(file).stem}_{argument or 'default'}"
         return name, resolve_config(flags.config, overrides)
     from crnn_jax.config import override

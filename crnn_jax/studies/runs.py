@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from crnn_jax.config import PLACEMENT_KEYS, config_hash, flatten, override
+from crnn_jax.config import PLACEMENT_KEYS, PROGRAM_KEYS, differences, flatten, override
 from crnn_jax.errors import OneLineParser, UserError, closest
-from crnn_jax.flags import parse_overrides
+from crnn_jax.flags import parse_overrides, split_name
 from crnn_jax.studies.seeds import interval95
 
 Result = dict[str, Any]
@@ -86,13 +86,10 @@ def read_kept(path: pathlib.Path, config: ConfigDict) -> Result | None:
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"'{path}' cannot be read as JSON ({error}): delete it") from error
-    if result["config_hash"] != config_hash(config):
-        old, new = result["config"], flatten(config)
-        changed = [
-            f"{key} is {old.get(key)!r} there and {new.get(key)!r} here"
-            for key in sorted(old.keys() | new.keys())
-            if old.get(key) != new.get(key) and not key.startswith(PLACEMENT_KEYS)
-        ]
+    if not isinstance(result, dict) or not isinstance(result.get("config"), dict):
+        raise UserError(f"'{path}' has no section 'config': not a kept run; delete it")
+    # Not the hash: a version with more keys has another, and computes the same.
+    if changed := differences(result["config"], flatten(config), PLACEMENT_KEYS + PROGRAM_KEYS):
         raise UserError(
             f"'{path}' is of another config: {'; '.join(changed)}. Move it away to train anew, or "
             "choose another --results"
@@ -219,7 +216,7 @@ def at_least_one(flag: str, value: int) -> int:
 
 def config_name(config: str) -> str:
     """Returns "cifar10_crnn_small" of "configs/cifar10.py:crnn_small", for names of files."""
-    file, _, argument = config.partition(":")
+    file, argument = split_name(config)
     return "_".join(re.findall(r"[\w.]+", f"{pathlib.Path(file).stem} {argument}"))
 
 

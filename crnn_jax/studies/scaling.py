@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
-from crnn_jax.flags import parse_overrides, resolve_config
+from crnn_jax.flags import parse_overrides, resolve_config, split_name
 from crnn_jax.studies.projection import ASSUMPTIONS, Program, study
 from crnn_jax.studies.seeds import interval95
 
@@ -222,7 +222,7 @@ def _write(flags: Any, content: dict[str, Any]) -> None:
     from crnn_jax.studies.scaling_figures import draw
     from crnn_jax.writers import git_commit, write_json_atomically
 
-    file, _, argument = flags.config.partition(":")
+    file, argument = split_name(flags.config)
     name = flags.name or f"{pathlib.Path(file).stem}_{argument or 'default'}"
     path = pathlib.Path(flags.results) / f"{name}_{flags.mode}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from crnn_jax.config import flatten, override
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
-from crnn_jax.flags import parse_overrides, resolve_config
+from crnn_jax.flags import parse_overrides, resolve_config, split_name
 from crnn_jax.huge_pages import restart_with_huge_pages
 
 
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
         overrides = parse_overrides(rest)
         if "seed" in overrides:
             raise UserError("expected no --config.seed, since --seeds sets it; found one")
-        file, _, argument = flags.config.partition(":")
+        file, argument = split_name(flags.config)
         name = flags.name or f"{pathlib.Path(file).stem}_{argument or 'default'}"
         workdir = pathlib.Path(flags.workdir or f"runs/seeds_{name}")
         results = []

@@ -17,7 +17,7 @@ import numpy as np
 
 from crnn_jax.config import override
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
-from crnn_jax.flags import parse_overrides, resolve_config
+from crnn_jax.flags import parse_overrides, resolve_config, split_name
 from crnn_jax.huge_pages import restart_with_huge_pages
 
 
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
         trials = [{**common, **parse_trial(text)} for text in ["", *flags.trial]]
         for changes in trials:
             resolve_config(flags.config, changes)  # all mistakes before the first run
-        file, _, argument = flags.config.partition(":")
+        file, argument = split_name(flags.config)
         name = f"{pathlib.Path(file).stem}_{argument or 'default'}"
         workdir = pathlib.Path(flags.workdir or f"runs/tune_{name}")
         rows = []

@@ -49,8 +49,9 @@ def make_rows(
     rows = []
     for name, changes in variants.items():
         if results := found.get(file_name(name)):
-            paired = results is not first and first
-            difference = runs.paired_difference(results, first) if paired else None
+            difference = None
+            if first is not None and results is not first:
+                difference = runs.paired_difference(results, first)
             rows.append({**summarize(name, results), "keys": changes, "difference": difference})
     return rows
 

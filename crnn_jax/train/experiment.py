@@ -1,6 +1,5 @@
 """From a config and the facts about its data to the objects of a run, for all commands."""
 
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -15,13 +14,12 @@ from ml_collections import ConfigDict
 
 from crnn_jax import flops, models, optim
 from crnn_jax.compiler import compiler_options
-from crnn_jax.config import steps
+from crnn_jax.config import round_up, steps
 from crnn_jax.data.cache import cache_dir
-from crnn_jax.mesh import batch_parts, make_mesh
 from crnn_jax.peaks import peak_flops
 from crnn_jax.sharding import tree_shardings
 from crnn_jax.tasks import Task, make_task
-from crnn_jax.train.dispatch import round_up, steps_per_dispatch
+from crnn_jax.train.resolve import resolve, run_mesh
 from crnn_jax.train.state import TrainState, init_state, make_init
 from crnn_jax.train.step import Assemble, make_train_step, repeat_step
 
@@ -46,9 +44,12 @@ class Experiment:
     total_steps: int  # a multiple of steps_per_dispatch
 
     def steps(self, key: str, duration: str) -> int:
-        """Returns the duration of the config's `key` in steps, a multiple of those of a program."""
+        """Returns every how many steps something is done: the duration of the config's `key`.
+
+        A multiple of the steps of a program; for a duration of 0, the whole run: only at its end.
+        """
         num_steps = steps(duration, self.num_train, self.config.batch_size, key)
-        return round_up(num_steps, self.steps_per_dispatch)
+        return round_up(num_steps, self.steps_per_dispatch) or self.total_steps
 
     def _init(self) -> Callable[[jax.Array, Any], TrainState]:
         ema = self.config.optim.ema_decay > 0
@@ -136,49 +137,13 @@ def enable_compile_cache(config: ConfigDict) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _mesh(config: ConfigDict) -> Mesh:
-    return make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.model)
-
-
-def with_global_batch(config: ConfigDict) -> ConfigDict:
-    """Returns the config with `batch_size` set from `batch_size_per_device`, which becomes 0.
-
-    Training reads and records the global size alone: it decides which examples a step sees, so a
-    run that goes on with other devices must keep it.
-    """
-    if config.batch_size_per_device == 0:
-        return config
-    config = copy.deepcopy(config)
-    config.batch_size = config.batch_size_per_device * batch_parts(_mesh(config))
-    config.batch_size_per_device = 0
-    return config
-
-
-def resolve_implementation(
-    config: ConfigDict, input_shape: Sequence[int], num_devices: int
-) -> ConfigDict:
-    """Returns the config, its `model.implementation` 'auto' replaced by the one for its shapes.
-
-    So the choice is made once: config.json holds it, and a run that is resumed on another machine,
-    or after the measurements have changed, goes on with the same program.
-    """
-    if "implementation" not in config.model or config.model.implementation != "auto":
-        return config
-    batch = max(1, config.batch_size // num_devices)
-    config = config.copy_and_resolve_references()
-    config.model.implementation = models.choose_implementation(
-        config.model, input_shape, batch, jnp.dtype(config.precision)
-    )
-    return config
-
-
 def build(
     config: ConfigDict, input_shape: Sequence[int], num_classes: int, num_train: int
 ) -> Experiment:
     """Returns the `Experiment` of a validated config.
 
     Args:
-      config: see crnn_jax/config.py; the experiment's has 'auto' resolved.
+      config: of any keys; the experiment's has nothing left to choose (`resolve`).
       input_shape: (H, W, C) of the images as stored, (F, H, W, C) of clips.
       num_classes: K.
       num_train: examples of the training split, without the validation part.
@@ -186,10 +151,8 @@ def build(
     Raises:
       UserError: `mesh.*` does not fit the devices.
     """
-    mesh = _mesh(config)
-    parts = config.logical_shards if config.reproducible else batch_parts(mesh)
-    config = resolve_implementation(config, input_shape, parts)
-    num_dispatched = steps_per_dispatch(config, mesh.devices.flat[0].platform)
+    config = resolve(config, None, lambda: input_shape)  # what `train` resolved stays
+    mesh, num_dispatched = run_mesh(config), config.steps_per_dispatch
     num_steps = steps(config.duration, num_train, config.batch_size)
     total_steps = round_up(num_steps, num_dispatched)
     warmup_steps = steps(config.optim.warmup, num_train, config.batch_size, "optim.warmup")

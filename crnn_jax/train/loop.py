@@ -1,6 +1,7 @@
 """The only training loop."""
 
 import contextlib
+import functools
 import math
 import pathlib
 from typing import Any
@@ -18,26 +19,21 @@ from crnn_jax.sharding import explain
 from crnn_jax.tasks import check_fields, make_task
 from crnn_jax.tasks.metrics import Sums
 from crnn_jax.train.clock import Clock
-from crnn_jax.train.dispatch import settle
 from crnn_jax.train.evaluator import Evaluator, make_evaluator, result_line
-from crnn_jax.train.experiment import (
-    Experiment,
-    build,
-    enable_compile_cache,
-    with_global_batch,
-)
+from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.programs import compile_step
+from crnn_jax.train.resolve import resolve
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.stop import StopSignal
 from crnn_jax.train.trace import StepTrace
 from crnn_jax.train.watchdog import Watchdog
 from crnn_jax.validation import validate
 from crnn_jax.workdir import (
+    check_same_run,
     describe_run,
     last_seconds,
     open_workdir,
     read_result,
-    stored_config,
     write_config,
 )
 from crnn_jax.writers import Progress, Writers, write_json_atomically
@@ -51,23 +47,25 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
       SystemExit: stopped by a signal, after a checkpoint; the code is 128 + the signal's number.
     """
     validate(config)
-    config = settle(with_global_batch(config), stored_config(workdir))
-    folder, config = open_workdir(workdir, config)
+    folder, stored = open_workdir(workdir)
+    clock = Clock()
+    read = functools.cache(lambda: load_dataset(config))
+    with clock.phase("setup"):  # a new run's data is read here, since a choice may need its shape
+        config = resolve(config, stored, lambda: read().source.input_shape)
+    check_same_run(folder, config, stored)
     split = config.eval.report
     if (result := read_result(folder)) is not None:
         line = result_line(make_task(config, 0), split, result[split])
         say(f"already finished: results in {folder}\n{line}")
         return result
     enable_compile_cache(config)
-    clock = Clock()
     with clock.phase("setup"):
-        dataset = load_dataset(config)
+        dataset = read()
         source = dataset.source
         check_fields(config, source)
         experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
-        config = experiment.config  # 'auto' is resolved
-        write_config(folder, config)
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
+        write_config(folder, config)
         facts = {
             "input_shape": source.input_shape,
             "class_names": source.class_names,

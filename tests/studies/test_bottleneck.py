@@ -96,9 +96,9 @@ def test_config_or_workdir(arguments, capsys):
 
 
 def test_the_config_of_a_run(tiny, tmp_path, monkeypatch):
-    from crnn_jax.workdir import open_workdir
+    from crnn_jax.workdir import open_workdir, write_config
 
-    open_workdir(str(tmp_path / "run"), tiny("cnn", seed=7))
+    write_config(open_workdir(str(tmp_path / "run"))[0], tiny("cnn", seed=7))
     seen = []
     monkeypatch.setattr(bottleneck, "measure", lambda config, repeats: seen.append(config) or 1 / 0)
     with pytest.raises(ZeroDivisionError):

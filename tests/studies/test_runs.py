@@ -51,6 +51,23 @@ def test_a_file_of_another_config_is_refused_before_any_run(tiny, folders, stub)
     assert names(stub.trained) == ["b_seed_0", "a_seed_0"]
 
 
+def test_a_kept_file_of_an_older_version_is_compared_without_newer_keys(tiny, folders, stub):
+    config = tiny("rnn")
+    runs.run_or_read(folders, "a", config)
+    path = runs.kept_path(folders, "a", 0)
+    kept = json.loads(path.read_text())
+    del kept["config"]["optim.lookahead_ramp"], kept["config"]["steps_per_dispatch"]
+    kept["config_hash"] = "of another version"
+    path.write_text(json.dumps(kept))
+    assert runs.read_kept(path, config) == kept
+    config.optim.lookahead_ramp = 1.0
+    with pytest.raises(UserError, match=r"lookahead_ramp is 0\.0 there and 1\.0 here"):
+        runs.read_kept(path, config)
+    path.write_text("[]")
+    with pytest.raises(UserError, match="not a kept run"):
+        runs.read_kept(path, config)
+
+
 def test_every_point_has_a_seed_before_the_next_seed_starts(tiny, folders, stub):
     points = {"a": tiny("rnn"), "b": tiny("cnn")}
     runs.run_points(points, points, 2, folders)

@@ -74,12 +74,18 @@ def test_matched_rows_say_how_near(run, stub, monkeypatch):
 
 
 def test_a_row_of_no_paper_has_no_difference(stub, tmp_path):
-    arguments = ["--dataset=digits", "--budget=cpu", "--rows=rnn", f"--workdir={tmp_path}/runs"]
-    table1.main([*arguments, f"--results={tmp_path}"])
-    (row,) = json.loads((tmp_path / "table1_digits_cpu.json").read_text())["rows"]
+    arguments = ["--dataset=digits", "--budget=full", "--rows=rnn", "--seeds=1"]
+    table1.main([*arguments, f"--workdir={tmp_path}/runs", f"--results={tmp_path}"])
+    (row,) = json.loads((tmp_path / "table1_digits_full.json").read_text())["rows"]
     assert (row["paper"], row["difference"]) == (None, None)
-    assert "| rnn | 50.00% | 1 | - | - | - |" in (tmp_path / "table1_digits_cpu.md").read_text()
-    assert (tmp_path / "table1_digits_cpu.png").exists()
+    assert "| rnn | 50.00% | 1 | - | - | - |" in (tmp_path / "table1_digits_full.md").read_text()
+    assert (tmp_path / "table1_digits_full.png").exists()
+
+
+def test_the_cpu_budget_needs_presets_of_that_size(capsys):
+    with pytest.raises(SystemExit):
+        table1.main(["--dataset=digits", "--budget=cpu", "--rows=rnn"])
+    assert "model 'rnn_small' has no preset in this config" in capsys.readouterr().err
 
 
 def test_the_papers_rows_are_ours():

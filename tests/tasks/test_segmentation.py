@@ -12,6 +12,7 @@ from crnn_jax.models.heads import DenseOutput
 from crnn_jax.tasks import Segmentation, make_task
 from crnn_jax.tasks.augmentation import Augmentation
 from crnn_jax.tasks.mask_pictures import PALETTE
+from crnn_jax.validation import validate
 
 K = 4
 PLAIN = {"mean_C": jnp.zeros(1), "std_C": jnp.ones(1)}  # normalised pixels are the stored ones
@@ -181,19 +182,27 @@ def scene_config(tiny, model="reseg", **changes):
     return tiny(model, **{**common, "optim__label_smoothing": 0.0, **changes})
 
 
+def validated_task(config):
+    validate(config)
+    return make_task(config, 11)
+
+
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
         ({"data__mixup": 0.2}, "data.mixup"),
         ({"data__cutmix": 1.0}, "data.cutmix"),
-        ({"data__crop": "paper"}, "data.crop"),
+        (
+            {"data__crop": "paper", "data__pipeline": "streaming", "data__image_size": 32},
+            "'data.crop' expects none for task 'segmentation'",
+        ),
         ({"optim__label_smoothing": 0.1}, "optim.label_smoothing"),
         ({"eval__tta": "mirror_shift"}, "eval.tta"),
     ],
 )
 def test_keys_that_do_not_apply_are_refused(tiny, changes, key):
     with pytest.raises(UserError, match=key):
-        make_task(scene_config(tiny, **changes), 11)
+        validated_task(scene_config(tiny, **changes))
 
 
 def test_models_of_another_kind_are_refused_both_ways(tiny):

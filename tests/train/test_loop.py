@@ -193,7 +193,7 @@ def test_files_of_a_workdir(tiny, tmp_path, capsys):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_checkpoints(tiny, tmp_path):
-    config = tiny("crnn", optim__name="sgd", optim__learning_rate=1e30, model__norm=False)
+    config = tiny("crnn", optim__name="sgd", optim__learning_rate=1e18, model__norm=False)
     with pytest.raises(UserError, match=r"finite training loss.*optim\.learning_rate"):
         train(config, str(tmp_path))
     assert not (tmp_path / "result.json").exists()
@@ -201,6 +201,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_checkpoints(tiny, tmp
         step, state = final_state(config, tmp_path)
         assert folder.name <= str(step)
         assert all(math.isfinite(np.sum(leaf)) for leaf in jax.tree.leaves(state.params))
+
+
+def test_0_steps_is_only_at_the_end(tiny, tmp_path):
+    every = {"checkpoint__every": "0 steps", "eval__every": "0 steps", "log__every": "0 steps"}
+    config = tiny("rnn", duration="5 steps", checkpoint__keep_latest=9, **every)
+    train(config, str(tmp_path))
+    assert [p.name for p in (tmp_path / "checkpoints").glob("[0-9]*")] == ["5"]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert {line["step"] for line in lines} == {5}
+
+
+def test_a_first_start_that_fails_on_its_data_can_be_corrected(tiny, tmp_path):
+    config = tiny("rnn", data__source="folder:/nonexistent", data__image_size=8)
+    with pytest.raises(UserError, match="/nonexistent"):
+        train(config, str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_config_is_refused(tiny, tmp_path):

@@ -24,6 +24,19 @@ def test_steps_of_a_duration(duration, expected):
 
 
 @pytest.mark.parametrize(
+    "duration", ["1e999 steps", "9" * 400 + " steps", "3e9 steps", "1e9 epochs"]
+)
+def test_a_duration_that_cannot_be_counted(duration):
+    with pytest.raises(UserError, match=r"'duration' expects at most 2147483647 steps, found '"):
+        cfg.steps(duration, 1000, 100)
+
+
+def test_round_up():
+    assert [cfg.round_up(n, 4) for n in (0, 1, 4, 5)] == [0, 4, 4, 8]
+    assert cfg.round_up(7, 1) == 7
+
+
+@pytest.mark.parametrize(
     "duration", ["10", "epochs", "ten epochs", "10 epochs 5 steps", "-1 steps", "1.2.3 steps", ""]
 )
 def test_a_duration_is_exactly_one_number_and_unit(duration):
@@ -73,19 +86,23 @@ def test_unknown_model_names_the_closest():
 
 
 def test_argument():
-    assert cfg.parse_argument("crnn_small,seed=1,data.flip=none") == (
+    assert cfg.parse_argument("crnn_small,seed=1,data.flip=none", small=True) == (
         "crnn",
         True,
         {"seed": "1", "data.flip": "none"},
     )
     with pytest.raises(UserError, match="key=value"):
         cfg.parse_argument("crnn,seed")
+    with pytest.raises(UserError, match=r"'crnn_small' has no preset in this config; one of: cnn,"):
+        cfg.parse_argument("crnn_small")
+    with pytest.raises(UserError, match=r"'tsn' has no preset.*: cnn, each also as MODEL_small"):
+        cfg.parse_argument("tsn", ["cnn"], small=True)
 
 
 def test_profile_window():
     assert cfg.profile_window("") is None
     assert cfg.profile_window("3:12") == (3, 12)
-    for text in ("3", "0:3", "4:3", "a:b", "1:2:3"):
+    for text in ("3", "0:3", "4:3", "a:b", "1:2:3", "1:" + "9" * 5000):
         with pytest.raises(UserError, match=r"'log\.profile' expects FIRST:LAST"):
             cfg.profile_window(text)
 

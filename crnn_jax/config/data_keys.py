@@ -1,0 +1,65 @@
+"""The keys of section `data`."""
+
+from crnn_jax.config import registries
+from crnn_jax.config.key import SHARE, Key, Range, above_0, from_0
+
+_PIXELS = from_0(16384)
+DATA_KEYS: dict[str, Key] = {
+    "data.source": Key("digits", "digits | digit_scenes | tfds:NAME | folder:PATH | masks:PATH"),
+    "data.dir": Key("", "of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder", places=True),
+    "data.cache_dir": Key(
+        "",
+        "decoded images, programs; empty: $XDG_CACHE_HOME or ~/.cache/crnn_jax",
+        places=True,
+    ),
+    "data.pipeline": Key(
+        "resident",
+        "resident (in device memory) or streaming (Grain)",
+        choices=registries.pipelines,
+    ),
+    "data.validation": Key(
+        0.0, "fraction of the training split held out for choices", within=SHARE
+    ),
+    "data.test_fraction": Key(
+        0.2, "held out where the source has no test split of its own", within=SHARE
+    ),
+    "data.image_size": Key(
+        0, "pixels; 0: as stored (all images must then have one size)", within=_PIXELS
+    ),
+    "data.crop_padding": Key(
+        0, "pixels of reflected padding for random translation; 0: none", within=_PIXELS
+    ),
+    "data.flip": Key(
+        "none",
+        "horizontal mirror; alternating: from one epoch to the next",
+        choices=registries.flips,
+    ),
+    "data.cutout": Key(0, "side in pixels of a square set to the mean; 0: none", within=_PIXELS),
+    "data.crop": Key(
+        "none",
+        "of each image as it is decoded; with data.pipeline=streaming",
+        choices=("none", "random_resized", "paper"),
+    ),
+    "data.crop_min_area": Key(
+        0.08, "of random_resized, as a fraction of the image", within=above_0(1)
+    ),
+    "data.short_side": Key(
+        0, "pixels before paper's and the test's crop; 0: 8/7 of image_size", within=_PIXELS
+    ),
+    "data.mixup": Key(
+        0.0, "alpha of the shares of two images and labels; 0: none", within=from_0(1000)
+    ),
+    "data.cutmix": Key(
+        0.0, "the same, by area; with both, each example has one of them", within=from_0(1000)
+    ),
+    "data.erase": Key(0.0, "probability of a rectangle set to the mean", within=from_0(1)),
+    "data.rand_augment": Key(0, "operations on the colours of each image", within=Range(0, 16)),
+    "data.rand_augment_magnitude": Key(9.0, "of each operation", within=from_0(10)),
+    "data.skip_corrupt": Key(False, "keep the place of an unreadable image, with weight 0"),
+    "data.num_workers": Key(
+        0,
+        "decoding processes of the streaming pipeline; 0: threads",
+        within=Range(0, 1024),
+        places=True,
+    ),
+}

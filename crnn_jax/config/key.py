@@ -1,0 +1,177 @@
+"""What is declared of a config key, once: its default, meaning, choices or range, and role."""
+
+import dataclasses
+import math
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from crnn_jax.errors import UserError, closest
+
+_SMALLEST_NORMAL = 2.0**-126  # of float32; devices take what is smaller for 0
+_SHOWN = 60  # characters of a wrong value
+_MOST_ELEMENTS = 16  # of a tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers from `low` to `high`; with `above` without low, with `below` without high."""
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        """Returns whether the number, and what float32 makes of it, is inside."""
+        rounded = as_float32(value) if isinstance(value, float) else value
+        for number in (value, rounded):
+            if not self.low <= number <= self.high:
+                return False
+            if (self.above and number == self.low) or (self.below and number == self.high):
+                return False
+        return True
+
+    def __str__(self) -> str:
+        """Returns "0 or more and below 1" and the like."""
+        low = f"above {self.low:.12g}" if self.above else f"{self.low:.12g} or more"
+        return f"{low} and {'below' if self.below else 'at most'} {self.high:.12g}"
+
+    def short(self) -> str:
+        """Returns "[0, 1)" and the like: a bracket is inside, a parenthesis outside."""
+        first, last = "(" if self.above else "[", ")" if self.below else "]"
+        return f"{first}{self.low:.12g}, {self.high:.12g}{last}"
+
+
+def above_0(high: float) -> Range:
+    """Returns (0, high]."""
+    return Range(0, high, above=True)
+
+
+def from_0(high: float) -> Range:
+    """Returns [0, high]."""
+    return Range(0, high)
+
+
+SHARE = Range(0, 1, below=True)  # a probability, a decay: 1 would leave nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One config key; its type is that of the default.
+
+    Attributes:
+      default: of a new run.
+      meaning: a phrase for --help_config and docs/config.md.
+      choices: of a text; a function where they are a registry's, called when a value is checked.
+      within: of a number, or of each element of a tuple.
+      whole: the elements of a tuple are whole numbers.
+      check: (key, value) of a text that has a form; raises UserError.
+      places: only places or reports a run, and may change when it is resumed.
+      auto: the value that leaves the choice of a program to the start of the run; such a key says
+        by which program the same numbers are computed. None: there is nothing to choose.
+      absent: what a stored config without this key means: how runs were before there was the key;
+        None: the default.
+    """
+
+    default: Any
+    meaning: str
+    choices: tuple[str, ...] | Callable[[], Iterable[str]] = ()
+    within: Range | None = None
+    whole: bool = False
+    check: Callable[[str, str], Any] | None = None
+    places: bool = False
+    auto: Any = None
+    absent: Any = None
+
+    @property
+    def value_if_absent(self) -> Any:
+        """What a stored config without this key means."""
+        return self.default if self.absent is None else self.absent
+
+    @property
+    def is_registry(self) -> bool:
+        """Whether the choices are read from a module, which may import JAX."""
+        return callable(self.choices)
+
+    def valid_choices(self) -> tuple[str, ...]:
+        """Returns the choices; those of a registry are read now."""
+        return tuple(self.choices()) if callable(self.choices) else self.choices
+
+    def values(self) -> str:
+        """Returns the choices or the range in short, "adam | sgd" or "[0, 1)"; "" for free text."""
+        if choices := self.valid_choices():
+            return " | ".join(choices)
+        if self.within is None:
+            return "True | False" if isinstance(self.default, bool) else ""
+        each = "each in " if isinstance(self.default, tuple) else ""
+        return each + self.within.short()
+
+
+def as_float32(value: float) -> float:
+    """Returns the number that a device computes with: rounded, infinite or 0 where out of range."""
+    try:
+        rounded = struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return rounded if math.isnan(rounded) or abs(rounded) >= _SMALLEST_NORMAL else 0.0
+
+
+def shown(value: Any) -> str:
+    """Returns the value for a message, shortened; a whole number may be too long to print."""
+    try:
+        text = str(value) if isinstance(value, (str, int, float)) else repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
+
+
+def check_type(name: str, key: Key, value: Any) -> None:
+    """Checks the type; a whole number may stand for a float, a list for a tuple.
+
+    Raises:
+      UserError: names the key, the type and the value.
+    """
+    expected = type(key.default)
+    as_float = expected is float and type(value) is int
+    as_tuple = expected is tuple and type(value) is list
+    if type(value) is not expected and not as_float and not as_tuple:
+        found = repr(value) if value is None or isinstance(value, str) else shown(value)
+        raise UserError(
+            f"config key '{name}' expects {expected.__name__} (such as {key.default}), "
+            f"found {found}"
+        )
+
+
+def check_value(name: str, key: Key, value: Any) -> None:
+    """Checks a value of the right type: its range, its choices or its form.
+
+    Raises:
+      UserError: names the key, what it expects and the value.
+    """
+    if isinstance(key.default, tuple):
+        _check_elements(name, key, value)
+    elif key.within is not None and value not in key.within:
+        rounded = as_float32(value) if isinstance(value, float) else value
+        note = f" ({rounded:g} in float32)" if rounded != value and math.isfinite(value) else ""
+        raise UserError(f"config key '{name}' expects {key.within}, found {shown(value)}{note}")
+    if key.check is not None:
+        key.check(name, value)
+    if isinstance(value, str) and "\0" in value:
+        raise UserError(f"config key '{name}' expects a text without null characters, found one")
+    # The default is a choice (tests/config/): looking it up would import the registry's module.
+    if key.choices and value != key.default and value not in (valid := key.valid_choices()):
+        found = f"'{shown(value)}'{closest(value, valid)}"
+        raise UserError(f"config key '{name}' expects one of {', '.join(valid)}; found {found}")
+
+
+def _check_elements(name: str, key: Key, values: Any) -> None:
+    types, numbers = ((int,), "whole numbers") if key.whole else ((int, float), "numbers")
+    within = key.within
+    assert within is not None, f"{name} declares no range of its elements"
+    fits = all(type(value) in types and value in within for value in values)
+    if not fits or not 1 <= len(values) <= _MOST_ELEMENTS:
+        raise UserError(
+            f"config key '{name}' expects 1 to {_MOST_ELEMENTS} {numbers} {within}, "
+            f"found {shown(values)}"
+        )

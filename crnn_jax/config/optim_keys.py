@@ -1,0 +1,60 @@
+"""The keys of section `optim`."""
+
+from crnn_jax.config import registries
+from crnn_jax.config.durations import check_duration
+from crnn_jax.config.key import SHARE, Key, Range, above_0, from_0
+
+_RATE = Range(1e-18, 1e18)  # two rates, one divided by the other, fit float32
+_MULTIPLIER = above_0(1e6)
+OPTIM_KEYS: dict[str, Key] = {
+    "optim.name": Key(
+        "adamw",
+        "muon is for matrices; all else, and the head, is adamw's then",
+        choices=registries.optimizers,
+    ),
+    "optim.learning_rate": Key(1e-3, "the peak", within=_RATE),
+    "optim.schedule": Key("cosine", "after the warm-up", choices=registries.schedules),
+    "optim.warmup": Key("0 steps", "a duration, linear from 0", check=check_duration),
+    "optim.weight_decay": Key(
+        0.0,
+        "decoupled for adamw and muon, L2 for sgd; never on norms and biases",
+        within=from_0(1e6),
+    ),
+    "optim.bias_learning_rate_multiplier": Key(
+        1.0, "of biases, those of norms included", within=_MULTIPLIER
+    ),
+    "optim.head_learning_rate_multiplier": Key(
+        1.0, "of the last fully connected layer's matrix", within=_MULTIPLIER
+    ),
+    "optim.momentum": Key(0.9, "sgd, muon", within=SHARE),
+    "optim.nesterov": Key(True, "sgd, muon"),
+    "optim.muon_iterations": Key(5, "of Newton and Schulz", within=Range(1, 100)),
+    "optim.muon_adamw_learning_rate": Key(
+        1e-3, "the peak of muon's adamw, on the same schedule", within=_RATE
+    ),
+    "optim.b1": Key(0.9, "adam, adamw", within=SHARE),
+    "optim.b2": Key(0.999, "adam, adamw", within=SHARE),
+    "optim.lookahead_steps": Key(
+        0,
+        "between averages of the slow weights with the fast ones; 0: none",
+        within=Range(0, 10**6),
+    ),
+    "optim.lookahead_alpha": Key(
+        0.5, "how far the slow weights move to the fast ones", within=above_0(1)
+    ),
+    "optim.lookahead_ramp": Key(
+        0.0,
+        "alpha falls to that from 1, as (step / steps)^ramp; 0: constant",
+        within=from_0(1000),
+    ),
+    "optim.clip_norm": Key(0.0, "largest global gradient norm; 0: none", within=from_0(1e30)),
+    "optim.label_smoothing": Key(0.0, "share of the target given to all classes", within=SHARE),
+    "optim.accumulation_steps": Key(
+        1,
+        "equal parts of a batch whose gradients are added, one at a time",
+        within=Range(1, 65536),
+    ),
+    "optim.ema_decay": Key(
+        0.0, "of parameters and batch statistics, per step; 0: no average", within=SHARE
+    ),
+}

@@ -1,0 +1,115 @@
+"""The keys of a run as a whole, and of the sections `eval`, `checkpoint`, `log` and `mesh`."""
+
+from crnn_jax.config import registries
+from crnn_jax.config.durations import check_duration, profile_window
+from crnn_jax.config.key import Key, Range, above_0, from_0
+
+_BATCH = Range(0, 2**24)
+_DEVICES = 2**16
+RUN_KEYS: dict[str, Key] = {
+    "seed": Key(
+        0,
+        "initialisation, order, augmentation, dropout and held-out splits",
+        within=Range(0, 2**32 - 1),
+    ),
+    "task": Key("classification", "what is learned", choices=registries.tasks),
+    "batch_size": Key(
+        128, "global, over all devices and processes; 0: from batch_size_per_device", within=_BATCH
+    ),
+    "batch_size_per_device": Key(
+        0, "of the axes data and fsdp; one of the two must be 0", within=_BATCH
+    ),
+    "duration": Key("10 epochs", "N epochs | N steps | N examples", check=check_duration),
+    "precision": Key(
+        "float32",
+        "of the compute; parameters stay float32",
+        choices=("float32", "bfloat16"),
+    ),
+    "reproducible": Key(
+        False, "equal bits on any number of devices of one kind (train/reproducible.py)"
+    ),
+    "logical_shards": Key(
+        8,
+        "of a batch, where reproducible: a multiple of the devices",
+        within=Range(1, _DEVICES),
+    ),
+    "steps_per_dispatch": Key(
+        0,
+        "optimizer steps in one program (a scan), with resident data; 0: chosen for the device "
+        "when the run starts. All durations but the warm-up are rounded up to a multiple of it",
+        within=Range(0, 10**6),
+        auto=0,
+        absent=1,
+    ),
+    "compile_cache": Key(True, "keep compiled programs on disk, under data.cache_dir", places=True),
+}
+REPORT_KEYS: dict[str, Key] = {
+    "eval.every": Key(
+        "1 epochs", 'on the validation part; "0 steps": only at the end', check=check_duration
+    ),
+    "eval.batch_size": Key(500, "global", within=Range(1, 2**24)),
+    "eval.weights": Key(
+        "last", "which weights are evaluated and reported", choices=("last", "ema")
+    ),
+    "eval.tta": Key(
+        "none",
+        "a second accuracy, with test-time augmentation",
+        choices=registries.views,
+    ),
+    "eval.report": Key(
+        "test",
+        "evaluated at the end; choices must use validation",
+        choices=("test", "validation"),
+    ),
+    "checkpoint.every": Key(
+        "1 epochs", 'and after the last step; "0 steps": only then', check=check_duration
+    ),
+    "checkpoint.keep_latest": Key(2, "checkpoints", within=Range(1, 10**6)),
+    "checkpoint.keep_best": Key(True, "also keep the best on the validation part"),
+    "log.every": Key(
+        "50 steps",
+        'metrics.jsonl and TensorBoard; "0 steps": with checkpoints and at the end',
+        check=check_duration,
+        places=True,
+    ),
+    "log.seconds": Key(
+        5.0,
+        "between progress lines where stdout is no terminal",
+        within=above_0(1e9),
+        places=True,
+    ),
+    "log.tensorboard": Key(True, "write TensorBoard's events", places=True),
+    "log.profile": Key(
+        "",
+        '"10:20": trace these steps, counted from the start or resume; empty: none',
+        check=lambda key, text: profile_window(text, key),
+        places=True,
+    ),
+    "mesh.data": Key(
+        -1,
+        "devices that split the batch and hold all parameters; -1: all that are left",
+        within=Range(-1, _DEVICES),
+        places=True,
+    ),
+    "mesh.fsdp": Key(
+        1,
+        "devices that split the batch, the parameters and the optimizer's state",
+        within=Range(1, _DEVICES),
+        places=True,
+    ),
+    "mesh.model": Key(
+        1,
+        "devices that split wide recurrent and dense weights",
+        within=Range(1, _DEVICES),
+        places=True,
+    ),
+    "mesh.explain": Key(
+        False, "print the sharding and the bytes a device of every array", places=True
+    ),
+    "mesh.stuck_seconds": Key(
+        600.0,
+        "end a process of several that makes no step for so long; 0: never",
+        within=from_0(1e9),
+        places=True,
+    ),
+}

@@ -1,0 +1,179 @@
+"""The values of a config: flat and by section, as text, compared and hashed."""
+
+import ast
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from crnn_jax.config.declared import (
+    MODEL_DEFAULTS,
+    PLACEMENT_KEYS,
+    PROGRAM_KEYS,
+    keys_of,
+    nest,
+)
+from crnn_jax.config.key import shown
+from crnn_jax.errors import UserError, closest
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Returns {"optim.learning_rate": 0.001, ...}: dotted key to value, tuples as lists."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat |= {f"{key}.{name}": leaf for name, leaf in flatten(value).items()}
+        else:
+            flat[key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def with_absent(flat: dict[str, Any]) -> dict[str, Any]:
+    """Returns a stored flat config with the keys that it lacks, as runs were before they existed.
+
+    Raises:
+      UserError: it names no model that there is.
+    """
+    keys = keys_of(model_of(flat))
+    absent = {name: _as_stored(key.value_if_absent) for name, key in keys.items()}
+    return {**absent, **flat}
+
+
+def _as_stored(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def model_of(flat: dict[str, Any]) -> str:
+    """Returns `model.name`; a UserError where there is none."""
+    if "model.name" not in flat:
+        raise UserError("config key 'model.name' is missing; choose the model as FILE:MODEL")
+    return flat["model.name"]
+
+
+def check_names(flat: dict[str, Any]) -> None:
+    """Checks that a flat config has the keys of its model and no others.
+
+    Raises:
+      UserError: names one that is unknown, with the closest valid one, or one that is missing.
+    """
+    model = model_of(flat)
+    keys = keys_of(model)
+    for name in sorted(flat.keys() - keys.keys()):
+        raise UserError(
+            f"config key '{shown(name)}' is unknown for model '{model}'{closest(name, keys)}"
+        )
+    for name in sorted(keys.keys() - flat.keys()):
+        raise UserError(
+            f"config key '{name}' of model '{model}' is missing; choose the model as FILE:{model}"
+        )
+
+
+def config_of_flat(flat: dict[str, Any]) -> ConfigDict:
+    """Returns the config of what `flatten` gave, lists as tuples.
+
+    Raises:
+      UserError: see `check_names`.
+    """
+    check_names(flat)
+    return nest({k: tuple(v) if isinstance(v, list) else v for k, v in flat.items()})
+
+
+def differences(
+    old: dict[str, Any], new: dict[str, Any], ignored: Iterable[str] = PLACEMENT_KEYS
+) -> list[str]:
+    """Returns "KEY is OLD there and NEW here" for each key of two flat configs that differs.
+
+    Args:
+      old: of a stored run; keys that it lacks count as `with_absent` says.
+      new: complete.
+      ignored: keys that may differ.
+    """
+    old = with_absent(old)
+    return [
+        f"{key} is {old.get(key)!r} there and {new.get(key)!r} here"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and key not in ignored
+    ]
+
+
+def config_hash(config: ConfigDict) -> str:
+    """Returns 12 hex digits that name what the run computes, not where or by which program.
+
+    A name within one version: a new key changes it. Configs are compared by `differences`.
+    """
+    left_out = {*PLACEMENT_KEYS, *PROGRAM_KEYS}
+    kept = {k: v for k, v in flatten(config).items() if k not in left_out}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def parse_argument(
+    argument: str, models: Iterable[str] = MODEL_DEFAULTS, *, small: bool = False
+) -> tuple[str, bool, dict[str, str]]:
+    """Returns (model, small, overrides) of the argument "MODEL[_small][,key=value...]".
+
+    Args:
+      argument: what stands after FILE: on the command line.
+      models: those that the config file has a preset of.
+      small: whether it has MODEL_small too.
+
+    Raises:
+      UserError: another form, or a preset that the file does not have.
+    """
+    name, *pairs = argument.split(",")
+    for pair in pairs:
+        if "=" not in pair:
+            raise UserError(f"expected key=value after the model in '{argument}', found '{pair}'")
+    model, is_small = name.removesuffix("_small"), name.endswith("_small")
+    models = tuple(models)
+    if model not in models or (is_small and not small):
+        presets = f"{', '.join(models)}{', each also as MODEL_small' if small else ''}"
+        raise UserError(
+            f"model '{name}' has no preset in this config; one of: {presets}{closest(name, models)}"
+        )
+    return model, is_small, dict(pair.split("=", 1) for pair in pairs)
+
+
+def override(config: ConfigDict, key: str, text: str) -> None:
+    """Sets the dotted `key` to the value written as `text`, of the type that the default has.
+
+    Raises:
+      UserError: unknown key (with the closest valid one), or text of another type.
+    """
+    flat = flatten(config)
+    if key not in flat:
+        raise UserError(f"config key '{shown(key)}' is unknown{closest(key, flat)}")
+    *parents, leaf = key.split(".")
+    node = config
+    for parent in parents:
+        node = node[parent]
+    node[leaf] = _parse_value(key, text, node[leaf])
+
+
+def _parse_value(key: str, text: str, default: Any) -> Any:
+    if isinstance(default, str):
+        return text
+    value = _literal(text.strip().capitalize() if isinstance(default, bool) else text)
+    if isinstance(default, float) and type(value) is int:
+        largest = 2**1023
+        value = float(value) if abs(value) < largest else math.inf if value > 0 else -math.inf
+    if isinstance(default, tuple) and isinstance(value, (list, tuple)):
+        value = tuple(value)
+    if type(value) is not type(default):
+        expected = type(default).__name__
+        raise UserError(
+            f"config key '{key}' expects {expected} (such as {default}), found '{shown(text)}'"
+        )
+    return value
+
+
+def _literal(text: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text

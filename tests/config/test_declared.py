@@ -1,0 +1,211 @@
+"""Every declared key: its default, its range or choices, and what is refused, in a loop."""
+
+import math
+import random
+
+import pytest
+
+from crnn_jax import config as cfg
+from crnn_jax.config import registries
+from crnn_jax.config.key import Key, Range, as_float32, check_type, check_value
+from crnn_jax.errors import UserError
+from crnn_jax.validation import check_task, validate
+
+KEYS = [
+    pytest.param(model, name, key, id=f"{model}-{name}")
+    for model in cfg.MODEL_DEFAULTS
+    for name, key in cfg.keys_of(model).items()
+    if name != "model.name" and (model == "crnn" or name.startswith("model."))
+]
+
+
+def set_key(config, name, value):
+    *parents, leaf = name.split(".")
+    node = config
+    for parent in parents:
+        node = node[parent]
+    with node.ignore_type():
+        node[leaf] = value
+
+
+def refused(model, name, value):
+    """Asserts that `validate` answers in one line that names the key."""
+    config = cfg.default_config(model)
+    set_key(config, name, value)
+    with pytest.raises(UserError, match=f"'{name}'") as caught:
+        validate(config)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def outside(within):
+    """Returns numbers just below and above a range, and those that are none."""
+    low = within.low if within.above else within.low - max(1, abs(within.low))
+    high = within.high if within.below else within.high * 2 + 1
+    return [low, high]
+
+
+@pytest.mark.parametrize(("model", "name", "key"), KEYS)
+def test_what_a_key_declares_is_what_is_checked(model, name, key):
+    check_type(name, key, key.default)
+    assert key.meaning
+    default = key.default
+    wrong_type = 3 if isinstance(default, str) else "text"
+    for value in (wrong_type, None):
+        refused(model, name, value)
+    if key.choices:
+        assert default in key.valid_choices()  # `check_value` relies on it
+        refused(model, name, default + "x")
+        for choice in key.valid_choices():
+            check_value(name, key, choice)
+    elif key.check is not None:
+        key.check(name, default)
+        refused(model, name, "no such form")
+    elif isinstance(default, str):
+        refused(model, name, "a\0b")
+    elif isinstance(default, tuple):
+        assert key.within is not None
+        for number in [*outside(key.within), "a", True, math.nan]:
+            refused(model, name, (number,))
+        for values in ((), (default[0],) * 17):
+            refused(model, name, values)
+    elif not isinstance(default, bool):
+        assert key.within is not None, f"{name} is a number of any size"
+        assert default in key.within
+        assert math.isfinite(key.within.low)
+        assert math.isfinite(key.within.high)
+        for number in outside(key.within):
+            refused(model, name, type(default)(number))
+        extremes = (math.nan, math.inf, -math.inf) if isinstance(default, float) else (10**400,)
+        for number in extremes:
+            refused(model, name, number)
+        edges = [e for e in (key.within.low, key.within.high) if e in key.within]
+        for edge in edges:
+            check_value(name, key, type(default)(edge))
+
+
+def test_a_share_that_rounds_to_one_is_refused():
+    refused("crnn", "optim.ema_decay", 0.99999999)
+    refused("crnn", "optim.b2", 1 - 1e-12)
+    refused("crnn", "optim.learning_rate", 1e39)
+    assert 0.9999 in Range(0, 1, below=True)
+    assert as_float32(1e-40) == 0.0
+    assert as_float32(-1e39) == -math.inf
+    with pytest.raises(UserError, match=r"below 1, found 0\.99999999 \(1 in float32\)"):
+        check_value("x", Key(0.5, "", within=Range(0, 1, below=True)), 0.99999999)
+
+
+def test_the_choices_are_those_of_the_registries():
+    from crnn_jax.models.recurrent.cells import CELLS
+
+    from crnn_jax import models, optim
+
+    assert set(cfg.MODEL_DEFAULTS) == set(models.MODELS)
+    assert set(cfg.keys_of("rnn_deep")["model.cell"].valid_choices()) == set(CELLS)
+    assert cfg.keys_of("cnn")["optim.name"].valid_choices() == tuple(optim.OPTIMIZERS)
+    assert cfg.keys_of("cnn")["optim.schedule"].valid_choices() == tuple(optim.SCHEDULES)
+    assert cfg.keys_of("cnn")["task"].valid_choices() == tuple(registries.task_keys())
+
+
+def test_a_new_cell_is_one_edit(monkeypatch):
+    from crnn_jax.models.recurrent import cells
+
+    config = cfg.default_config("crnn")
+    config.model.cell = "new"
+    with pytest.raises(UserError, match=r"'model\.cell' expects one of"):
+        validate(config)
+    monkeypatch.setitem(cells.CELLS, "new", cells.CELLS["elman"])
+    validate(config)
+
+
+def test_every_choice_of_a_layout_builds():
+    """Those choices whose registry is a tuple beside the code that reads it."""
+    import jax
+    import jax.numpy as jnp
+
+    from crnn_jax.models import build_model
+
+    small = {"width": 4, "hidden_units": 4, "num_conv_layers": 3, "implementation": "scan"}
+    for model, name in (("crnn", "sequence"), ("rnn", "tokens"), ("tsn", "consensus")):
+        seen = set()
+        for choice in cfg.keys_of(model)[f"model.{name}"].valid_choices():
+            config = cfg.default_config(model).model
+            config.update({k: v for k, v in small.items() if k in config} | {name: choice})
+            module = build_model(config, 10, jnp.float32)
+            image_BHWC = jnp.ones((1, 8, 12, 3))
+            run = lambda x, module=module: module.init_with_output(  # noqa: E731
+                jax.random.key(0), x, train=False
+            )
+            seen.add(str(jax.make_jaxpr(run)(image_BHWC)))
+        assert len(seen) == len(cfg.keys_of(model)[f"model.{name}"].valid_choices())
+
+
+def test_keys_that_only_place_a_run():
+    placement = set(cfg.PLACEMENT_KEYS)
+    sections = {key for key in cfg.keys_of("cnn") if key.startswith(("mesh.", "log."))}
+    others = {"data.dir", "data.cache_dir", "data.num_workers", "compile_cache"}
+    assert placement == sections | others
+    assert set(cfg.PROGRAM_KEYS) == {"model.implementation", "steps_per_dispatch"}
+
+
+def test_a_key_of_another_task_must_be_at_its_default():
+    keys = {"classification": ("data.mixup", "optim.label_smoothing"), "segmentation": ()}
+    defaults = {name: key.default for name, key in cfg.keys_of("cnn").items()}
+    flat = {**defaults, "data.mixup": 0.2}
+    check_task(flat, defaults, keys)
+    check_task({**defaults, "task": "segmentation"}, defaults, keys)
+    message = (
+        r"'data\.mixup' is not read by task 'segmentation': expected its default 0\.0, found 0\.2"
+    )
+    with pytest.raises(UserError, match=message):
+        check_task({**flat, "task": "segmentation"}, defaults, keys)
+
+
+WORDS = """
+1 0 -1 3 2.5 0.5 1e-3 1e999 -1e999 nan inf None True false () (1,) (1,2,3) [1,2] (0,) ('a',) {}
+{[]:1} 1if 0x 0777 2**31 2147483648 4294967296 adam gru crnn 3:9 9:3 none random scan fused
+streaming resident paper ema validation bfloat16 associative mingru
+"""
+TEXTS = [
+    *WORDS.split(),
+    *("", " ", "5 steps", "1e999 steps", "-1 epochs", "1e400 examples", "\0", "a\nb", "é"),
+    *("9" * 309, "9" * 5000, "(" * 500),
+]
+
+
+def test_random_pairs_are_accepted_or_one_line():
+    random_of = random.Random(0)
+    accepted = 0
+    for _ in range(600):
+        model = random_of.choice(list(cfg.MODEL_DEFAULTS))
+        config = cfg.default_config(model)
+        keys = cfg.keys_of(model)
+        names = [*keys, "no.such", "optim", "", "model.", "."]
+        changes = []
+        for _ in range(random_of.randint(1, 3)):
+            name, text = random_of.choice(names), random_of.choice(TEXTS)
+            if name in keys and random_of.random() < 0.5:
+                text = random_of.choice(likely(keys[name]))
+            changes.append((name, text))
+        if (message := mistake(config, changes)) is None:
+            accepted += 1
+        else:
+            assert len(message) < 600
+    assert 30 < accepted < 570
+
+
+def likely(key):
+    """Returns texts that have the key's type, most of them valid."""
+    edges = (key.within.low, key.within.high) if key.within is not None else ()
+    return [str(value) for value in (key.default, *edges, *key.valid_choices())]
+
+
+def mistake(config, changes):
+    """Returns the message of a UserError; None for a valid config; raises what else there is."""
+    try:
+        for name, text in changes:
+            cfg.override(config, name, text)
+        validate(config)
+    except UserError as error:
+        return str(error)
+    return None

@@ -1,0 +1,92 @@
+"""What is left to the start of a run: chosen, or kept from the run that is resumed."""
+
+import jax.numpy as jnp
+import pytest
+
+from crnn_jax import models
+from crnn_jax.config import default_config, flatten
+from crnn_jax.mesh import batch_parts
+from crnn_jax.train import resolve as resolving
+from crnn_jax.train.resolve import choose_steps_per_dispatch, resolve, run_mesh
+
+SHAPE = (32, 32, 3)
+
+
+def config_of(steps, pipeline="resident", model="rnn"):
+    config = default_config(model)
+    config.steps_per_dispatch, config.data.pipeline = steps, pipeline
+    return config
+
+
+def not_read():
+    raise AssertionError("nothing that is left to choose needs the data")
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "backend", "expected"),
+    [("resident", "cpu", 1), ("streaming", "gpu", 1), ("resident", "unheard-of", 1)],
+)
+def test_steps_in_a_program(pipeline, backend, expected):
+    assert choose_steps_per_dispatch(config_of(0, pipeline), backend) == expected
+
+
+def test_an_accelerator_takes_several_steps_at_once():
+    assert choose_steps_per_dispatch(config_of(0), "gpu") > 1
+
+
+def test_a_new_run_has_nothing_left_to_choose():
+    config = config_of(0)
+    resolved = resolve(config, None, lambda: SHAPE)
+    assert resolved.steps_per_dispatch == 1
+    assert resolved.model.implementation not in ("auto", "")
+    assert (config.steps_per_dispatch, config.model.implementation) == (0, "auto")
+    assert flatten(resolve(resolved, None, not_read)) == flatten(resolved)
+    assert resolve(config_of(3), None, lambda: SHAPE).steps_per_dispatch == 3
+    resolve(config_of(0, model="cnn"), None, not_read)
+
+
+def test_a_resumed_run_keeps_its_choices():
+    stored = config_of(16)
+    stored.model.implementation = "scan"
+    resumed = resolve(config_of(0), stored, not_read)
+    assert (resumed.steps_per_dispatch, resumed.model.implementation) == (16, "scan")
+    changed = config_of(2)
+    changed.model.implementation = "hoisted"
+    changed = resolve(changed, stored, not_read)  # refused later, as another run
+    assert (changed.steps_per_dispatch, changed.model.implementation) == (2, "hoisted")
+    # A choice that the stored run had not made yet is made now.
+    stored.model.implementation = "auto"
+    assert resolve(config_of(0), stored, lambda: SHAPE).model.implementation != "auto"
+
+
+def test_the_global_batch_follows_from_that_of_a_device():
+    config = config_of(0, model="cnn")
+    config.batch_size, config.batch_size_per_device = 0, 4
+    config.mesh.data, config.mesh.fsdp = 2, 2
+    resolved = resolve(config, None, not_read)
+    assert batch_parts(run_mesh(config)) == 4
+    assert (resolved.batch_size, resolved.batch_size_per_device) == (16, 0)
+
+
+def test_auto_becomes_the_fastest_for_what_the_layer_reads(monkeypatch):
+    asked = []
+
+    def fastest(*shape, remat):
+        asked.append((*shape, remat))
+        return "fused"
+
+    monkeypatch.setattr(models, "fastest", fastest)
+    config = default_config("crnn")
+    config.mesh.data = 2
+
+    def resolved():
+        return resolve(config, None, lambda: SHAPE).model.implementation
+
+    assert resolved() == "fused"
+    steps = 4  # what the last map has
+    shape = ("gru", steps, config.model.hidden_units, config.batch_size // 2, jnp.float32)
+    config.model.remat = True
+    resolved()
+    assert asked == [(*shape, False), (*shape, True)]
+    config.model.implementation = "hoisted"
+    assert resolved() == "hoisted"
