@@ -177,6 +177,11 @@ def test_a_prediction_is_drawn_over_its_image():
     assert with_truth.picture_HWC.shape == (256, 1152, 3)
 
 
+def test_every_colour_of_the_palette_is_its_own():
+    distance = np.abs(PALETTE[:, None].astype(int) - PALETTE[None]).sum(axis=-1)
+    assert distance[~np.eye(len(PALETTE), dtype=bool)].min() >= 40
+
+
 def scene_config(tiny, model="reseg", **changes):
     common = {"task": "segmentation", "data__source": "digit_scenes"}
     return tiny(model, **{**common, "optim__label_smoothing": 0.0, **changes})
