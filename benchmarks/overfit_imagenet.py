@@ -15,10 +15,10 @@ import tempfile
 
 from timing import append
 
-from crnn_jax.checkpoint import restore_run
 from crnn_jax.data.dataset import load_dataset
 from crnn_jax.flags import resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
+from crnn_jax.run import restore_state
 from crnn_jax.train.evaluator import make_evaluator
 from crnn_jax.train.experiment import build
 from crnn_jax.train.loop import train
@@ -62,7 +62,7 @@ def main() -> None:
         losses = [line["train/loss"] for line in map(json.loads, lines) if "train/loss" in line]
         dataset = load_dataset(config)
         experiment = build(config, dataset.source.input_shape, 1000, dataset.num_train)
-        state = restore_run(str(workdir), experiment.abstract_state(), None)
+        state = restore_state(pathlib.Path(workdir), experiment.abstract_state(), None)
         pipeline = dataset.pipeline("train", config.eval.batch_size, experiment.mesh)
         found = make_evaluator(experiment, pipeline)(state)
     counts = f"{found['num_correct']}/{found['num_examples']}"

@@ -5,6 +5,7 @@ import zlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax.errors import UserError
@@ -72,6 +73,36 @@ def check_arrays(leaves: dict[str, Any], saved: dict[str, Any]) -> None:
     for name, leaf in leaves.items():
         if checksum(leaf) != saved[name][2]:
             raise DamagedError(f"the checksum of {name} differs")
+
+
+def not_finite(leaves: dict[str, Any]) -> str | None:
+    """Returns the name of the first leaf with NaN or inf in what this process has of it, or None.
+
+    Args:
+      leaves: as from `named_leaves`.
+    """
+    for name, leaf in leaves.items():
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not _finite(leaf):
+            return name
+    return None
+
+
+def _finite(array: Any) -> bool:
+    if not isinstance(array, jax.Array):
+        return bool(np.isfinite(array).all())
+    if array.is_fully_replicated:
+        return bool(np.isfinite(np.asarray(array.addressable_data(0))).all())
+    return all(np.isfinite(np.asarray(shard.data)).all() for shard in array.addressable_shards)
+
+
+def check_step(leaves: dict[str, Any], step: int) -> None:
+    """Checks that the leaf "step", where there is one, is the `step` that the folder is named by.
+
+    Raises:
+      DamagedError: it is another: a folder was copied or renamed.
+    """
+    if "step" in leaves and (found := int(np.asarray(leaves["step"]))) != step:
+        raise DamagedError(f"it holds step {found} under the name {step}")
 
 
 def check_structure(expected: dict[str, Any], saved: dict[str, Any], where: str) -> None:

@@ -24,6 +24,7 @@ from typing import Any, TypeVar, cast
 import jax
 import numpy as np
 
+from crnn_jax.ending import FAREWELLS, leave
 from crnn_jax.errors import UserError
 
 T = TypeVar("T")
@@ -40,7 +41,6 @@ _LOST = (
     "gloo nccl heartbeat coordination preempted unavailable deadline_exceeded aborted "
     "connection_reset connection_closed connection_refused broken_pipe socket_closed"
 ).split()
-_FAREWELLS: list[Callable[[], None]] = []
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 
 
@@ -149,7 +149,7 @@ def _watch_over_this_process() -> None:
         with contextlib.suppress(OSError, ValueError):
             witness.communicate(b"farewell", timeout=5)
 
-    _FAREWELLS.append(farewell)
+    FAREWELLS.append(farewell)
     atexit.register(farewell)
 
 
@@ -191,15 +191,6 @@ def _lost_text() -> str:
         "ended, so this one ends too; the same command on all of them goes on from the last "
         "checkpoint"
     )
-
-
-def leave(text: str, code: int) -> None:
-    """Ends this process at once with one line on stderr."""
-    print(text, file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    for farewell in _FAREWELLS:
-        farewell()
-    os._exit(code)  # no exit handlers: JAX's would wait for the others
 
 
 def is_first() -> bool:

@@ -7,6 +7,7 @@ again resumes, or says that the run is finished.
 import argparse
 import sys
 
+from crnn_jax.ending import end_at_once
 from crnn_jax.errors import OneLineParser, one_line_errors
 from crnn_jax.flags import add_process_flags, parse_overrides, resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
@@ -65,4 +66,5 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     restart_with_huge_pages()
+    end_at_once()
     main(sys.argv[1:])

@@ -1,7 +1,7 @@
-"""Predicts for files: python -m crnn_jax.predict --workdir=runs/a IMAGE_OR_FOLDER... [--json]
+"""Predicts for files: python -m crnn_jax.predict --workdir=runs/a FILE_OR_FOLDER... [--json]
 
 Prints `path<TAB>class<TAB>probability` a line; PNG, JPEG and the like, gray, RGBA, CMYK or 16-bit,
-any size. Where a prediction is a picture, it is written to --out.
+any size; for a run on clips, videos. Where a prediction is a picture, it is written to --out.
 """
 
 import json
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.data.crops import make_crop
 from crnn_jax.data.inputs import find_inputs, read_input
+from crnn_jax.data.views import make_view
 from crnn_jax.errors import CorruptImageError, OneLineParser, UserError, one_line_errors
 from crnn_jax.run import Run, open_run
 from crnn_jax.tasks.task import Rendered
@@ -26,7 +26,7 @@ def predict_files(
 ) -> Iterator[tuple[pathlib.Path, Rendered | CorruptImageError]]:
     """Yields (path, prediction), or (path, error) for a file that is no readable input."""
     task, shape = run.experiment.task, run.experiment.input_shape
-    view = make_crop(run.config)
+    view = make_view(run.config)
     for first in range(0, len(files), _BATCH):
         read: dict[pathlib.Path, np.ndarray | CorruptImageError] = {}
         for path in files[first : first + _BATCH]:
@@ -65,11 +65,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with more")
     parser.add_argument("--step", type=int, help="of the checkpoint; default: the latest")
     parser.add_argument("--out", default="predictions", help="folder of predicted pictures")
-    parser.add_argument("paths", nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
     flags = parser.parse_args(argv)
     with one_line_errors():
-        files = find_inputs(flags.paths)
         run = open_run(flags.workdir, flags.step)
+        files = find_inputs(flags.paths, run.experiment.input_shape)
         failed: list[CorruptImageError] = []
         for path, result in predict_files(run, files):
             if isinstance(result, CorruptImageError):

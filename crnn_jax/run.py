@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from crnn_jax.checkpoint import restore_run
+from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.compiler import compiler_options
 from crnn_jax.data.dataset import Dataset, load_dataset
 from crnn_jax.errors import UserError
@@ -126,8 +126,26 @@ def open_run(workdir: str | pathlib.Path, step: int | None = None, *, num_device
     enable_compile_cache(config)
     names = tuple(facts["class_names"])
     experiment = build(config, facts["input_shape"], len(names), facts["num_train"])
-    state = restore_run(folder, experiment.abstract_state(), step)
+    state = restore_state(folder, experiment.abstract_state(), step)
     return Run(folder, experiment, state, names)
+
+
+def restore_state(
+    workdir: pathlib.Path, abstract_state: TrainState, step: int | None
+) -> TrainState:
+    """Returns the state of a run's checkpoint of `step`, or of the newest good one for None.
+
+    Raises:
+      UserError: as `Checkpoints.restore` and `restore_step`, or the run has no checkpoint.
+    """
+    directory = workdir / "checkpoints"
+    checkpoints = Checkpoints(directory, keep_latest=1, keep_best=False)  # never saves
+    if step is not None:
+        return checkpoints.restore_step(step, abstract_state)
+    restored = checkpoints.restore(abstract_state)
+    if restored is None:
+        raise UserError(f"expected a checkpoint in {directory}, found none: train first")
+    return restored[1]
 
 
 def _few(names: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -105,18 +106,30 @@ def read_result(workdir: pathlib.Path) -> dict[str, Any] | None:
 
 def last_seconds(workdir: pathlib.Path, step: int) -> dict[str, float]:
     """Returns the seconds per phase that metrics.jsonl has at the last line up to `step`."""
-    path = workdir / "metrics.jsonl"
     seconds: dict[str, float] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            values = json.loads(line)
-        except ValueError:  # torn by a kill
-            continue
+    for values in _metrics_lines(workdir):
         if values["step"] <= step:
             prefix = "seconds/"
             found = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
             seconds = found or seconds
     return seconds
+
+
+def logged_names(workdir: pathlib.Path, step: int) -> set[str]:
+    """Returns the names of all numbers, such as "test/loss", that metrics.jsonl has of `step`."""
+    lines = [values for values in _metrics_lines(workdir) if values["step"] == step]
+    return set().union(*lines)
+
+
+def _metrics_lines(workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
+    path = workdir / "metrics.jsonl"
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            values = json.loads(line)
+        except ValueError:  # torn by a kill
+            continue
+        if isinstance(values, dict) and isinstance(values.get("step"), int):
+            yield values
 
 
 def describe_run(config: ConfigDict) -> dict[str, Any]:

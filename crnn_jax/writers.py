@@ -1,5 +1,6 @@
 """What a run writes besides checkpoints: metrics, JSON files, and its progress for a person."""
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -16,6 +17,7 @@ import jax
 from ml_collections import ConfigDict
 
 from crnn_jax.disk import cannot_write
+from crnn_jax.events import Events
 
 _PACKAGES = (
     "jax jaxlib flax optax orbax-checkpoint grain tensorflow-datasets array_record ml_collections "
@@ -74,7 +76,7 @@ class Writers:
     ) -> None:
         self._path = pathlib.Path(workdir) / "metrics.jsonl"
         self._file: TextIO | None = None
-        self._tensorboard: Any = None
+        self._events: Events | None = None
         if jax.process_index() != 0:
             return
         _keep_lines(self._path, start_step)
@@ -83,11 +85,7 @@ class Writers:
         except OSError as error:
             raise cannot_write(self._path, error) from error
         if tensorboard:
-            from tensorboardX import SummaryWriter
-
-            # From purge_step on, TensorBoard hides what earlier event files hold.
-            purge_step = start_step + 1 if start_step else None
-            self._tensorboard = SummaryWriter(os.fspath(workdir), purge_step=purge_step)
+            self._events = Events(workdir, start_step + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -109,17 +107,16 @@ class Writers:
             self._file.flush()
         except OSError as error:
             raise cannot_write(self._path, error) from error
-        if self._tensorboard is not None:
-            for name, value in numbers.items():
-                if isinstance(value, (int, float)):
-                    self._tensorboard.add_scalar(name, value, step)
+        if self._events is not None:
+            self._events.write(step, numbers)
 
     def close(self) -> None:
-        """Writes what is buffered and closes the files."""
-        if self._file is not None:
-            self._file.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        """Closes the files."""
+        for file in (self._file, self._events):
+            # All was written, or `write` has told: closing tries again what failed.
+            with contextlib.suppress(OSError):
+                if file is not None:
+                    file.close()
 
 
 def _keep_lines(path: pathlib.Path, start_step: int) -> None:

@@ -12,10 +12,21 @@ PACKAGE = "crnn_jax"
 
 # A module imports from levels below its own, or from its own package on the same level.
 LEVELS = (
-    ("errors",),
-    ("mesh", "distributed", "kernels", "compiler", "disk", "huge_pages", "report"),
+    ("errors", "ending"),
+    (
+        "mesh",
+        "distributed",
+        "kernels",
+        "compiler",
+        "disk",
+        "file_lock",
+        "huge_pages",
+        "orbax_logging",
+        "report",
+    ),
     ("sharding",),
     (
+        "events",
         "checksums",
         "collectives",
         "flops",
@@ -41,6 +52,7 @@ LONGER_FUNCTIONS = {"crnn_jax/train/loop.py": 120}
 # Modules that know what is learned; the names of targets stand in no other.
 KNOW_TARGETS = ("tasks/", "data/sources.py", "data/digit", "data/folder.py", "data/tf")
 KNOW_TARGETS += ("data/prepare", "data/imagenet_", "report/", "studies/scaling_figures.py")
+KNOW_TARGETS += ("data/moving_digits.py", "data/video_folder.py")
 TARGET = re.compile(r"(other_)?labels?(_[A-Z]+)?")
 JUNK_DRAWERS = {"util", "utils", "helper", "helpers", "misc", "common"}
 

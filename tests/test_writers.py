@@ -3,6 +3,7 @@ import json
 import math
 import os
 import pathlib
+import resource
 import subprocess
 
 import jax.numpy as jnp
@@ -74,19 +75,25 @@ def test_a_last_line_without_its_end_does_not_swallow_the_next(tmp_path):
     assert [line["step"] for line in read_lines(tmp_path)] == [10, 20]
 
 
-def test_tensorboard_has_the_scalars(tmp_path):
-    from tensorboardX.event_file_writer import EventsWriter  # noqa: F401  (it is installed)
+def read_events(workdir):
+    """Returns the events of all files in the folder."""
     from tensorboardX.proto import event_pb2
 
+    events = []
+    for path in workdir.glob("events.out.tfevents.*"):
+        data, offset = path.read_bytes(), 0
+        while offset < len(data):  # records: length u64, crc u32, bytes, crc u32
+            length = int.from_bytes(data[offset : offset + 8], "little")
+            events.append(event_pb2.Event.FromString(data[offset + 12 : offset + 12 + length]))
+            offset += length + 16
+    return events
+
+
+def test_tensorboard_has_the_scalars(tmp_path):
     with Writers(tmp_path, tensorboard=True) as file:
         file.write(7, {"train/loss": 0.5})
-    [path] = tmp_path.glob("events.out.tfevents.*")
-    data, offset, found = path.read_bytes(), 0, []
-    while offset < len(data):  # records: length u64, crc u32, bytes, crc u32
-        length = int.from_bytes(data[offset : offset + 8], "little")
-        event = event_pb2.Event.FromString(data[offset + 12 : offset + 12 + length])
-        found += [(event.step, v.tag, v.simple_value) for v in event.summary.value]
-        offset += length + 16
+        events = read_events(tmp_path)  # at once
+    found = [(e.step, v.tag, v.simple_value) for e in events for v in e.summary.value]
     assert found == [(7, "train/loss", 0.5)]
 
 
@@ -203,3 +210,28 @@ def test_versions_and_devices():
     described = writers.describe_devices()
     assert described.startswith("CPU: ")
     assert described.endswith(f"{os.cpu_count()} cores, 8 virtual devices")
+
+
+@pytest.mark.parametrize("tensorboard", [False, True])
+def test_a_disk_that_fills_ends_it_in_one_line(tmp_path, tensorboard):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write_until_full():
+        with Writers(tmp_path, tensorboard=tensorboard) as file:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
+            for step in range(1000):
+                file.write(step, {"train/loss": 1.0} | {str(i): 1.0 for i in range(9)})
+
+    try:
+        with pytest.raises(UserError, match=r"cannot be written .*make room"):
+            write_until_full()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_tensorboard_hides_what_a_run_without_a_checkpoint_wrote(tmp_path):
+    for start_step in (0, 0, 5):
+        with Writers(tmp_path, tensorboard=True, start_step=start_step) as file:
+            file.write(start_step + 1, {"loss": 1.0})
+    starts = [event.step for event in read_events(tmp_path) if event.HasField("session_log")]
+    assert sorted(starts) == [1, 1, 6]

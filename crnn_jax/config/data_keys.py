@@ -5,7 +5,10 @@ from crnn_jax.config.key import SHARE, Key, Range, above_0, from_0
 
 _PIXELS = from_0(16384)
 DATA_KEYS: dict[str, Key] = {
-    "data.source": Key("digits", "digits | digit_scenes | tfds:NAME | folder:PATH | masks:PATH"),
+    "data.source": Key(
+        "digits",
+        "digits | moving_digits | digit_scenes | tfds:NAME | folder:PATH | video:PATH | masks:PATH",
+    ),
     "data.dir": Key("", "of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder", places=True),
     "data.cache_dir": Key(
         "",
@@ -26,6 +29,11 @@ DATA_KEYS: dict[str, Key] = {
     "data.image_size": Key(
         0, "pixels; 0: as stored (all images must then have one size)", within=_PIXELS
     ),
+    "data.max_pixels": Key(
+        89_478_485,
+        "of an image file: one that declares more is corrupt; at most Pillow's limit",
+        within=Range(1, 89_478_485),
+    ),
     "data.crop_padding": Key(
         0, "pixels of reflected padding for random translation; 0: none", within=_PIXELS
     ),
@@ -45,6 +53,14 @@ DATA_KEYS: dict[str, Key] = {
     ),
     "data.short_side": Key(
         0, "pixels before paper's and the test's crop; 0: 8/7 of image_size", within=_PIXELS
+    ),
+    "data.num_frames": Key(
+        8, "of a clip: one from each of as many equal parts of a video", within=Range(1, 4096)
+    ),
+    "data.frames": Key(
+        "center",
+        "which of each part is taken; random (in training) with data.pipeline=streaming",
+        choices=("center", "random"),
     ),
     "data.mixup": Key(
         0.0, "alpha of the shares of two images and labels; 0: none", within=from_0(1000)

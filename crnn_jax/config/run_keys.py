@@ -108,7 +108,7 @@ REPORT_KEYS: dict[str, Key] = {
     ),
     "mesh.stuck_seconds": Key(
         600.0,
-        "end a process of several that makes no step for so long; 0: never",
+        "end a process that makes no step for so long; 0: never",
         within=from_0(1e9),
         places=True,
     ),

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.data.box import Box
+from crnn_jax.data.limits import MAX_PIXELS
 from crnn_jax.data.sources import Encoded
 
 _TAG = 3  # keeps these random numbers apart from those of the seed's other uses
@@ -31,6 +32,7 @@ class Crop:
       short_side: pixels, at least `size`; not used by "random_resized".
       min_area: smallest share of the image's area, in (0, 1]; used by "random_resized".
       seed: of the random choices.
+      max_pixels: an image that declares more is corrupt.
     """
 
     kind: Literal["random_resized", "paper", "center"]
@@ -38,6 +40,7 @@ class Crop:
     short_side: int
     min_area: float
     seed: int
+    max_pixels: int = MAX_PIXELS
 
     def box(self, epoch: int, example: int, height: int, width: int) -> Box:
         """Returns the part of an image of height x width pixels that is to be seen.
@@ -60,7 +63,8 @@ class Crop:
 
         box = functools.partial(self.box, epoch, example)
         height, width, channels = shape
-        return decode_box(encoded.data, box, (height, width, channels), encoded.name, out)
+        image_shape = (height, width, channels)
+        return decode_box(encoded.data, box, image_shape, encoded.name, out, self.max_pixels)
 
     def evaluation(self) -> Self:
         """Returns the crop of evaluation: the same sizes, and the centre."""
@@ -79,7 +83,8 @@ def make_crop(config: ConfigDict) -> Crop | None:
     if data.crop == "none":
         return None
     short_side = data.short_side or round(data.image_size * 8 / 7)  # 256 for 224
-    return Crop(data.crop, data.image_size, short_side, data.crop_min_area, config.seed)
+    sizes = (data.image_size, short_side, data.crop_min_area)
+    return Crop(data.crop, *sizes, config.seed, data.max_pixels)
 
 
 def _random_resized(height: int, width: int, min_area: float, uniform: list[float]) -> Box:

@@ -9,27 +9,37 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from crnn_jax.data import digit_scenes, digits, folder, mask_folder, tfds_source
+from crnn_jax.data import (
+    digit_scenes,
+    digits,
+    folder,
+    mask_folder,
+    moving_digits,
+    tfds_source,
+    video_folder,
+)
 from crnn_jax.data.cache import cache_dir
-from crnn_jax.data.crops import make_crop
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.data.reading import View
 from crnn_jax.data.resident import ResidentPipeline
 from crnn_jax.data.sources import Source, Split, hold_out
 from crnn_jax.data.statistics import mean_and_std
 from crnn_jax.data.streaming import StreamingPipeline
+from crnn_jax.data.views import make_view
 from crnn_jax.data.whitening import patch_covariance, whitening_kernel
 from crnn_jax.errors import UserError, closest
 
 # What config key `data.source` may begin with: load(location, config.data, seed) -> Source.
 SOURCES: dict[str, Callable[[str, Any, int], Source]] = {
     "digits": digits.load,
+    "moving_digits": moving_digits.load,
     "digit_scenes": digit_scenes.load,
     "tfds": tfds_source.load,
     "folder": folder.load,
+    "video": video_folder.load,
     "masks": mask_folder.load,
 }
-EMBEDDED = ("digits", "digit_scenes")  # those without a location
+EMBEDDED = ("digits", "moving_digits", "digit_scenes")  # those without a location
 PIPELINES = ("resident", "streaming")
 
 
@@ -41,6 +51,7 @@ class Dataset:
     source: Source
     splits: dict[str, Split]  # train, test and, where held out, validation
     cache: pathlib.Path
+    view: View | None  # the part of each example that training decodes; None: the whole
 
     @property
     def num_train(self) -> int:
@@ -84,7 +95,7 @@ class Dataset:
             skip_corrupt=self.config.data.skip_corrupt,
             num_workers=self.config.data.num_workers,
             fingerprint=self.source.fingerprint,
-            view=make_crop(self.config),
+            view=self.view,
         )
 
 
@@ -93,7 +104,7 @@ def load_source(data_config: Any, seed: int) -> Source:
 
     Args:
       data_config: the `data` part of a config.
-      seed: chooses the test split of `digits`; folders and TFDS do not depend on it.
+      seed: chooses the test split of what is embedded; folders and TFDS do not depend on it.
 
     Raises:
       UserError: unknown source, missing data, or data that does not fit the config.
@@ -103,10 +114,15 @@ def load_source(data_config: Any, seed: int) -> Source:
         rest = location or data_config.source
         is_folder = os.path.isdir(os.path.expanduser(rest))
         kinds = [name for name in SOURCES if name not in EMBEDDED]
-        valid = [f"folder:{rest}"] if is_folder else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds)]
+        forms = [*EMBEDDED, *(f"{k}:{'NAME' if k == 'tfds' else 'PATH'}" for k in kinds)]
+        valid = (
+            [f"folder:{rest}", f"video:{rest}", f"masks:{rest}"]
+            if is_folder
+            else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds)]
+        )
         raise UserError(
-            f"config key 'data.source' expects {', '.join(EMBEDDED)}, tfds:NAME, folder:PATH or "
-            f"masks:PATH, found '{data_config.source}'{closest(data_config.source, valid)}"
+            f"config key 'data.source' expects {', '.join(forms[:-1])} or {forms[-1]}, "
+            f"found '{data_config.source}'{closest(data_config.source, valid)}"
         )
     return SOURCES[kind](location, data_config, seed)
 
@@ -174,9 +190,10 @@ def load_dataset(config: ConfigDict) -> Dataset:
     Raises:
       UserError: see the sources.
     """
+    view = make_view(config)
     source = load_source(config.data, config.seed)
     train, validation = hold_out(source.train, config.data.validation, config.seed)
     splits = {"train": train, "test": source.test}
     if validation is not None:
         splits["validation"] = validation
-    return Dataset(config, source, splits, cache_dir(config.data))
+    return Dataset(config, source, splits, cache_dir(config.data), view)

@@ -1,16 +1,23 @@
 """Image files of any kind to uint8 arrays, by Pillow."""
 
 import io
+import logging
 import os
+import stat
 import warnings
 
 import numpy as np
 from PIL import Image
 
+from crnn_jax.data import limits, pixels
+from crnn_jax.data.jpeg_header import read_header
+from crnn_jax.data.limits import MAX_PIXELS
 from crnn_jax.errors import CorruptImageError, UserError
 
-DECODING = 1  # raise it when the pixels change: caches of decoded images are then made again
-MAX_PIXELS = 89_478_485  # Pillow's limit: 0.25 GiB of RGB
+DECODING = 2  # raise it when the pixels change: caches of decoded images are then made again
+# What Pillow may take a file for; others can run programs (EPS) or have no limits (limits.py). It
+# tries them in order, and imports most of its modules for the last three alone.
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "AVIF")
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSE = {  # EXIF orientation -> what makes it upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -21,12 +28,18 @@ _TRANSPOSE = {  # EXIF orientation -> what makes it upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# What it says of damaged metadata besides would be further lines on stderr.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 # Pillow only warns up to twice its limit; a filter, because catch_warnings is not thread-safe.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 # Names that folders are searched for; what a file named otherwise holds is not looked at.
-EXTENSIONS = tuple(".jpg .jpeg .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm".split())
+EXTENSIONS = tuple(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .gif .webp .avif .tif .tiff .ppm .pgm .pbm "
+    ".pnm".split()
+)
 
 
 def is_image_name(name: str) -> bool:
@@ -34,38 +47,84 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
-def decode_image(data: bytes | str | os.PathLike, name: str | None = None) -> np.ndarray:
+def decode_image(
+    data: bytes | str | os.PathLike, name: str | None = None, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Returns image_HWC, uint8 RGB (C = 3), of an encoded image or of an image file.
 
-    Gray is repeated, palettes and CMYK become RGB, transparency is composited on white, 16 bits a
-    channel keep their upper 8 (as libpng's strip and Pillow's 16-bit RGB do), EXIF orientation is
-    applied, and of an animation the first frame is taken.
+    Gray is repeated, palettes and CMYK become RGB, transparency is composited on white, more than 8
+    bits a channel keep their upper 8 (as libpng's strip and Pillow's 16-bit RGB do), the
+    orientation of EXIF, or else of XMP, is applied, and of an animation the first frame is taken.
 
     Args:
       data: the file's bytes, or its path.
       name: what an error calls the image; by default the path.
+      max_pixels: more than these are refused before they are decoded; at most MAX_PIXELS.
 
     Raises:
-      CorruptImageError: unreadable, truncated, no known format, or more than MAX_PIXELS pixels.
+      CorruptImageError: unreadable, truncated, no known format, or more than `max_pixels` pixels or
+        than the limits of `limits`.
+      UserError: there is no memory for it.
     """
     if name is None:
         name = "image" if isinstance(data, bytes) else os.fspath(data)
     try:
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} pixels, at most {MAX_PIXELS}")
+        encoded = data if isinstance(data, bytes) else read_file(data)
+        limits.check_header(encoded, max_pixels)
+        header = read_header(encoded)  # of a JPEG: few parts, which need not be counted
+        file = limits.Metered(encoded) if header is None else io.BytesIO(encoded)
+        with Image.open(file, formats=_FORMATS) as image:
+            limits.check_image(image, encoded, max_pixels, header)
             image.load()
-            return _rgb(_upright(image))
-    except MemoryError:
-        raise
+            return pixels.rgb(_upright(pixels.corrected(image, encoded)))
+    except MemoryError as error:
+        raise _no_memory(name, error) from None
     except Image.UnidentifiedImageError:  # its message holds an object's address
         raise CorruptImageError(f"{name}: expected an image, found no known format") from None
     except FileNotFoundError:
         raise CorruptImageError(f"{name}: expected an image, found no such file") from None
+    except limits.TooCostlyError as error:
+        raise CorruptImageError(f"{name}: expected a readable image, found {error}") from None
     # A damaged file can make Pillow's decoders raise nearly anything.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise CorruptImageError(f"{name}: expected a readable image, found {reason}") from error
+
+
+def read_file(path: str | os.PathLike) -> bytes:
+    """Returns the bytes of an image file.
+
+    Raises:
+      TooCostlyError: there are more than a decoder may use.
+      OSError: it cannot be read, or is no file: a pipe could be waited for without end.
+    """
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("no file")
+        if status.st_size > limits.MAX_BYTES:
+            raise limits.TooCostlyError(
+                f"a file of {status.st_size} bytes, at most {limits.MAX_BYTES}"
+            )
+        return file.read()
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _no_memory(name: str, error: MemoryError) -> UserError:
+    """Returns what to say of a MemoryError: where there is memory, the file is corrupt."""
+    try:
+        np.empty(limits.MAX_BYTES, np.uint8)
+    except MemoryError:
+        return UserError(
+            f"{name}: expected {limits.MAX_BYTES // 2**20} MiB of memory to decode an image, found "
+            "less; free some, or lower config key 'data.num_workers'"
+        )
+    return CorruptImageError(
+        f"{name}: expected a readable image, found that it needs too much memory {error}".rstrip()
+    )
 
 
 def resize_and_crop(image_HWC: np.ndarray, size: int) -> np.ndarray:
@@ -117,7 +176,7 @@ def match_source(
 
 
 def is_upright(image: Image.Image) -> bool:
-    """Returns whether EXIF does not say that the stored image is to be turned or mirrored."""
+    """Returns whether neither EXIF nor XMP says to turn or mirror the stored image."""
     return _orientation(image) not in _TRANSPOSE
 
 
@@ -131,22 +190,6 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image) -> Image.Image:
     orientation = _orientation(image)
     return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):  # 16 bits; mode I is how Pillow opens some of them
-        gray_HW = np.asarray(image)
-        if image.mode == "I":
-            gray_HW = gray_HW.clip(0, 65535)
-        gray_HW = (gray_HW >> 8).astype(np.uint8)
-        return np.repeat(gray_HW[:, :, None], 3, axis=2)
-    if image.mode == "F":
-        raise ValueError("floating-point pixels, whose range is not known")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def to_channels(image_HWC: np.ndarray, channels: int) -> np.ndarray:

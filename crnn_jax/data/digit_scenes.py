@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from crnn_jax.data.digits import read_digits
+from crnn_jax.data.digits import choose_test, read_digits
 from crnn_jax.data.fields import IGNORE, Example
 from crnn_jax.data.sources import Source, Split, fingerprint, masked_fields
 
@@ -51,7 +51,8 @@ def load(location: str, data_config: Any, seed: int) -> Source:
       UserError: test_fraction leaves one of the splits no digit.
     """
     del location
-    image_NHWC, labels_N, is_test_N = read_digits(data_config.test_fraction, seed)
+    image_NHWC, labels_N = read_digits()
+    is_test_N = choose_test(labels_N, data_config.test_fraction, seed)
     side = max(data_config.image_size or _SIDE, _SIDES[1])
     splits = []
     for name, count, chosen_N in (("train", NUM_TRAIN, ~is_test_N), ("test", NUM_TEST, is_test_N)):

@@ -39,8 +39,9 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     Raises:
       UserError: test_fraction leaves one of the splits empty.
     """
-    image_NHWC, labels_N, is_test_N = read_digits(data_config.test_fraction, seed)
-    num_test = int(np.sum(is_test_N))
+    image_NHWC, labels_N = read_digits()
+    is_test_N = choose_test(labels_N, data_config.test_fraction, seed)
+    num_test = int(is_test_N.sum())
     data_hash = hashlib.sha256(image_NHWC.tobytes() + labels_N.tobytes()).hexdigest()
     if data_config.image_size:
         image_NHWC = np.stack(
@@ -55,27 +56,8 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     )
 
 
-def read_digits(test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns (image_NHWC, uint8 of (1797, 8, 8, 1); labels_N, int32; is_test_N, bool).
-
-    Raises:
-      UserError: `test_fraction` leaves one of the splits empty.
-    """
-    rows = _read_rows()
-    image_NHWC = np.round(rows[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
-    labels_N = rows[:, 64].astype(np.int32)
-    num_examples = len(labels_N)
-    num_test = math.ceil(test_fraction * num_examples - 1e-9)
-    if not 0 < num_test < num_examples:
-        raise UserError(
-            "config key 'data.test_fraction' expects a fraction that leaves both splits of the "
-            f"{num_examples} digits examples, found {test_fraction}"
-        )
-    return image_NHWC, labels_N, choose(num_examples, num_test, seed, TEST_TAG, labels_N)
-
-
-def _read_rows() -> np.ndarray:
-    """Returns (1797, 65): 64 pixels, 0..16, and the label.
+def read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Returns (image_NHWC, uint8 (1797, 8, 8, 1), and labels_N, int32).
 
     scikit-learn's own file, read without scikit-learn: its import takes a second, a quarter of the
     time to the first step.
@@ -85,7 +67,25 @@ def _read_rows() -> np.ndarray:
     assert package.submodule_search_locations is not None
     folder = pathlib.Path(package.submodule_search_locations[0])
     with gzip.open(folder / "datasets" / "data" / "digits.csv.gz", "rt") as file:
-        return np.loadtxt(file, delimiter=",")
+        rows = np.loadtxt(file, delimiter=",")
+    image_NHWC = np.round(rows[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    return image_NHWC, rows[:, 64].astype(np.int32)
+
+
+def choose_test(labels_N: np.ndarray, test_fraction: float, seed: int) -> np.ndarray:
+    """Returns a bool mask of the digits in the test split, each class with its share.
+
+    Raises:
+      UserError: test_fraction leaves one of the splits empty.
+    """
+    num_examples = len(labels_N)
+    num_test = math.ceil(test_fraction * num_examples - 1e-9)
+    if not 0 < num_test < num_examples:
+        raise UserError(
+            "config key 'data.test_fraction' expects a fraction that leaves both splits of the "
+            f"{num_examples} digits examples, found {test_fraction}"
+        )
+    return choose(num_examples, num_test, seed, TEST_TAG, labels_N)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

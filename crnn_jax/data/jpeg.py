@@ -9,21 +9,21 @@ import io
 import math
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from crnn_jax.data import decode
+from crnn_jax.data import decode, limits
 from crnn_jax.data.box import Box
+from crnn_jax.data.jpeg_header import PROGRESSIVE, SEQUENTIAL, Header, read_header
+from crnn_jax.data.limits import MAX_PIXELS
 from crnn_jax.errors import CorruptImageError
 
 # Whole images are what runs in parallel; the threads of one resize would be in each other's way.
 cv2.setNumThreads(0)
 
-_FRAMES = (0xC0, 0xC1, 0xC2)  # markers of baseline, extended and progressive Huffman-coded frames
 _UNIT = 16  # rows that are decoded together, at most; those of a box may need some of the next
 # A JPEG is decoded to less than twice the resized part in one direction, and the box's ratio is at
 # most 4/3: what is shrunk by more than both comes from elsewhere, and bilinear would skip pixels.
@@ -35,24 +35,19 @@ _MOST_BILINEAR = 2 * 4 / 3
 _scratch = threading.local()
 
 
-class _Frame(NamedTuple):
-    height: int
-    width: int
-    at: int  # where its height is written, two bytes
-
-
 def decode_box(
     data: bytes | memoryview,
     choose: Callable[[int, int], Box],
     image_shape: tuple[int, int, int],
     name: str,
     out: np.ndarray | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """Returns image_HWC, uint8 of `image_shape`: the chosen box of an encoded image, resized.
 
     Bilinear, as TensorFlow's ImageNet pipelines; where it shrinks much, the mean over the area. The
-    box is rounded to whole pixels of what is decoded. Colours, transparency and EXIF orientation:
-    as `decode.decode_image`, whose upright image the box lies in.
+    box is rounded to whole pixels of what is decoded. Colours, transparency and orientation: as
+    `decode.decode_image`, whose upright image the box lies in.
 
     Args:
       data: of an image file.
@@ -60,18 +55,21 @@ def decode_box(
       image_shape: C = 1 or 3.
       name: what an error calls the image.
       out: a contiguous uint8 array of `image_shape`: the result is written there, and is it.
+      max_pixels: as in `decode.decode_image`.
 
     Raises:
-      CorruptImageError: unreadable, truncated, or more than `decode.MAX_PIXELS` pixels.
+      CorruptImageError: unreadable, truncated, or more than `max_pixels` pixels or than the limits
+        of `limits`.
     """
     height, width, channels = image_shape
     frame = _usual_frame(data)
     if frame is not None:
-        if frame.height * frame.width > decode.MAX_PIXELS:
-            raise CorruptImageError(
-                f"{name}: expected a readable image, found {frame.width}x{frame.height} pixels, "
-                f"at most {decode.MAX_PIXELS}"
-            )
+        try:
+            limits.check_size(frame.width, frame.height, max_pixels)
+            if frame.has_scans:
+                limits.check_scans(frame.height * frame.width, bytes(data))
+        except limits.TooCostlyError as error:
+            raise CorruptImageError(f"{name}: expected a readable image, found {error}") from None
         box = choose(frame.height, frame.width)
         finest = min(box.height / height, box.width / width)
         scale = next((n for n in (8, 4, 2) if finest >= n), 1)
@@ -79,7 +77,7 @@ def decode_box(
         if part is not None:
             return _resized(part, box, scale, image_shape, out)
     # No JPEG, an unusual or a broken one: Pillow can read it, or say what is wrong.
-    whole = decode.to_channels(decode.decode_image(bytes(data), name), channels)
+    whole = decode.to_channels(decode.decode_image(bytes(data), name, max_pixels), channels)
     return _resized(whole, choose(*whole.shape[:2]), 1, image_shape, out)
 
 
@@ -114,7 +112,7 @@ def _span(start: float, length: float, limit: int) -> tuple[int, int]:
 
 
 def _decode_jpeg(
-    data: bytes | bytearray | memoryview, frame: _Frame, box: Box, scale: int, channels: int
+    data: bytes | bytearray | memoryview, frame: Header, box: Box, scale: int, channels: int
 ) -> np.ndarray | None:
     """Returns the rows down to the box's last, at 1/scale, HWC; None where they are unreadable.
 
@@ -153,35 +151,26 @@ def _buffer(name: str, size: int) -> np.ndarray:
     return array
 
 
-def _usual_frame(data: bytes | memoryview) -> _Frame | None:
+def _usual_frame(data: bytes | memoryview) -> Header | None:
     """Returns the frame of a JPEG as most are, else None.
 
     That is: 8 bits, gray or three components, upright, Huffman-coded, and complete: the decoder
     fills what is missing of a truncated file with gray.
     """
-    if bytes(data[:2]) != b"\xff\xd8" or b"\xff\xd9" not in bytes(data[-64:]):
+    header = read_header(data)
+    if header is None or header.kind not in (*SEQUENTIAL, PROGRESSIVE):
         return None
-    place = 2
-    while place + 10 <= len(data) and data[place] == 0xFF:
-        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        if marker in _FRAMES:
-            height = int.from_bytes(data[place + 5 : place + 7], "big")
-            width = int.from_bytes(data[place + 7 : place + 9], "big")
-            usual = data[place + 4] == 8 and data[place + 9] in (1, 3) and height and width
-            return _Frame(height, width, place + 5) if usual else None
-        if marker == 0xE1 and bytes(data[place + 4 : place + 8]) == b"Exif" and _is_turned(data):
-            return None
-        if marker == 0xFF:  # padding
-            place += 1
-        elif 0xC0 <= marker <= 0xFE and not 0xD0 <= marker <= 0xDA:
-            place += 2 + length
-        else:
-            return None
-    return None
+    if header.bits != 8 or header.components not in (1, 3) or not header.height * header.width:
+        return None
+    if b"\xff\xd9" not in bytes(data[-64:]) or any(_is_turned(data, n) for n in header.notes):
+        return None
+    return header
 
 
-def _is_turned(data: bytes | memoryview) -> bool:
-    """Returns whether EXIF says that the image is to be turned, or Pillow cannot open it."""
+def _is_turned(data: bytes | memoryview, note: bytes) -> bool:
+    """Returns whether EXIF or XMP says to turn the image, or Pillow cannot open it."""
+    if not note.startswith(b"Exif") and b"Orientation" not in note:
+        return False
     try:
         with Image.open(io.BytesIO(data)) as image:
             return not decode.is_upright(image)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from crnn_jax.data.class_folders import hash_of_path
 from crnn_jax.data.decode import (
     DECODING,
     decode_image,
@@ -16,12 +17,12 @@ from crnn_jax.data.decode import (
     match_source,
 )
 from crnn_jax.data.fields import IGNORE, Example
-from crnn_jax.data.folder import first_shape, hash_of_path
+from crnn_jax.data.folder import first_shape
 from crnn_jax.data.sources import Source, Split, fingerprint, masked_fields
+from crnn_jax.data.walk import File
 from crnn_jax.errors import CorruptImageError, UserError
 
-_File = tuple[str, int, int]  # path below the root with /, bytes, time of last change in ns
-_Pair = tuple[_File, _File]  # an image and its mask
+_Pair = tuple[File, File]  # an image and its mask
 
 
 def load(location: str, data_config: Any, seed: int) -> Source:
@@ -59,7 +60,12 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         paths = tuple((image[0], mask[0]) for image, mask in pairs)
         # An absolute path, because a worker process may have another current folder.
         reader = _Reader(
-            root.absolute(), paths, len(class_names), image_shape, data_config.image_size
+            root.absolute(),
+            paths,
+            len(class_names),
+            image_shape,
+            data_config.image_size,
+            data_config.max_pixels,
         )
         splits.append(Split(name, len(paths), fields, reader))
     size = data_config.image_size
@@ -79,10 +85,14 @@ class _Reader:
     num_classes: int
     image_shape: tuple[int, int, int]
     image_size: int
+    max_pixels: int
 
     def __call__(self, index: int) -> Example:
         image_path, mask_path = (self.root / path for path in self.paths[index])
-        image_HWC, mask_HW = decode_image(image_path), decode_mask(mask_path)
+        image_HWC, mask_HW = (
+            decode_image(image_path, max_pixels=self.max_pixels),
+            decode_mask(mask_path),
+        )
         if mask_HW.shape != image_HWC.shape[:2]:
             (height, width), (found_height, found_width) = image_HWC.shape[:2], mask_HW.shape
             raise UserError(
@@ -163,11 +173,11 @@ def _pairs(root: pathlib.Path, part: str) -> list[_Pair]:
     return [(image, masks[pathlib.PurePosixPath(image[0]).stem]) for image in images]
 
 
-def _files(folder: pathlib.Path, root: pathlib.Path) -> list[_File]:
+def _files(folder: pathlib.Path, root: pathlib.Path) -> list[File]:
     prefix = folder.relative_to(root).as_posix()
     with os.scandir(folder) as entries:
         found = [(e.name, e.stat()) for e in entries if is_image_name(e.name) and e.is_file()]
-    return sorted((f"{prefix}/{name}", stat.st_size, stat.st_mtime_ns) for name, stat in found)
+    return sorted(File(f"{prefix}/{name}", stat.st_size, stat.st_mtime_ns) for name, stat in found)
 
 
 def _class_names(root: pathlib.Path, train: list[_Pair], skip_corrupt: bool) -> tuple[str, ...]:

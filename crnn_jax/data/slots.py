@@ -5,7 +5,9 @@ dear, as on virtual machines, that takes a seventh of a worker's time. Here a wo
 slot and sends its name; when the array over it is gone in the main process, the slot is free.
 
 A slot's last byte says whether it is in use. Slots are named PREFIX_WORKER_NUMBER, so that the main
-process finds all of a stream's at its end, those that never reached it too.
+process finds all of a stream's at its end, those that never reached it too. The main process holds
+a lock on the file PREFIX.lock beside them; where nobody does, its slots are left from a run that
+was killed. (A process number is no proof: containers that share this memory have their own.)
 """
 
 import contextlib
@@ -13,11 +15,16 @@ import dataclasses
 import functools
 import itertools
 import math
+import pathlib
 import uuid
 import weakref
 from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
+
+from crnn_jax import file_lock
+
+_FOLDER = pathlib.Path("/dev/shm")  # where Linux shows shared memory as files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +75,11 @@ class MainSlots:
     """The slots of all workers of a stream, in the process that reads it."""
 
     def __init__(self) -> None:
+        remove_orphans()
         self.prefix = f"crnn_{uuid.uuid4().hex[:12]}"
         self._slots: dict[str, SharedMemory] = {}
+        self._lock_path = _FOLDER / f"{self.prefix}.lock"
+        self._lock = file_lock.take(self._lock_path, wait=True) if _FOLDER.is_dir() else None
 
     def array(self, filled: Filled) -> np.ndarray:
         """Returns the images; when the array and all views of it are gone, the slot is free."""
@@ -90,6 +100,20 @@ class MainSlots:
                 if not _remove(f"{worker}_{slot}"):
                     break
         self._slots.clear()
+        if self._lock is not None:
+            file_lock.release(self._lock_path, self._lock)
+            self._lock = None
+
+
+def remove_orphans() -> None:
+    """Removes the slots of runs that were killed together with all their processes."""
+    for path in _FOLDER.glob("crnn_*.lock"):
+        # An error: it is held, another user's, or gone.
+        with contextlib.suppress(OSError):
+            file = file_lock.take(path, wait=False)
+            for slot in _FOLDER.glob(f"{path.stem}_*"):
+                slot.unlink(missing_ok=True)
+            file_lock.release(path, file)
 
 
 def _remove(name: str) -> bool:

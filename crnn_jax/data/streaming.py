@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from crnn_jax import mesh as mesh_lib
-from crnn_jax.data import order, reading
+from crnn_jax.data import order, reading, workers
 from crnn_jax.data.pipeline import Batch, Inputs, Pipeline
 from crnn_jax.data.reading import View
 from crnn_jax.data.slots import Filled, MainSlots, worker_slots
@@ -43,6 +43,12 @@ class _Reader(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, index: int) -> dict[str, Any]: ...
+
+    def describe(self, index: int) -> str:
+        """Returns "batch 3 of split 'train'" or the like for chunk `index`."""
+        step, rows = self._place(index)
+        part = "" if self.num_chunks == 1 else f"rows {rows.start}..{rows.stop - 1} of "
+        return f"{part}batch {step} of split '{self.split.name}'"
 
     def _place(self, index: int) -> tuple[int, slice]:
         """Returns (step, rows of the global batch) of a chunk."""
@@ -164,22 +170,30 @@ class StreamingPipeline(Pipeline):
 
         # Grain's element is a batch or a part of one: a thread decodes it, few are in memory.
         count = reader.num_chunks
-        slots = MainSlots()
-        if self._num_workers:
+        slots = MainSlots() if self._num_workers else None
+        if slots is not None:
+            _prepare_workers()
             reader = dataclasses.replace(reader, slots=slots.prefix)
         threads = 1 if self._num_workers else min(8, _num_cores())
-        dataset = grain.MapDataset.range(start * count, stop * count).map(reader)
-        stream = dataset.to_iter_dataset(
-            grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
-        )
-        if self._num_workers:
-            _prepare_workers()
-            stream = stream.mp_prefetch(
-                grain.MultiprocessingOptions(self._num_workers, per_worker_buffer_size=2)
+
+        def chunks_from(first: int) -> Any:
+            stream = grain.MapDataset.range(first, stop * count).map(reader)
+            stream = stream.to_iter_dataset(
+                grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
             )
+            # Shared memory is the slots' alone, whose names tell what a killed run has left.
+            options = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
+            stream = grain.experimental.WithOptionsIterDataset(stream, options)
+            if self._num_workers:
+                workers_options = grain.MultiprocessingOptions(
+                    self._num_workers, per_worker_buffer_size=2
+                )
+                stream = stream.mp_prefetch(workers_options, workers.start_worker)
+            return iter(stream)
+
         sharding = mesh_lib.batch_sharding(self.mesh)
         placed: collections.deque[Inputs] = collections.deque()
-        iterator = iter(stream)
+        iterator = workers.elements(chunks_from, start * count, reader.describe)
         try:
             for chunks in iter(lambda: list(itertools.islice(iterator, count)), []):
                 placed.append(mesh_lib.place(_joined(chunks, slots), sharding))
@@ -189,7 +203,8 @@ class StreamingPipeline(Pipeline):
                 yield placed.popleft()
         finally:
             iterator.close()
-            slots.close()
+            if slots is not None:
+                slots.close()
 
 
 def _num_cores() -> int:
@@ -197,10 +212,11 @@ def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _joined(chunks: list[dict[str, Any]], slots: MainSlots) -> dict[str, np.ndarray]:
+def _joined(chunks: list[dict[str, Any]], slots: MainSlots | None) -> dict[str, np.ndarray]:
     for chunk in chunks:
         for name, value in chunk.items():
             if isinstance(value, Filled):
+                assert slots is not None
                 chunk[name] = slots.array(value)
     if len(chunks) == 1:
         return chunks[0]

@@ -64,6 +64,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
                 len(class_names),
                 image_shape,
                 data_config.image_size,
+                data_config.max_pixels,
             ),
         )
         for name in ("train", _test_name(folder, records, keys))
@@ -88,6 +89,7 @@ class _Reader:
     num_classes: int
     image_shape: tuple[int, int, int]
     image_size: int
+    max_pixels: int
 
     def __call__(self, index: int) -> Example:
         record = _record(lambda: self.records[index], f"{self.where} record {index}")
@@ -113,7 +115,7 @@ class _Reader:
 
     def _example(self, record: bytes, index: int) -> Example:
         data, values, name = self._encoded(record, index)
-        image_HWC = decode_image(bytes(data), name)
+        image_HWC = decode_image(bytes(data), name, self.max_pixels)
         return {"image": match_source(image_HWC, self.image_shape, self.image_size, name), **values}
 
 
@@ -228,7 +230,9 @@ def _image_shape(
         name = f"{data_config.source} train record {index}"
         try:
             record = _record(lambda index=index: records[index], name)
-            height, width, _ = decode_image(bytes(_parse(record, keys, name)[0]), name).shape
+            height, width, _ = decode_image(
+                bytes(_parse(record, keys, name)[0]), name, data_config.max_pixels
+            ).shape
         except CorruptImageError:
             if not data_config.skip_corrupt:
                 raise

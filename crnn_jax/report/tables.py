@@ -30,11 +30,11 @@ _HEADER = (
 )
 
 
-def format_row(name: str, content: dict[str, Any], row: dict[str, Any]) -> str:
-    """Returns one line of the table; times are medians over the seeds."""
+def format_row(name: str, content: dict[str, Any], row: dict[str, Any], folder: str) -> str:
+    """Returns one line of the table, linked to `folder`; times are medians over the seeds."""
     rate = statistics.median(row["images_per_second"])
     cells = [
-        f"[{name}](results/{name}.json)",
+        f"[{name}]({folder}/{name}.json)",
         format_accuracy(row),
         str(row["n"]),
         f"{row['epochs']:.0f}",
@@ -49,23 +49,37 @@ def format_row(name: str, content: dict[str, Any], row: dict[str, Any]) -> str:
 
 
 def runs_table(results: pathlib.Path) -> str:
-    """Returns the Markdown table of all JSON files in `results` that have rows.
+    """Returns the Markdown table of all JSON files in `results` that have rows, but those of clips.
 
     A study of many settings has a table of its own, and is left out.
     """
-    lines = list(_HEADER)
+    return _runs_table(results, "classification", _HEADER, "results")
+
+
+def clips_table(results: pathlib.Path) -> str:
+    """Returns the same of the runs on clips, for a page in docs/; a run counts clips as images."""
+    header = tuple(line.replace("image", "clip") for line in _HEADER)
+    return _runs_table(results, "video", header, "../results")
+
+
+def _runs_table(results: pathlib.Path, task: str, header: tuple[str, ...], folder: str) -> str:
+    lines = list(header)
     for path in sorted(results.glob("*.json")):
         content = json.loads(path.read_text())
-        if "study" in content:
+        settings = content.get("config", {})  # older files name no task: there was one
+        if "study" in content or settings.get("task", "classification") != task:
             continue
-        lines += [format_row(path.stem, content, row) for row in content.get("rows", [])]
-    if len(lines) == len(_HEADER):
-        raise UserError(f"expected JSON files with rows in '{results}', found none")
+        lines += [format_row(path.stem, content, row, folder) for row in content.get("rows", [])]
+    if len(lines) == len(header):
+        raise UserError(
+            f"expected JSON files with rows of task '{task}' in '{results}', found none"
+        )
     return "\n".join(lines)
 
 
 TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "runs": runs_table,
+    "clips": clips_table,
     "conv_gradient": speed_tables.conv_gradient_table,
     "huge_pages": speed_tables.huge_pages_table,
     "step": speed_tables.step_table,

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from crnn_jax.data.crops import make_crop
 from crnn_jax.data.fields import Example
 from crnn_jax.data.inputs import read_input
+from crnn_jax.data.views import make_view
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.run import Run, open_run
 from crnn_jax.writers import git_commit, write_json_atomically
@@ -97,7 +97,7 @@ def _read_examples(run: Run, paths: list[str], num: int) -> tuple[list[Example],
     """Returns (examples, with their class where it is known, names)."""
     pixels = run.experiment.task.pixels
     if paths:
-        view, shape = make_crop(run.config), run.experiment.input_shape
+        view, shape = make_view(run.config), run.experiment.input_shape
         files = [pathlib.Path(path) for path in paths]
         return [{pixels: read_input(path, shape, view)} for path in files], paths
     test = run.dataset().splits["test"]
@@ -126,6 +126,11 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--num expects 1 or more, found {flags.num}")
         run = open_run(flags.workdir)
         config, task = run.config, run.experiment.task
+        if len(run.experiment.input_shape) != 3:
+            raise UserError(
+                f"'{flags.workdir}': expected a run on images, found one on clips of shape "
+                f"{run.experiment.input_shape}"
+            )
         examples, names = _read_examples(run, flags.images, flags.num)
         image_BHWC = np.stack([example[task.pixels] for example in examples])
         map_BHW, found = explain(run, image_BHWC)

@@ -8,9 +8,11 @@ from crnn_jax.models import MODELS, output_of
 from crnn_jax.tasks.classification import Classification
 from crnn_jax.tasks.segmentation import Segmentation
 from crnn_jax.tasks.task import Task
+from crnn_jax.tasks.video import Video
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
+    "video": Video,
     "segmentation": Segmentation,
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from crnn_jax.compiler import compiler_options
+from crnn_jax.data.dataset import Dataset
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.mesh import replicated
 from crnn_jax.tasks import Task
@@ -97,6 +98,25 @@ def make_evaluator(experiment: Experiment, pipeline: Pipeline, tta: str = "none"
         jax.jit(task.empty, out_shardings=replicated(experiment.mesh))(),
         config.data.skip_corrupt,
     )
+
+
+def evaluate(
+    experiment: Experiment, dataset: Dataset, split: str, state: TrainState
+) -> dict[str, dict[str, Any]]:
+    """Returns {"test": metrics}, with "test_tta" beside it where the config has views of images."""
+    results = {split: evaluator_of(experiment, dataset, split)(state)}
+    if (tta := experiment.config.eval.tta) != "none":
+        metrics = evaluator_of(experiment, dataset, split, tta)(state)
+        results[f"{split}_tta"] = {**metrics, "views": tta}
+    return results
+
+
+def evaluator_of(
+    experiment: Experiment, dataset: Dataset, split: str, tta: str = "none"
+) -> Evaluator:
+    """Returns the evaluator of a split of the run's data; see `make_evaluator`."""
+    batch_size = experiment.config.eval.batch_size
+    return make_evaluator(experiment, dataset.pipeline(split, batch_size, experiment.mesh), tta)
 
 
 def result_line(task: Task, split: str, summary: dict[str, Any], tta: str = "none") -> str:

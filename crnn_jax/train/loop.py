@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import os
 import pathlib
 from typing import Any
 
@@ -12,19 +13,21 @@ from ml_collections import ConfigDict
 
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.data.dataset import Dataset, load_dataset
+from crnn_jax.data.slots import remove_orphans
 from crnn_jax.distributed import is_first, say
 from crnn_jax.errors import UserError
+from crnn_jax.file_lock import only_run
 from crnn_jax.mesh import check_batch, replicated
 from crnn_jax.sharding import explain
 from crnn_jax.tasks import check_fields, make_task
 from crnn_jax.tasks.metrics import Sums
 from crnn_jax.train.clock import Clock
-from crnn_jax.train.evaluator import Evaluator, make_evaluator, result_line
+from crnn_jax.train.evaluator import evaluate, evaluator_of, result_line
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.programs import compile_step
 from crnn_jax.train.resolve import resolve
 from crnn_jax.train.state import TrainState
-from crnn_jax.train.stop import StopSignal
+from crnn_jax.train.stop import StopRequested, StopSignal
 from crnn_jax.train.trace import StepTrace
 from crnn_jax.train.watchdog import Watchdog
 from crnn_jax.validation import validate
@@ -32,6 +35,7 @@ from crnn_jax.workdir import (
     check_same_run,
     describe_run,
     last_seconds,
+    logged_names,
     open_workdir,
     read_result,
     write_config,
@@ -43,10 +47,18 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Returns the content of result.json of the run in `workdir`, which it starts or resumes.
 
     Raises:
-      UserError: a mistake in the config, the data or the workdir, or a loss that is not finite.
+      UserError: a mistake in the config, the data or the workdir, or a loss that is not finite;
+        another run in the workdir.
       SystemExit: stopped by a signal, after a checkpoint; the code is 128 + the signal's number.
     """
     validate(config)
+    remove_orphans()
+    with only_run(workdir) if is_first() else contextlib.nullcontext():
+        return _train_alone(config, workdir)
+
+
+def _train_alone(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Returns the same, with the workdir locked."""
     folder, stored = open_workdir(workdir)
     clock = Clock()
     read = functools.cache(lambda: load_dataset(config))
@@ -55,7 +67,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     check_same_run(folder, config, stored)
     split = config.eval.report
     if (result := read_result(folder)) is not None:
-        line = result_line(make_task(config, 0), split, result[split])
+        task = make_task(config, 0)
+        _complete_metrics(folder, result, task.score, config.log.tensorboard)
+        line = result_line(task, split, result[split])
         say(f"already finished: results in {folder}\n{line}")
         return result
     enable_compile_cache(config)
@@ -78,7 +92,6 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         folder / "checkpoints",
         keep_latest=config.checkpoint.keep_latest,
         keep_best=config.checkpoint.keep_best,
-        score=f"validation/{experiment.task.score}",
     )
     with checkpoints:
         with clock.phase("setup"):
@@ -95,7 +108,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
                 experiment, dataset, state, start_step, checkpoints, writers, clock, folder
             )
             with clock.phase("evaluation"):
-                results = _evaluate(experiment, dataset, split, state)
+                results = evaluate(experiment, dataset, split, state)
             result = {**results, **_describe(experiment, clock)}
             if is_first():
                 write_json_atomically(folder / "result.json", result)
@@ -148,7 +161,7 @@ def _run_steps(
         inputs = next(iterator)
         evaluator = None
         if "validation" in dataset.splits:
-            evaluator = _make_evaluator(experiment, dataset, "validation")
+            evaluator = evaluator_of(experiment, dataset, "validation")
     with clock.phase("compile"):
         empty = jax.jit(experiment.task.empty, out_shardings=replicated(experiment.mesh))()
         train_step = compile_step(experiment, pipeline.assemble, state, empty, inputs)
@@ -187,23 +200,31 @@ def _run_steps(
             validated = None
             if evaluator is not None and (step % eval_every == 0 or step == total_steps):
                 jax.block_until_ready(state)
-                with clock.phase("evaluation"):
+                with clock.phase("evaluation"), watchdog.paused():
                     validated = evaluator(state)
                 _write_evaluation("validation", step, validated, writers)
+            if not last:
+                try:
+                    with stop.interruptible():
+                        inputs = next(iterator)
+                except StopRequested:
+                    last = True
+                    to_log, totals = to_log or (step, totals), empty
             if step % save_every == 0 or last:
                 jax.block_until_ready(state)
                 if to_log is not None:
                     _log(*to_log, experiment, writers, progress, clock)
                     to_log = None
                 with clock.phase("checkpoint"):
-                    checkpoints.save(step, state, validated and _named("validation", validated))
+                    score = experiment.task.score
+                    figure = validated and {f"validation/{score}": validated[score]}
+                    checkpoints.save(step, state, figure)
             if last:
                 break
-            inputs = next(iterator)
         jax.block_until_ready(state)
     with clock.phase("checkpoint"):
         checkpoints.wait()
-    if stop.requested is not None and step < total_steps:
+    if stop.requested is not None:
         say(f"stopped by a signal, saved at step {step}; the same command resumes")
         raise SystemExit(128 + stop.requested)
     return state
@@ -235,6 +256,24 @@ def _log(
     writers.write(step, values)
 
 
+def _complete_metrics(
+    folder: pathlib.Path, result: dict[str, Any], score: str, tensorboard: bool
+) -> None:
+    """Writes the last lines of metrics.jsonl that a kill after result.json has cost."""
+    written = logged_names(folder, result["steps"])
+    found = {name: value for name, value in result.items() if isinstance(value, dict)}
+    missing = {
+        name: value
+        for name, value in found.items()
+        if score in value and f"{name}/{score}" not in written
+    }
+    # A finished run may lie where nothing can be written.
+    if missing and os.access(folder, os.W_OK):
+        with Writers(folder, tensorboard=tensorboard, start_step=result["steps"]) as writers:
+            for name, metrics in missing.items():
+                _write_evaluation(name, result["steps"], metrics, writers)
+
+
 def _write_evaluation(split: str, step: int, metrics: dict[str, Any], writers: Writers) -> None:
     writers.write(step, _named(split, metrics))
 
@@ -242,21 +281,3 @@ def _write_evaluation(split: str, step: int, metrics: dict[str, Any], writers: W
 def _named(split: str, summary: dict[str, Any]) -> dict[str, float]:
     """Returns {"test/loss": ...}: the figures of a summary, without its counts."""
     return {f"{split}/{name}": x for name, x in summary.items() if isinstance(x, float)}
-
-
-def _evaluate(
-    experiment: Experiment, dataset: Dataset, split: str, state: TrainState
-) -> dict[str, dict[str, Any]]:
-    """Returns {"test": metrics}, with "test_tta" beside it where the config has views of images."""
-    results = {split: _make_evaluator(experiment, dataset, split)(state)}
-    if (tta := experiment.config.eval.tta) != "none":
-        metrics = _make_evaluator(experiment, dataset, split, tta)(state)
-        results[f"{split}_tta"] = {**metrics, "views": tta}
-    return results
-
-
-def _make_evaluator(
-    experiment: Experiment, dataset: Dataset, split: str, tta: str = "none"
-) -> Evaluator:
-    batch_size = experiment.config.eval.batch_size
-    return make_evaluator(experiment, dataset.pipeline(split, batch_size, experiment.mesh), tta)

@@ -39,7 +39,7 @@ def make_init(
 ) -> Callable[[jax.Array, Tree], TrainState]:
     """Returns init(seed, norm) -> the state at step 0; pure.
 
-    `image_shape` is (H, W, C), or (F, H, W, C) of clips. `norm` is {"mean_C", "std_C"}, and
+    `input_shape` is (H, W, C), or (F, H, W, C) of clips. `norm` is {"mean_C", "std_C"}, and
     "whitening_HWIO" for a model with a whitening layer, which becomes that layer's kernel.
     """
 

@@ -96,9 +96,8 @@ def test_a_share_that_rounds_to_one_is_refused():
 
 
 def test_the_choices_are_those_of_the_registries():
-    from crnn_jax.models.recurrent.cells import CELLS
-
     from crnn_jax import models, optim
+    from crnn_jax.models.recurrent.cells import CELLS
 
     assert set(cfg.MODEL_DEFAULTS) == set(models.MODELS)
     assert set(cfg.keys_of("rnn_deep")["model.cell"].valid_choices()) == set(CELLS)

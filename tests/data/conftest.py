@@ -87,7 +87,9 @@ def dirty_memory(monkeypatch):
 
     def dirty(*arguments):
         examples = unread(*arguments)
-        examples.fields["image"][:] = 99
+        for array in examples.fields.values():
+            if array.dtype == np.uint8:  # pixels and maps
+                array[:] = 99
         return examples
 
     monkeypatch.setattr(reading, "unread", dirty)

@@ -1,5 +1,8 @@
 import importlib
 import io
+import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -72,6 +75,86 @@ def test_16_bit_keeps_the_upper_byte(file_format):
     assert pixels.shape == (1, 5, 3)
 
 
+def png(depth, colour, pixels, transparent) -> bytes:
+    """A PNG of one row with one transparent colour; depth and colour type as specified."""
+
+    def chunk(kind, body):
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    width = len(pixels) * 8 // depth // (3 if colour == 2 else 1)
+    header = struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0)
+    marked = struct.pack(f">{len(transparent)}H", *transparent)
+    parts = (b"IHDR", header), (b"tRNS", marked), (b"IDAT", zlib.compress(b"\0" + pixels))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*p) for p in parts) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "pixels", "transparent", "expected"),
+    [
+        (16, 0, struct.pack(">3H", 0, 300, 65535), [0], [255, 1, 255]),
+        (16, 0, struct.pack(">3H", 0, 300, 301), [300], [0, 255, 1]),
+        (8, 0, bytes([10, 11, 0]), [10], [255, 11, 0]),
+        (8, 0, bytes([10, 11, 0]), [0x010A], [255, 11, 0]),  # the lower bits count
+        (4, 0, bytes([0x5F, 0x40]), [5], [255, 255, 68, 0]),
+        (2, 0, bytes([0b00011011]), [1], [0, 255, 170, 255]),
+        (1, 0, bytes([0b01000000]), [0], [255] * 8),
+        (8, 2, bytes([1, 2, 3, 1, 2, 4]), [1, 2, 3], [255, 1]),
+        (
+            16,
+            2,
+            struct.pack(">6H", 0x1FF, 0x200, 0x300, 0x500, 0, 0),
+            [0x1FF, 0x200, 0x300],
+            [255, 5],
+        ),
+    ],
+)
+def test_the_transparent_colour_of_a_png_is_white(depth, colour, pixels, transparent, expected):
+    assert decode_image(png(depth, colour, pixels, transparent))[0, :, 0].tolist() == expected
+
+
+def gray_tiff(bits, pixels, white_is_zero=False, kind=1) -> bytes:
+    tags = [(256, 2), (257, 1), (258, bits), (259, 1), (262, 0 if white_is_zero else 1)]
+    tags += [(273, 200), (277, 1), (278, 1), (279, len(pixels)), (339, kind)]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    return head.ljust(200, b"\0") + pixels
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (gray_tiff(12, bytes([0xFF, 0xF8, 0x00])), [255, 128]),
+        (gray_tiff(16, struct.pack("<2H", 0, 65535)), [0, 255]),
+        (gray_tiff(16, struct.pack("<2H", 0, 65535), white_is_zero=True), [255, 0]),
+        (gray_tiff(8, bytes([0, 255]), white_is_zero=True), [255, 0]),
+        (b"P5 2 1 4095\n" + struct.pack(">2H", 0, 4095), [0, 255]),
+    ],
+)
+def test_black_and_white_at_every_depth(data, expected):
+    assert decode_image(data)[0, :, 1].tolist() == expected
+
+
+@pytest.mark.parametrize(("bits", "kind"), [(32, 1), (32, 2), (16, 2), (8, 2)])
+def test_numbers_of_unknown_range_are_refused(bits, kind):
+    with pytest.raises(CorruptImageError, match="signed or 32-bit pixels"):
+        decode_image(gray_tiff(bits, bytes(bits // 4), kind=kind))
+
+
+def test_what_is_no_image_format_is_not_run():
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(CorruptImageError, match="found no known format"):
+        decode_image(postscript, "cat.png")
+
+
+def test_a_pipe_and_a_folder_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "cat.png")
+    for path in (tmp_path / "cat.png", tmp_path):
+        with pytest.raises(CorruptImageError, match="expected a readable image"):
+            decode_image(path)
+
+
 def test_float_pixels_are_refused():
     data = encode(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF")
     with pytest.raises(CorruptImageError, match=r"scan: .*floating-point"):
@@ -125,18 +208,20 @@ def test_corrupt_images_are_named(tmp_path):
         decode_image(tmp_path / "dog.png")
 
 
-@pytest.mark.parametrize("factor", [1, 3])  # above the limit Pillow warns; above twice it refuses
-def test_decompression_bombs_are_refused(monkeypatch, recwarn, factor):
-    importlib.reload(decode)  # pytest forgets the warning filter that the first import set
-    monkeypatch.setattr(decode, "MAX_PIXELS", 100 // factor)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100 // factor)
+def test_more_pixels_than_allowed_are_refused():
     data = encode(Image.new("L", (11, 10)))
+    assert decode_image(data, "bomb", max_pixels=110).shape == (10, 11, 3)
+    with pytest.raises(CorruptImageError, match=r"bomb: .*11x10 pixels, at most 109 .'data.max_pi"):
+        decode_image(data, "bomb", max_pixels=109)
+
+
+@pytest.mark.parametrize("factor", [1, 3])  # above the limit Pillow warns; above twice it refuses
+def test_pillow_s_own_limit_is_one_line(monkeypatch, recwarn, factor):
+    importlib.reload(decode)  # pytest forgets the warning filter that the first import set
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100 // factor)
     with pytest.raises(CorruptImageError, match="bomb: "):
-        decode.decode_image(data, "bomb")
+        decode.decode_image(encode(Image.new("L", (11, 10))), "bomb")
     assert not recwarn.list  # a warning would be a second line on stderr
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    with pytest.raises(CorruptImageError, match=r"bomb: .*11x10 pixels, at most"):
-        decode.decode_image(data, "bomb")
 
 
 def test_resize_and_crop_takes_the_centre():

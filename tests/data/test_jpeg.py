@@ -123,6 +123,23 @@ def test_the_box_lies_in_the_upright_image(orientation):
     assert np.abs(found.astype(int) - seen[200:220, 10:30]).mean() < 1
 
 
+@pytest.mark.parametrize("place", ["before the frame", "after the frame"])
+@pytest.mark.parametrize("note", ["exif", "xmp"])
+def test_every_orientation_is_seen_by_both_decoders(note, place):
+    data = encode(PHOTO_HWC, quality=95)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = exif.tobytes()
+    if note == "xmp":
+        body = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta tiff:Orientation="6"/>'
+    segment = b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
+    at = 2 if place == "before the frame" else data.index(b"\xff\xc4")
+    turned = data[:at] + segment + data[at:]
+    assert decode.decode_image(turned).shape == (340, 260, 3)
+    found, seen = read(turned, Box(200, 10, 20, 20)), decode.decode_image(turned)
+    assert np.abs(found.astype(int) - seen[200:220, 10:30]).mean() < 1
+
+
 def test_tiny_and_extreme_images():
     pixel = encode(np.full((1, 1, 3), 77, np.uint8), "PNG")
     np.testing.assert_array_equal(read(pixel, Box(0, 0, 1, 1)), np.full((20, 20, 3), 77))
@@ -141,14 +158,19 @@ def test_a_large_shrink_is_antialiased():
         assert 90 <= found.min() <= found.max() <= 110
 
 
-def test_broken_files_are_named(monkeypatch):
+def test_broken_files_are_named():
     data = encode(PHOTO_HWC)
     for broken in (data[: len(data) // 2], b"", b"no image", data[:40], data[:2] + bytes(100)):
         with pytest.raises(CorruptImageError, match=r"cat: expected .*image, found"):
             read(broken, Box(0, 0, 20, 20))
-    monkeypatch.setattr(decode, "MAX_PIXELS", 260 * 340 - 1)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_more_pixels_than_allowed_are_refused(file_format):
+    data, shape = encode(PHOTO_HWC, file_format), (20, 20, 3)
     with pytest.raises(CorruptImageError, match=r"cat: .*340x260 pixels, at most 88399"):
-        read(data, Box(0, 0, 20, 20))
+        jpeg.decode_box(data, lambda h, w: Box(0, 0, 9, 9), shape, "cat", max_pixels=88399)
+    jpeg.decode_box(data, lambda h, w: Box(0, 0, 9, 9), shape, "cat", max_pixels=88400)
 
 
 def test_a_huge_header_is_refused_before_any_memory_is_taken():

@@ -43,6 +43,16 @@ def test_table_by_hand(tmp_path):
     )
 
 
+def test_runs_on_clips_have_a_table_of_their_own(tmp_path):
+    write(tmp_path, "a", [ROW])
+    content = {"date": "2026-01-02", "rows": [ROW], "config": {"task": "video"}}
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    assert [line[:5] for line in tables.runs_table(tmp_path).splitlines()[2:]] == ["| [a]"]
+    lines = tables.clips_table(tmp_path).splitlines()
+    assert [line[:26] for line in lines[2:]] == ["| [b](../results/b.json) |"]
+    assert "clips/s" in lines[0]
+
+
 def test_replace_keeps_the_rest_and_is_stable(tmp_path):
     write(tmp_path, "a", [ROW])
     new = tables.replace_tables(f"# Title\n{mark('runs')}\nend\n", tmp_path)

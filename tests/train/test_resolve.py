@@ -6,7 +6,6 @@ import pytest
 from crnn_jax import models
 from crnn_jax.config import default_config, flatten
 from crnn_jax.mesh import batch_parts
-from crnn_jax.train import resolve as resolving
 from crnn_jax.train.resolve import choose_steps_per_dispatch, resolve, run_mesh
 
 SHAPE = (32, 32, 3)

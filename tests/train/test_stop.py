@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from crnn_jax.train.stop import StopSignal
+from crnn_jax.ending import SIGNALS
+from crnn_jax.train.stop import StopRequested, StopSignal
 
 
 @pytest.fixture
@@ -31,3 +32,28 @@ def test_second_interrupt_acts(interrupts_raise):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_wait_for_data_ends_with_the_signal(number):
+    with StopSignal() as stop:
+        with pytest.raises(StopRequested), stop.interruptible():
+            signal.raise_signal(number)
+        assert stop.requested == number
+
+
+def test_an_error_is_the_signals_only_after_one():
+    with StopSignal() as stop:
+        with pytest.raises(KeyError), stop.interruptible():
+            raise KeyError
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StopRequested), stop.interruptible():
+            raise KeyError
+
+
+def test_a_closed_terminal_does_not_stop_what_ignores_it():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    with StopSignal() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.requested is None
+    signal.signal(signal.SIGHUP, before)

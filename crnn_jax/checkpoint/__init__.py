@@ -7,7 +7,6 @@ the first save after they were found. When steps are kept or deleted is decided 
 Orbax's `Checkpointer`, which fails to open a directory with one damaged checkpoint in it.
 """
 
-import logging
 import math
 import os
 import pathlib
@@ -18,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 import jax
 
-from crnn_jax import checksums, distributed
+from crnn_jax import checksums, distributed, orbax_logging
 from crnn_jax.checksums import DamagedError, named_leaves
 from crnn_jax.disk import cannot_write, explain_save_error, first_line
 from crnn_jax.errors import UserError
@@ -37,17 +36,11 @@ class Checkpoints:
     """
 
     def __init__(
-        self,
-        directory: str | os.PathLike[str],
-        *,
-        keep_latest: int,
-        keep_best: bool,
-        score: str = "",
+        self, directory: str | os.PathLike[str], *, keep_latest: int, keep_best: bool
     ) -> None:
         self.directory = pathlib.Path(directory).absolute()
         self._keep_latest = keep_latest
         self._keep_best = keep_best
-        self._score = score  # among a save's metrics: its highest value is the best
         self._pending: tuple[int, int, Any] | None = None  # step, bytes, Orbax's response
         self._damaged: set[int] = set()
         self._scores: dict[int, float | None] = {}
@@ -87,22 +80,26 @@ class Checkpoints:
         Args:
           step: names the checkpoint.
           state: pytree of arrays of at least one element each.
-          metrics: the one named `score`, when given, decides which checkpoint is the best.
+          metrics: {name: score} of the validation part; the highest score is the best.
           force: replace an existing checkpoint of this step. The old one is deleted first.
 
         Raises:
-          UserError: the directory cannot be written, or is full.
+          UserError: the directory cannot be written, or is full; the state is not finite.
         """
         self.wait()
         self._tidy()
-        folder = self._folder(step)
+        folder, leaves = self._folder(step), named_leaves(state)
+        if (name := checksums.not_finite(leaves)) is not None:
+            raise UserError(
+                f"expected a finite state at step {step}, found NaN or inf in '{name}': lower "
+                "'optim.learning_rate' or set 'optim.clip_norm'; earlier checkpoints are kept"
+            )
         if folder.exists():
             if not force:
                 return False
             distributed.on_first(lambda: _delete(folder))
         from orbax.checkpoint import v1 as ocp
 
-        leaves = named_leaves(state)
         num_bytes = sum(leaf.nbytes for leaf in leaves.values())
         metrics = {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
         try:
@@ -114,7 +111,7 @@ class Checkpoints:
         if response is None:
             raise RuntimeError(f"Orbax skipped the checkpoint of step {step}")
         self._pending = (step, num_bytes, response)
-        self._scores[step] = metrics.get(self._score)
+        self._scores[step] = _score(metrics)
         return True
 
     def wait(self) -> None:
@@ -198,7 +195,7 @@ class Checkpoints:
     def _best(self, steps: list[int]) -> int | None:
         for step in set(steps) - self._scores.keys():
             try:
-                self._scores[step] = _metadata(self._folder(step))["metrics"].get(self._score)
+                self._scores[step] = _score(metadata(self._folder(step))["metrics"])
             except DamagedError:
                 self._scores[step] = None
         scored = [step for step in steps if self._scores[step] is not None]
@@ -215,20 +212,23 @@ class Checkpoints:
             target[name] = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
         def read() -> tuple[dict[str, Any], dict[str, jax.Array]]:
-            saved = _metadata(folder)["leaves"]
+            saved = metadata(folder)["leaves"]
             checksums.check_structure(abstract, saved, f"checkpoint {folder}")
-            return saved, _read(folder, lambda: ocp.load(os.fspath(folder), target))
+            leaves: dict[str, Any] = _read(folder, lambda: ocp.load(os.fspath(folder), target))
+            if (name := checksums.not_finite(leaves)) is not None:
+                raise DamagedError(f"{name} is not finite")
+            return saved, leaves
 
         # Damaged for one process is damaged for all.
         saved, leaves = distributed.together(read, DamagedError)
         checksums.check_arrays(leaves, saved)
+        checksums.check_step(leaves, step)
         structure = jax.tree_util.tree_structure(abstract_state)
         return jax.tree_util.tree_unflatten(structure, [leaves[name] for name in abstract])
 
     def _tidy(self) -> None:
         """Makes the directory ready for saves: moves damaged checkpoints out of their way."""
-        # What a failed save has to say is in the UserError; Orbax logs three tracebacks of it.
-        logging.getLogger("absl").addFilter(_is_not_from_orbax)
+        orbax_logging.silence()
 
         def tidy() -> None:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -253,23 +253,12 @@ class Checkpoints:
         return explain_save_error(error, self.directory, f"checkpoint {step}", num_bytes)
 
 
-def restore_run(workdir: str | os.PathLike[str], abstract_state: Tree, step: int | None) -> Tree:
-    """Returns the state of a run's checkpoint of `step`, or of the newest good one for None.
-
-    Raises:
-      UserError: as `Checkpoints.restore` and `restore_step`, or the run has no checkpoint.
-    """
-    directory = pathlib.Path(workdir) / "checkpoints"
-    checkpoints = Checkpoints(directory, keep_latest=1, keep_best=False)  # never saves
-    if step is not None:
-        return checkpoints.restore_step(step, abstract_state)
-    restored = checkpoints.restore(abstract_state)
-    if restored is None:
-        raise UserError(f"expected a checkpoint in {directory}, found none: train first")
-    return restored[1]
+def _score(metrics: dict[str, float]) -> float | None:
+    return next(iter(metrics.values()), None)
 
 
-def _metadata(folder: pathlib.Path) -> dict[str, Any]:
+def metadata(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns `checksums.unseal` of a checkpoint's folder, and raises as it does."""
     from orbax.checkpoint import v1 as ocp
 
     sealed: Any = _read(folder, lambda: ocp.metadata(os.fspath(folder)).custom_metadata)
@@ -277,6 +266,7 @@ def _metadata(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _read(folder: pathlib.Path, action: Callable[[], T]) -> T:
+    orbax_logging.silence()
     try:
         return action()
     except (MemoryError, jax.errors.JaxRuntimeError):
@@ -292,9 +282,3 @@ def _delete(folder: pathlib.Path) -> None:
     doomed = folder.with_name(folder.name + _DOOMED)
     folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _is_not_from_orbax(record: logging.LogRecord) -> bool:
-    trace = record.exc_info[2] if record.exc_info else None
-    source = trace.tb_frame.f_code.co_filename if trace else record.pathname
-    return "orbax" not in pathlib.Path(source).parts

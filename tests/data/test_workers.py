@@ -1,0 +1,159 @@
+"""Workers leave signals to the main process, end with it, and are replaced when one is killed."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import pathlib
+import signal
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from crnn_jax import mesh as mesh_lib
+from crnn_jax.data import slots, workers
+from crnn_jax.data.sources import Split
+from crnn_jax.data.streaming import StreamingPipeline
+from crnn_jax.errors import UserError
+from tests.faults import processes
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
+
+
+@dataclasses.dataclass(eq=False)
+class DeadlyReader:
+    """Images of equal pixels, one of which kills the worker that reads it."""
+
+    deadly: int = -1
+
+    def __call__(self, index: int) -> tuple[np.ndarray, int]:
+        if index == self.deadly and multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.full((4, 4, 3), index, np.uint8), index % 10
+
+
+def stream(deadly=-1, num_workers=1):
+    return StreamingPipeline(
+        Split("train", 40, DeadlyReader(deadly)),
+        batch_size=8,
+        seed=3,
+        mesh=mesh_lib.make_mesh(),
+        skip_corrupt=False,
+        num_workers=num_workers,
+    ).train_inputs(0)
+
+
+def take(inputs, count):
+    return [jax.device_get(next(inputs)) for _ in range(count)]
+
+
+def children():
+    found = multiprocessing.active_children()
+    assert found
+    return found
+
+
+@pytest.fixture
+def held():
+    """A program that holds a stream of two workers, and the numbers of these."""
+    program = processes.start("tests.faults.hold_stream", "2")
+    numbers = json.loads(program.stdout.readline())
+    assert len(numbers) == 2
+    yield program, numbers
+    os.killpg(program.pid, signal.SIGKILL)
+    program.communicate()
+
+
+def slots_on_this_machine():
+    return set(pathlib.Path("/dev/shm").glob("crnn_*"))
+
+
+@pytest.mark.parametrize("number", workers.SIGNALS)
+def test_a_worker_leaves_signals_to_the_main_process(number):
+    inputs = stream()
+    first = take(inputs, 1)
+    (worker,) = children()
+    os.kill(worker.pid, number)
+    rest = take(inputs, 9)  # more than it has read ahead
+    assert [child.pid for child in children()] == [worker.pid]
+    inputs.close()
+    expected = stream(num_workers=0)
+    jax.tree.map(np.testing.assert_array_equal, first + rest, take(expected, 10))
+    expected.close()
+
+
+@linux
+def test_signals_cannot_end_a_worker_before_it_ignores_them(monkeypatch):
+    """A worker is born with them blocked, as it takes a second to come to the ignoring."""
+    blocked = []
+    start = multiprocessing.process.BaseProcess.start
+
+    def spy(self):
+        start(self)
+        status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigBlk"))
+        blocked.append(int(mask, 16))
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", spy)
+    inputs = stream()
+    next(inputs)
+    inputs.close()
+    for number in workers.SIGNALS:
+        assert [mask >> (number - 1) & 1 for mask in blocked] == [1]
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(workers.SIGNALS)
+
+
+@linux
+def test_workers_end_when_the_main_process_is_killed(held):
+    program, numbers = held
+    program.kill()
+    assert all(processes.wait_for_end(number, 20) for number in numbers)
+
+
+@linux
+def test_what_a_killed_group_leaves_is_removed_by_the_next_stream(held):
+    program, _ = held
+    before = slots_on_this_machine()
+    slots.remove_orphans()
+    assert slots_on_this_machine() >= {p for p in before if p.suffix == ".lock"}  # it is running
+    os.killpg(program.pid, signal.SIGKILL)
+    program.wait()
+    assert slots_on_this_machine() == before
+    slots.MainSlots().close()
+    left = slots_on_this_machine()
+    assert len(before - left) >= 4  # a lock, two workers' numbers, a slot
+    assert not any(p.suffix == ".lock" for p in left & before)
+
+
+def test_a_killed_worker_is_started_again(capfd):
+    inputs = stream()
+    first = take(inputs, 2)
+    (worker,) = children()
+    worker.kill()
+    rest = take(inputs, 8)
+    inputs.close()
+    assert capfd.readouterr().err.count("a loader worker was killed") == 1
+    expected = stream(num_workers=0)
+    jax.tree.map(np.testing.assert_array_equal, first + rest, take(expected, 10))
+    expected.close()
+
+
+def test_a_worker_killed_again_at_the_same_batch_ends_it_in_one_line():
+    with pytest.raises(UserError, match=r"read batch \d of split 'train', .*twice .*code -9"):
+        take(stream(deadly=5), 5)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_was_stopped_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(workers, "PATIENCE_SECONDS", 0.2)
+    inputs = stream()
+    next(inputs)
+    (worker,) = children()
+    os.kill(worker.pid, signal.SIGSTOP)
+    start = time.monotonic()
+    inputs.close()
+    assert time.monotonic() - start < 10  # Grain itself waits 25 s
+    assert multiprocessing.active_children() == []

@@ -1,0 +1,30 @@
+"""Programs that are signalled, and the wait for the end of a process that is nobody's child."""
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """Returns the program `python -m ARGUMENTS`, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_end(pid: int, seconds: float) -> bool:
+    """Returns whether the process has ended before so many seconds are over."""
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(pid)
+        try:
+            return bool(select.select([handle], [], [], seconds)[0])
+        finally:
+            os.close(handle)
+    return True
