@@ -127,8 +127,8 @@ MODEL_KEYS: dict[str, dict[str, Key]] = {
             within=Range(1, 4096),
             whole=True,
         ),
-        "decoder_width": Key(16, "channels of the decoder's convolutions", within=Range(1, 8192)),
         "implementation": _IMPLEMENTATION,
+        "decoder_width": Key(16, "channels at the image's size", within=Range(1, 8192)),
         **_HEAD,
     },
 }

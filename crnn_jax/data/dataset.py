@@ -116,7 +116,7 @@ def load_source(data_config: Any, seed: int) -> Source:
         kinds = [name for name in SOURCES if name not in EMBEDDED]
         forms = [*EMBEDDED, *(f"{k}:{'NAME' if k == 'tfds' else 'PATH'}" for k in kinds)]
         valid = (
-            [f"{kind}:{rest}" for kind in ("folder", "video", "masks")]
+            [f"folder:{rest}", f"video:{rest}", f"masks:{rest}"]
             if is_folder
             else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds)]
         )

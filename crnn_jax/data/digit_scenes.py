@@ -59,13 +59,13 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         reader = SceneReader(image_NHWC[chosen_N, :, :, 0], labels_N[chosen_N], seed, name, side)
         splits.append(Split(name, count, masked_fields((side, side, 1)), reader))
     data_hash = hashlib.sha256(image_NHWC.tobytes() + labels_N.tobytes()).hexdigest()
-    num_test = int(np.sum(is_test_N))
+    counts = (NUM_TRAIN, NUM_TEST, int(np.sum(is_test_N)))
     return Source(
         name="digit_scenes",
         class_names=CLASS_NAMES,
         train=splits[0],
         test=splits[1],
-        fingerprint=fingerprint("digit_scenes", _RECIPE, data_hash, side, num_test, seed),
+        fingerprint=fingerprint("digit_scenes", _RECIPE, data_hash, side, counts, seed),
     )
 
 

@@ -59,8 +59,14 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     for name, pairs in (("train", train), ("test", test)):
         paths = tuple((image[0], mask[0]) for image, mask in pairs)
         # An absolute path, because a worker process may have another current folder.
-        sizes = (image_shape, data_config.image_size, data_config.max_pixels)
-        reader = _Reader(root.absolute(), paths, len(class_names), *sizes)
+        reader = _Reader(
+            root.absolute(),
+            paths,
+            len(class_names),
+            image_shape,
+            data_config.image_size,
+            data_config.max_pixels,
+        )
         splits.append(Split(name, len(paths), fields, reader))
     size = data_config.image_size
     return Source(
@@ -83,8 +89,10 @@ class _Reader:
 
     def __call__(self, index: int) -> Example:
         image_path, mask_path = (self.root / path for path in self.paths[index])
-        image_HWC = decode_image(image_path, max_pixels=self.max_pixels)
-        mask_HW = decode_mask(mask_path)
+        image_HWC, mask_HW = (
+            decode_image(image_path, max_pixels=self.max_pixels),
+            decode_mask(mask_path),
+        )
         if mask_HW.shape != image_HWC.shape[:2]:
             (height, width), (found_height, found_width) = image_HWC.shape[:2], mask_HW.shape
             raise UserError(
@@ -169,7 +177,7 @@ def _files(folder: pathlib.Path, root: pathlib.Path) -> list[File]:
     prefix = folder.relative_to(root).as_posix()
     with os.scandir(folder) as entries:
         found = [(e.name, e.stat()) for e in entries if is_image_name(e.name) and e.is_file()]
-    return sorted(File(f"{prefix}/{name}", s.st_size, s.st_mtime_ns) for name, s in found)
+    return sorted(File(f"{prefix}/{name}", stat.st_size, stat.st_mtime_ns) for name, stat in found)
 
 
 def _class_names(root: pathlib.Path, train: list[_Pair], skip_corrupt: bool) -> tuple[str, ...]:

@@ -7,22 +7,21 @@ import numpy as np
 from crnn_jax.data.decode import to_channels
 from crnn_jax.data.fields import IGNORE
 
-# Okabe and Ito 2008, "Color Universal Design", which the colour-blind can tell apart, then the same
-# eight darker. Black comes first: class 0 is most often the background.
+# Okabe and Ito 2008, "Color Universal Design", which the colour-blind can tell apart, then the
+# seven that are not black at half their brightness. Class 0, most often the background, is black.
 _OKABE_ITO = (
     (0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115),
     (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
 )  # fmt: skip
-PALETTE = np.array(
-    [*_OKABE_ITO, *(tuple(c // 2 + 60 for c in rgb) for rgb in _OKABE_ITO)], np.uint8
-)
+_DARK = tuple((r // 2, g // 2, b // 2) for r, g, b in _OKABE_ITO[1:])
+PALETTE = np.array([*_OKABE_ITO, *_DARK], np.uint8)
 _IGNORED = (255, 255, 255)
 _SHORTEST = 256  # pixels of a picture's shorter side, at least: small images are enlarged
 _OPACITY = 0.6  # of the mask over the image
 
 
 def colours(mask_HW: np.ndarray) -> np.ndarray:
-    """Returns the mask as colours (H, W, 3), uint8: of class k PALETTE[k % 16], of IGNORE white."""
+    """Returns the mask as colours (H, W, 3), uint8: of class k PALETTE[k % 15], of IGNORE white."""
     colour_HW3 = PALETTE[mask_HW % len(PALETTE)]
     colour_HW3[mask_HW == IGNORE] = _IGNORED
     return colour_HW3

@@ -23,12 +23,6 @@ from crnn_jax.tasks.task import Batch, Predictions, Rendered
 
 _LIMB = 30  # bits of a count in its low half
 _TOP = 5
-_REFUSED = {  # config keys that a segmentation does not read, and what they must be
-    "data.mixup": (0.0, "masks cannot be mixed by shares"),
-    "data.cutmix": (0.0, "masks cannot be mixed by shares"),
-    "data.crop": ("none", "crops of files have no masks"),
-    "optim.label_smoothing": (0.0, "the loss is the plain cross-entropy"),
-}
 
 
 @struct.dataclass
@@ -80,15 +74,13 @@ class Segmentation:
         """Returns the task of a validated config.
 
         Raises:
-          UserError: a key that a segmentation does not read is set, or there are too many classes.
+          UserError: crops or views that have no masks, or too many classes.
         """
-        for key, (expected, why) in _REFUSED.items():
-            part, name = key.split(".")
-            if (found := config[part][name]) != expected:
-                raise UserError(
-                    f"config key '{key}' expects {expected} for task 'segmentation' ({why}), found "
-                    f"{found}"
-                )
+        if config.data.crop != "none":
+            raise UserError(
+                "config key 'data.crop' expects none for task 'segmentation', since crops of files "
+                f"have no masks, found {config.data.crop}"
+            )
         _check_views(config.eval.tta)
         if num_classes > IGNORE:
             raise UserError(

@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from crnn_jax.config import default_config
+from crnn_jax.data import digit_scenes
 from crnn_jax.data.dataset import load_source
 from crnn_jax.data.fields import IGNORE
 from crnn_jax.errors import UserError
@@ -40,6 +41,12 @@ def test_a_scene_is_a_function_of_seed_split_and_number():
         np.testing.assert_array_equal(first, split.read(7)[name])
         for different in (source.train.read(8), source.test.read(7), other.train.read(7)):
             assert not np.array_equal(first, different[name])
+
+
+def test_another_number_of_scenes_is_other_data(monkeypatch):
+    whole = load().fingerprint
+    monkeypatch.setattr(digit_scenes, "NUM_TRAIN", 7)
+    assert load().fingerprint != whole
 
 
 def test_the_first_scene_stays_what_it_is():

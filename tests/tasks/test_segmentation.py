@@ -12,6 +12,7 @@ from crnn_jax.models.heads import DenseOutput
 from crnn_jax.tasks import Segmentation, make_task
 from crnn_jax.tasks.augmentation import Augmentation
 from crnn_jax.tasks.mask_pictures import PALETTE
+from crnn_jax.validation import validate
 
 K = 4
 PLAIN = {"mean_C": jnp.zeros(1), "std_C": jnp.ones(1)}  # normalised pixels are the stored ones
@@ -176,9 +177,19 @@ def test_a_prediction_is_drawn_over_its_image():
     assert with_truth.picture_HWC.shape == (256, 1152, 3)
 
 
+def test_every_colour_of_the_palette_is_its_own():
+    distance = np.abs(PALETTE[:, None].astype(int) - PALETTE[None]).sum(axis=-1)
+    assert distance[~np.eye(len(PALETTE), dtype=bool)].min() >= 40
+
+
 def scene_config(tiny, model="reseg", **changes):
     common = {"task": "segmentation", "data__source": "digit_scenes"}
     return tiny(model, **{**common, "optim__label_smoothing": 0.0, **changes})
+
+
+def validated_task(config):
+    validate(config)
+    return make_task(config, 11)
 
 
 @pytest.mark.parametrize(
@@ -186,14 +197,17 @@ def scene_config(tiny, model="reseg", **changes):
     [
         ({"data__mixup": 0.2}, "data.mixup"),
         ({"data__cutmix": 1.0}, "data.cutmix"),
-        ({"data__crop": "paper"}, "data.crop"),
+        (
+            {"data__crop": "paper", "data__pipeline": "streaming", "data__image_size": 32},
+            "'data.crop' expects none for task 'segmentation'",
+        ),
         ({"optim__label_smoothing": 0.1}, "optim.label_smoothing"),
         ({"eval__tta": "mirror_shift"}, "eval.tta"),
     ],
 )
 def test_keys_that_do_not_apply_are_refused(tiny, changes, key):
     with pytest.raises(UserError, match=key):
-        make_task(scene_config(tiny, **changes), 11)
+        validated_task(scene_config(tiny, **changes))
 
 
 def test_models_of_another_kind_are_refused_both_ways(tiny):

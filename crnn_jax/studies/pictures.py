@@ -1,0 +1,59 @@
+"""Draws what a run predicts of the first test examples: python -m crnn_jax.studies.pictures
+
+For tasks whose predictions are pictures. Of a segmentation a row is the image, the image under the
+predicted mask, and the image under its own. Writes RESULTS/NAME.png.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+
+from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.run import Run, open_run
+
+
+def draw_examples(run: Run, count: int) -> np.ndarray:
+    """Returns one uint8 RGB picture: a row for each of the first `count` test examples.
+
+    Raises:
+      UserError: the task's predictions are no pictures, or `count` is not in 1..N.
+    """
+    task, split = run.experiment.task, run.dataset().splits["test"]
+    if not 1 <= count <= len(split):
+        raise UserError(f"--count expects 1 to {len(split)}, found {count}")
+    examples = [split.read(index) for index in range(count)]
+    found = run.apply(np.stack([example[task.pixels] for example in examples]))
+    rows = []
+    for index, example in enumerate(examples):
+        prediction = {name: array[index] for name, array in found.items()}
+        picture = task.render(prediction, run.class_names, example).picture_HWC
+        if picture is None:
+            raise UserError(
+                f"--workdir expects a run whose predictions are pictures, found task "
+                f"'{run.config.task}'"
+            )
+        rows.append(picture)
+    return np.concatenate(rows)
+
+
+def main(argv: list[str]) -> None:
+    """Writes the picture."""
+    parser = OneLineParser(prog="python -m crnn_jax.studies.pictures", description=__doc__)
+    parser.add_argument("--workdir", required=True, help="of a run of crnn_jax.main")
+    parser.add_argument("--count", type=int, default=6, help="of examples")
+    parser.add_argument("--name", required=True, help="of the picture")
+    parser.add_argument("--results", default="results", help="folder of the picture")
+    flags = parser.parse_args(argv)
+    with one_line_errors():
+        picture_HWC = draw_examples(open_run(flags.workdir), flags.count)
+        from PIL import Image
+
+        path = pathlib.Path(flags.results) / f"{flags.name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture_HWC).save(path, optimize=True)
+        print(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
