@@ -3,8 +3,8 @@
 import pytest
 
 from crnn_jax import flags as cli
-from crnn_jax.config import MODEL_DEFAULTS
 from crnn_jax.errors import UserError
+from crnn_jax.models import CLASSIFIERS
 
 DIGITS = "configs/digits.py:crnn"
 
@@ -21,7 +21,7 @@ def test_argument_overrides_apply():
     assert cli.resolve_config(DIGITS + ",model.hidden_units=7", {}).model.hidden_units == 7
 
 
-@pytest.mark.parametrize("model", MODEL_DEFAULTS)
+@pytest.mark.parametrize("model", CLASSIFIERS)
 @pytest.mark.parametrize("file", ["digits", "cifar10", "cifar10_race", "imagenet"])
 def test_shipped_configs_are_valid(file, model):
     config = cli.resolve_config(f"configs/{file}.py:{model}", {})

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import config as cfg
 from crnn_jax.errors import UserError
 from crnn_jax.flags import resolve_config
+from crnn_jax.models import CLASSIFIERS
 from crnn_jax.train.experiment import build
 from crnn_jax.train.step import make_eval_step, make_train_step
 
@@ -17,7 +17,7 @@ RESNET50_FLOPS = 2 * 4.1e9  # He et al. 2016, table 1: multiply-adds, which coun
 
 
 @pytest.mark.parametrize("recipe", ["best", "paper", "low_resolution"])
-@pytest.mark.parametrize("model", cfg.MODEL_DEFAULTS)
+@pytest.mark.parametrize("model", CLASSIFIERS)
 def test_every_recipe_is_valid(model, recipe):
     config = resolve_config(f"configs/imagenet.py:{model},recipe={recipe}", {})
     assert config.data.image_size == (160 if recipe == "low_resolution" else 224)
@@ -50,7 +50,7 @@ def test_crnn_computes_no_more_than_resnet50():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", cfg.MODEL_DEFAULTS)
+@pytest.mark.parametrize("model", CLASSIFIERS)
 def test_a_step_and_an_evaluation_at_full_resolution(model):
     experiment = experiment_of(model)
     config = experiment.config

@@ -116,7 +116,7 @@ def load_source(data_config: Any, seed: int) -> Source:
         kinds = [name for name in SOURCES if name not in EMBEDDED]
         forms = [*EMBEDDED, *(f"{k}:{'NAME' if k == 'tfds' else 'PATH'}" for k in kinds)]
         valid = (
-            [f"folder:{rest}", f"video:{rest}", f"masks:{rest}"]
+            [f"{k}:{rest}" for k in (("folder", "video", "masks") if location else ("folder",))]
             if is_folder
             else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds)]
         )

@@ -40,6 +40,9 @@ def output_of(name: str) -> type:
     return _OUTPUTS.get(name, Output)
 
 
+CLASSIFIERS = tuple(name for name in MODELS if output_of(name) is Output)
+
+
 def _fields(module: type[nn.Module]) -> list[str]:
     names = [field.name for field in dataclasses.fields(module)]
     return [name for name in names if name not in ("parent", "name")]

@@ -7,7 +7,6 @@ import datetime
 import pathlib
 import sys
 
-from crnn_jax.config import MODEL_DEFAULTS
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import resolve_config
 
@@ -20,16 +19,17 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--results", default="results", help="folder of the results file")
     flags = parser.parse_args(argv)
     with one_line_errors():
+        from crnn_jax.models import CLASSIFIERS
+        from crnn_jax.train.experiment import build
+
         models, file = [], flags.config
-        for model in MODEL_DEFAULTS:
+        for model in CLASSIFIERS:
             config = resolve_config(f"{file}:{model}", {})
             size = config.data.image_size
             if size == 0:
                 raise UserError(
                     f"--config expects one with 'data.image_size', found {flags.config}"
                 )
-            from crnn_jax.train.experiment import build
-
             facts = build(config, (size, size, 3), flags.classes, 10**6).describe()
             models.append({"model": model, "image_size": size, **facts})
         from crnn_jax.writers import git_commit, versions, write_json_atomically

@@ -15,15 +15,15 @@ def test_folders_are_searched_and_files_are_taken_as_named(tmp_path):
     for name in ("b/2.PNG", "b/1.jpg", "b/notes.txt", "b/.hidden.png", "plain"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    found = inputs.find_inputs([str(tmp_path / "plain"), str(tmp_path / "b")])
+    found = inputs.find_inputs([str(tmp_path / "plain"), str(tmp_path / "b")], (8, 8, 3))
     assert [path.name for path in found] == ["plain", "1.jpg", "2.PNG"]
 
 
 def test_missing_paths_and_empty_folders(tmp_path):
     with pytest.raises(UserError, match="found no"):
-        inputs.find_inputs([str(tmp_path / "missing.png")])
+        inputs.find_inputs([str(tmp_path / "missing.png")], (8, 8, 3))
     with pytest.raises(UserError, match="expected images below"):
-        inputs.find_inputs([str(tmp_path)])
+        inputs.find_inputs([str(tmp_path)], (8, 8, 3))
 
 
 def test_a_run_with_crops_reads_the_centre(tmp_path):

@@ -15,7 +15,8 @@ import pytest
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.data import slots, workers
-from crnn_jax.data.sources import Split
+from crnn_jax.data.fields import Example
+from crnn_jax.data.sources import Split, labelled, labelled_fields
 from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.errors import UserError
 from tests.faults import processes
@@ -29,15 +30,15 @@ class DeadlyReader:
 
     deadly: int = -1
 
-    def __call__(self, index: int) -> tuple[np.ndarray, int]:
+    def __call__(self, index: int) -> Example:
         if index == self.deadly and multiprocessing.parent_process() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
-        return np.full((4, 4, 3), index, np.uint8), index % 10
+        return labelled(index % 10, image=np.full((4, 4, 3), index, np.uint8))
 
 
 def stream(deadly=-1, num_workers=1):
     return StreamingPipeline(
-        Split("train", 40, DeadlyReader(deadly)),
+        Split("train", 40, labelled_fields((4, 4, 3)), DeadlyReader(deadly)),
         batch_size=8,
         seed=3,
         mesh=mesh_lib.make_mesh(),

@@ -11,7 +11,7 @@ from flax import linen as nn
 from crnn_jax import models
 from crnn_jax.config import MODEL_DEFAULTS, default_config
 from crnn_jax.errors import UserError
-from crnn_jax.models import MODELS, build_model, choose_implementation
+from crnn_jax.models import CLASSIFIERS, MODELS, build_model, choose_implementation
 from crnn_jax.models.readout import READOUTS
 from crnn_jax.models.recurrent.cells import CELLS
 from crnn_jax.models.recurrent.implementations import IMPLEMENTATIONS
@@ -43,7 +43,8 @@ def test_every_model_of_the_config_can_be_built_and_has_its_keys_as_fields():
     assert MODELS.keys() == MODEL_DEFAULTS.keys()
     given = {"num_classes", "dtype"}
     # The deep RNN's layers have no keys for these; what a readout is depends on its key.
-    fixed = {"rnn_deep": {"num_recurrent_layers", "bidirectional", "remat"}}
+    unkeyed = {"num_recurrent_layers", "bidirectional", "remat"}
+    fixed = {"rnn_deep": unkeyed, "reseg": unkeyed}
     for name in MODELS:
         own, parts = set(), tiny(name)
         for field, part in fields_of(parts).items():
@@ -180,7 +181,7 @@ def test_the_implementation_is_chosen_for_what_the_layer_reads(
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 1), (3, 33, 31, 3), (1, 1, 1, 3)])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_shapes_for_any_image_size(name, shape):
     model = tiny(name)
     output, _ = jax.eval_shape(
@@ -234,7 +235,7 @@ def test_a_training_step_is_finite_and_moves_every_parameter(name, changes, draw
         assert np.abs(leaf).max() > 0, path
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_evaluation_treats_each_image_alone_and_equals_no_jit(name, draw):
     image_BHWC, model = images(3, 8, 8, 1), tiny(name)
     variables = draw(model, image_BHWC, train=False)

@@ -49,4 +49,4 @@ def test_a_broken_image_is_skipped_and_counted_if_the_config_says_so(
     assert "skipped 1 unreadable of 40 images" in capsys.readouterr().err
     facts = json.loads((tmp_path / "run" / "dataset.json").read_text())
     assert facts["class_names"] == ["bright", "dark"]
-    assert facts["image_shape"] == [12, 12, 3]
+    assert facts["input_shape"] == [12, 12, 3]

@@ -4,8 +4,8 @@ import jax
 import pytest
 from jax import export
 
-from crnn_jax.config import MODEL_DEFAULTS
 from crnn_jax.flags import resolve_config
+from crnn_jax.models import CLASSIFIERS
 from crnn_jax.train.experiment import build
 from crnn_jax.train.step import make_train_step
 
@@ -43,7 +43,7 @@ def lowered(config_name, platform, **overrides):
     return program(state, totals, batch)
 
 
-ALL = [(data, model) for data in SHAPES for model in MODEL_DEFAULTS]
+ALL = [(data, model) for data in SHAPES for model in CLASSIFIERS]
 FEW = {("digits", "crnn"), ("cifar10", "rnn")}  # in every run of the tests
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax.config import MODEL_DEFAULTS
+from crnn_jax.models import CLASSIFIERS
 from crnn_jax.models.heads import Output
 from crnn_jax.train.step import make_eval_step, make_train_step, repeat_step
 
@@ -20,7 +20,7 @@ def first_losses(run, num_steps=1):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("model", MODEL_DEFAULTS)
+@pytest.mark.parametrize("model", CLASSIFIERS)
 def test_one_device_equals_eight(tiny, start_run, model, precision):
     tolerance = {"float32": 1e-5, "bfloat16": 1e-2}[precision]
     config = {n: tiny(model, precision=precision, mesh__data=n) for n in (1, 8)}
@@ -115,7 +115,7 @@ def test_jit_equals_no_jit(tiny, start_run):
     )
 
 
-@pytest.mark.parametrize("model", MODEL_DEFAULTS)
+@pytest.mark.parametrize("model", CLASSIFIERS)
 def test_the_loss_falls(tiny, start_run, model):
     config = tiny(model, duration="40 steps", optim__learning_rate=0.01)
     losses, _ = first_losses(start_run(config), num_steps=30)
