@@ -9,13 +9,13 @@ import sys
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
-from crnn_jax.data import sources
+from crnn_jax.data.dataset import load_source
 from crnn_jax.data.streaming import StreamingPipeline
 
 
 def main() -> None:
     pipeline = StreamingPipeline(
-        sources.load_source(default_config("crnn").data, 0).train,
+        load_source(default_config("crnn").data, 0).train,
         batch_size=16,
         seed=3,
         mesh=mesh_lib.make_mesh(1),
