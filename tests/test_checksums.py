@@ -78,7 +78,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capfd, damag
     save_all(tmp_path, [1, 2])
     damage(tmp_path / "2")
     with Checkpoints(tmp_path, keep_latest=9, keep_best=True) as checkpoints:
-        step, state = checkpoints.restore(abstract(make_state(1)))
+        restored = checkpoints.restore(abstract(make_state(1)))
+        assert restored is not None
+        step, state = restored
         assert step == 1
         assert_same(state, make_state(1))
         [line] = capfd.readouterr().err.splitlines()
@@ -87,7 +89,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capfd, damag
         assert (tmp_path / "2").exists()  # reading changes nothing
         assert checkpoints.save(2, make_state(2))
         assert checkpoints.steps() == [1, 2]
-        assert checkpoints.restore(abstract(make_state(2)))[0] == 2
+        restored = checkpoints.restore(abstract(make_state(2)))
+        assert restored is not None
+        assert restored[0] == 2
     assert (tmp_path / "damaged-2-1").is_dir()  # nothing is lost
 
 
@@ -133,7 +137,8 @@ def test_other_arrays_are_a_mistake_and_no_damage(tmp_path, capfd):
 
 def test_the_metadata_is_plain_json(tmp_path):
     with reader(tmp_path) as checkpoints:
-        checkpoints.save(3, make_state(3), {"validation/accuracy": np.float32(0.5)})
+        metrics: Any = {"validation/accuracy": np.float32(0.5)}
+        checkpoints.save(3, make_state(3), metrics)
     text = (tmp_path / "3" / "_CHECKPOINT_METADATA").read_text()
     body = json.loads(text)["custom_metadata"]["body"]
     assert body["metrics"] == {"validation/accuracy": 0.5}

@@ -49,5 +49,7 @@ def test_a_compiled_gradient(steps):
         return jnp.sum(jax.lax.scan(body, x_BD, None, length=steps)[0])
 
     program = jax.jit(jax.grad(loss), out_shardings=mesh_lib.replicated(mesh))
-    traffic = read_traffic(program.lower(kernel, x_BD).compile().as_text())
+    text = program.lower(kernel, x_BD).compile().as_text()
+    assert text is not None
+    traffic = read_traffic(text)
     assert traffic.num_bytes["all-reduce"] == steps * kernel.nbytes

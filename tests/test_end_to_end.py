@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_killed_and_resumed_equals_uninterrupted(trained, tmp_path):
 def save_digits(folder, count=40):
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()
     labels = {}
     for index in range(count):
         image = np.round(digits.images[index] * 255 / 16).astype(np.uint8)

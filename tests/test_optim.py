@@ -1,5 +1,7 @@
 """Schedules at known steps, and one optimizer step by hand."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ def optim_config(**changes):
 )
 def test_schedule(name, at_60, at_110):
     config = optim_config(learning_rate=1.0, schedule=name)
-    schedule = optim.make_schedule(config, total_steps=110, warmup_steps=10)
+    schedule: Any = optim.make_schedule(config, total_steps=110, warmup_steps=10)
     values = [float(schedule(step)) for step in (0, 5, 10, 60, 110)]
     np.testing.assert_allclose(values, [0.0, 0.5, 1.0, at_60, at_110], atol=1e-6)
 

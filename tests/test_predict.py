@@ -1,5 +1,7 @@
 """What is said of files; the command itself: test_end_to_end.py."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -15,7 +17,7 @@ def test_a_corrupt_file_does_not_stop_the_others(tiny, start_run, tmp_path):
     for path in files:
         Image.fromarray(np.full((20, 30, 3), 200, np.uint8)).save(path)
     files[1].write_bytes(files[1].read_bytes()[:40])
-    results = [result for _, result in predict.predict_files(run, files)]
+    results: Any = [result for _, result in predict.predict_files(run, files)]
     assert isinstance(results[1], CorruptImageError)
     assert results[0].facts == results[2].facts
     assert len(results[0].facts["top"]) == 5

@@ -84,7 +84,8 @@ def read_events(workdir):
         data, offset = path.read_bytes(), 0
         while offset < len(data):  # records: length u64, crc u32, bytes, crc u32
             length = int.from_bytes(data[offset : offset + 8], "little")
-            events.append(event_pb2.Event.FromString(data[offset + 12 : offset + 12 + length]))
+            message = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
+            events.append(message.FromString(data[offset + 12 : offset + 12 + length]))
             offset += length + 16
     return events
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,8 @@ def encoded_split():
             files.append(file.getvalue())
         reader = EncodedReader(files, frozenset(corrupt))
         fields = labelled_fields((8, 8, 3))
-        return Split("train", num_examples, fields, reader, encoded=reader.encoded)
+        encoded: Any = reader.encoded
+        return Split("train", num_examples, fields, reader, encoded=encoded)
 
     return make
 

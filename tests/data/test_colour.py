@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,8 +35,9 @@ def test_operations_are_pillows(operation, signed):
 
 
 def test_each_example_has_its_own_operations():
-    index_B = np.arange(200, dtype=np.int32)
-    key_B = transforms.example_keys(np.uint32(0), np.zeros_like(index_B), index_B)
+    index_B: Any = np.arange(200, dtype=np.int32)
+    epoch_B: Any = np.zeros_like(index_B)
+    key_B = transforms.example_keys(np.uint32(0), epoch_B, index_B)
     image_BHWC = jnp.broadcast_to(IMAGE_HWC, (200, *IMAGE_HWC.shape))
     augment = jax.jit(colour.rand_augment, static_argnames=("num_ops", "magnitude"))
     found = np.asarray(augment(image_BHWC, key_B, num_ops=1, magnitude=5.0))

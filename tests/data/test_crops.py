@@ -70,4 +70,6 @@ def test_made_from_a_config():
     config.data.crop, config.data.image_size, config.seed = "paper", 224, 4
     assert make_crop(config) == Crop("paper", 224, 256, 0.08, 4)
     config.data.short_side = 300
-    assert make_crop(config).short_side == 300
+    crop = make_crop(config)
+    assert crop is not None
+    assert crop.short_side == 300

@@ -1,5 +1,6 @@
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_facts():
 
 def test_every_digit_is_in_exactly_one_split_with_its_label():
     source = load()
-    digits = load_digits()
+    digits: Any = load_digits()
     expected = sorted(
         (tuple(np.floor(image.ravel() * 255 / 16 + 0.5).astype(int)), int(label))
         for image, label in zip(digits.images, digits.target, strict=True)
@@ -52,7 +53,9 @@ def test_every_digit_is_in_exactly_one_split_with_its_label():
 
 def test_test_split_is_stratified():
     source = load()
-    all_K = np.bincount(load_digits().target)
+    digits: Any = load_digits()
+    all_K = np.bincount(digits.target)
+    assert source.test.group_N is not None
     test_K = np.bincount(source.test.group_N)
     assert test_K.sum() == 360
     assert np.abs(test_K - all_K * 360 / 1797).max() < 1

@@ -53,6 +53,7 @@ def test_train_and_test_folders(divided):
     assert source.input_shape == (3, 4, 3)
     assert contents(source.train) == [(1, 0), (2, 0), (3, 1)]
     assert contents(source.test) == [(4, 1), (5, 1)]  # the label is train's, though test has no cat
+    assert source.train.group_N is not None
     assert source.train.group_N.tolist() == [0, 0, 1]
     assert (source.train.name, source.test.name) == ("train", "test")
 

@@ -42,6 +42,8 @@ def test_facts():
     assert (len(source.train), len(source.test)) == (4 * 1437, 4 * 360)
     example = source.test.read(7)
     assert example["clip"].dtype == np.uint8
+    assert source.test.group_N is not None
+    assert source.train.group_N is not None
     assert (example["label"], source.test.group_N[7]) == (3, 3)
     assert np.bincount(source.train.group_N).tolist() == [1437] * 4
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_tfds_reads_back_ids_labels_and_pixels(prepared):
     import tensorflow_datasets as tfds
 
     root, _, expected = prepared
-    builder = tfds.builder_from_directory(root / "cifar10/3.0.2")
+    builder: Any = tfds.builder_from_directory(root / "cifar10/3.0.2")
     assert builder.info.features["label"].names == CLASSES
     assert builder.info.supervised_keys == ("image", "label")
     for split, (image_NHWC, label_N) in expected.items():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def images():
         return [jpeg(number) for number in range(20)]
     config = default_config("crnn").data
     config.update(source="tfds:imagenet2012", dir=str(folder), image_size=8)
-    encoded = load_source(config, 0).train.encoded
+    encoded: Any = load_source(config, 0).train.encoded
     return [bytes(item.data) for item in encoded(range(20))]
 
 
@@ -101,7 +102,7 @@ def read_back(root):
     """{split: {name: (bytes, label)}} by TFDS, and its class names."""
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(root / "imagenet2012/5.1.0")
+    builder: Any = tfds.builder_from_directory(root / "imagenet2012/5.1.0")
     decoders = {"image": tfds.decode.SkipDecoding()}
     found = {}
     for split in builder.info.splits:
@@ -142,7 +143,8 @@ def test_our_source_reads_it(official, tmp_path, capsys):
     source = load_source(config, 0)
     assert source.test.name == "validation"
     for split, name in ((source.train, "train"), (source.test, "validation")):
-        items = split.encoded(range(len(split)))
+        encoded: Any = split.encoded
+        items = encoded(range(len(split)))
         found = sorted((bytes(item.data), int(item.values["label"])) for item in items)
         assert found == sorted(content[name].values())
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,7 +74,7 @@ def test_a_step_transfers_nothing_and_captures_nothing(make):
 def test_another_seed_is_the_same_program(make):
     _, first = make(seed=0)
     _, second = make(seed=2**32 - 1)
-    run = jax.jit(first.assemble)
+    run: Any = jax.jit(first.assemble)
     batches = [run(next(p.train_inputs(0)), jnp.int32(0))["example_B"] for p in (first, second)]
     assert run._cache_size() == 1
     assert np.any(batches[0] != batches[1])

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,26 +36,31 @@ def test_subset_reads_the_chosen_examples_in_order():
     part = subset(SPLIT, np.array([7, 0, 12]))
     assert len(part) == part.num_examples == 3
     assert values(part) == [7, 0, 12]
+    assert part.group_N is not None
     assert part.group_N.tolist() == [2, 0, 2]
-    assert values(subset(part, [2, 1])) == [12, 0]
+    index_N: Any = [2, 1]
+    assert values(subset(part, index_N)) == [12, 0]
 
 
 def test_subsets_have_names_of_their_own():
-    names = {subset(SPLIT, index_N).name for index_N in ([0, 1], [0, 2], [1, 0])}
+    subsets: list[Any] = [[0, 1], [0, 2], [1, 0]]
+    names = {subset(SPLIT, index_N).name for index_N in subsets}
     assert len(names) == 3
-    assert subset(SPLIT, [0, 1]).name in names
+    assert subset(SPLIT, subsets[0]).name in names
 
 
 def test_read_many_keeps_the_place_of_a_corrupt_image():
     for split in (SPLIT, subset(SPLIT, np.arange(40))):
-        first, error, last = split.read_many([2, 3, 4])
+        found: Any = split.read_many([2, 3, 4])
+        first, error, last = found
         assert (first["image"][0, 0, 0], first["label"], last["label"]) == (2, 2, 4)
         assert isinstance(error, CorruptImageError)
         assert "number 3" in str(error)
 
 
 def test_splits_can_be_pickled():
-    part = pickle.loads(pickle.dumps(subset(SPLIT, [7, 1])))
+    index_N: Any = [7, 1]
+    part = pickle.loads(pickle.dumps(subset(SPLIT, index_N)))
     assert values(part) == [7, 1]
     assert part.read_many([0])[0]["label"] == 2
 
@@ -65,6 +71,7 @@ def test_hold_out_divides_without_overlap():
     assert len(held) == 10
     assert held == sorted(held)
     assert sorted(held + values_of(train)) == list(range(40))
+    assert validation is not None
     assert train.name.startswith("train-")
     assert validation.name.startswith("validation-")
 
@@ -75,6 +82,8 @@ def values_of(split):
 
 def test_hold_out_is_stratified_where_labels_are_known():
     validation = hold_out(SPLIT, 0.25, seed=0)[1]
+    assert validation is not None
+    assert validation.group_N is not None
     assert np.bincount(validation.group_N).tolist() == [2] * 5
     unlabelled = Split("train", 40, FIELDS, Numbers())
     counts = {
@@ -107,7 +116,7 @@ def test_choose_gives_each_class_its_share():
 
 
 def test_choose_is_uniform():
-    count_N = sum(choose(20, 5, seed, 1, None).astype(int) for seed in range(400))
+    count_N: Any = sum(choose(20, 5, seed, 1, None).astype(int) for seed in range(400))
     assert count_N.sum() == 2000
     assert 65 < count_N.min() <= count_N.max() < 135  # 100 expected, deviation 8.7
 

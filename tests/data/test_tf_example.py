@@ -5,7 +5,7 @@ from crnn_jax.data.tf_example import image_and_label
 
 
 def example(label=7, image=b"pixels" * 100, **texts):
-    message = tf_example_pb2.Example()
+    message = tf_example_pb2.Example()  # pyright: ignore[reportAttributeAccessIssue]
     feature = message.features.feature
     for name, text in texts.items():
         feature[name].bytes_list.value.append(text)

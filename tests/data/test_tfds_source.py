@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def write_toy(folder, splits, shape=("-1", "-1", "3"), label_kind="classLabel"):
     infos = []
     for name, examples in splits.items():
         for i, (data, label) in enumerate(examples):
-            example = tf_example_pb2.Example()
+            example = tf_example_pb2.Example()  # pyright: ignore[reportAttributeAccessIssue]
             example.features.feature["image"].bytes_list.value.append(data)
             example.features.feature["label"].int64_list.value.append(label)
             path = folder / f"toy-{name}.array_record-{i:05d}-of-{len(examples):05d}"
@@ -92,7 +93,8 @@ def test_reads_both_splits(toy):
 
 def test_read_many_equals_read(toy):
     split = load(toy).train
-    for found, index in zip(split.read_many([2, 0, 2]), [2, 0, 2], strict=True):
+    many: Any = split.read_many([2, 0, 2])
+    for found, index in zip(many, [2, 0, 2], strict=True):
         np.testing.assert_array_equal(found["image"], split.read(index)["image"])
         assert found["label"] == split.read(index)["label"]
     assert split.read_many([]) == []
@@ -146,7 +148,8 @@ def test_image_size_zero_needs_one_size(tmp_path):
     with pytest.raises(UserError, match=r"toy train record 3: .*2x3.*5x3.*'data.image_size'"):
         load(folder).train.read(3)
     source = load(folder, image_size=4)
-    assert {e["image"].shape for e in source.train.read_many(range(4))} == {(4, 4, 3)}
+    examples: Any = source.train.read_many(range(4))
+    assert {e["image"].shape for e in examples} == {(4, 4, 3)}
 
 
 def test_corrupt_image_is_named(tmp_path):
@@ -156,7 +159,7 @@ def test_corrupt_image_is_named(tmp_path):
         load(folder)
     source = load(folder, skip_corrupt=True)
     assert source.input_shape == (2, 3, 3)
-    found = source.train.read_many([0, 1])
+    found: Any = source.train.read_many([0, 1])
     assert isinstance(found[0], CorruptImageError)
     assert found[1]["label"] == 0
 
@@ -248,5 +251,6 @@ def test_real_cifar10(tfds_dir):
     assert (label, int(image_HWC.sum(dtype=np.int64))) == (7, 447_224)
     assert image_HWC[0, 0].tolist() == [143, 96, 70]
     assert image_HWC[31, 31].tolist() == [221, 187, 157]
-    assert [e["label"] for e in source.train.read_many([0, 1, 2, 49_999])] == [7, 8, 4, 4]
+    examples: Any = source.train.read_many([0, 1, 2, 49_999])
+    assert [e["label"] for e in examples] == [7, 8, 4, 4]
     assert source.test.read(9_999)["label"] == 0

@@ -119,6 +119,7 @@ def test_source(root):
     example = source.train.read(0)
     assert [number_of(frame) for frame in example["clip"]] == [102, 108, 114, 120]
     assert example["label"] == 0
+    assert source.train.group_N is not None
     assert source.train.group_N.tolist() == [0] * 4 + [1] * 4
     copied = pickle.loads(pickle.dumps(source.train))
     np.testing.assert_array_equal(copied.read(5)["clip"], source.train.read(5)["clip"])

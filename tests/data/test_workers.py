@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import multiprocessing
+import multiprocessing.process
 import os
 import pathlib
 import signal
@@ -61,6 +62,7 @@ def children():
 def held():
     """A program that holds a stream of two workers, and the numbers of these."""
     program = processes.start("tests.faults.hold_stream", "2")
+    assert program.stdout is not None
     numbers = json.loads(program.stdout.readline())
     assert len(numbers) == 2
     yield program, numbers
@@ -77,6 +79,7 @@ def test_a_worker_leaves_signals_to_the_main_process(number):
     inputs = stream()
     first = take(inputs, 1)
     (worker,) = children()
+    assert worker.pid is not None
     os.kill(worker.pid, number)
     rest = take(inputs, 9)  # more than it has read ahead
     assert [child.pid for child in children()] == [worker.pid]
@@ -153,6 +156,7 @@ def test_a_worker_that_was_stopped_is_not_waited_for(monkeypatch):
     inputs = stream()
     next(inputs)
     (worker,) = children()
+    assert worker.pid is not None
     os.kill(worker.pid, signal.SIGSTOP)
     start = time.monotonic()
     inputs.close()

@@ -143,5 +143,7 @@ def saved(workdir, experiment, step=None):
     checkpoints = Checkpoints(workdir / "checkpoints", keep_latest=1, keep_best=False)
     abstract = experiment.abstract_state()
     if step is None:
-        return checkpoints.restore(abstract)
+        restored = checkpoints.restore(abstract)
+        assert restored is not None
+        return restored
     return step, checkpoints.restore_step(step, abstract)

@@ -40,7 +40,9 @@ def test_a_run_goes_on_on_another_mesh(reference, tmp_path, old, new):
     _, states = run(before, before[-1], half)
     with Checkpoints(tmp_path, keep_latest=1, keep_best=False) as checkpoints:
         checkpoints.save(half, states[-1])
-    step, state = checkpoints.restore(after[0].abstract_state())
+    restored = checkpoints.restore(after[0].abstract_state())
+    assert restored is not None
+    step, state = restored
     assert step == int(state.step) == half
     kernel = state.params["recurrent"]["layer_0"]["kernel_h"]
     assert len(kernel.sharding.device_set) == np.prod(new)

@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,9 @@ def test_a_checkpoint_under_another_name_is_damaged(tmp_path, capfd):
     shutil.rmtree(tmp_path / "3")
     shutil.copytree(tmp_path / "1", tmp_path / "3")
     capfd.readouterr()
-    step, state = reader(tmp_path).restore(abstract(make_state(1)))
+    restored = reader(tmp_path).restore(abstract(make_state(1)))
+    assert restored is not None
+    step, state = restored
     assert step == 2
     assert_same(state, make_state(2))
     (line,) = capfd.readouterr().err.splitlines()
@@ -60,7 +63,7 @@ def test_a_state_that_is_not_finite_is_neither_saved_nor_restored(
     tmp_path, monkeypatch, capfd, value
 ):
     save_all(tmp_path, [1])
-    state = make_state(2)
+    state: Any = make_state(2)
     kernel = state.params["cnn"]["kernel"].at[3, 4].set(value)
     state = state.replace(params={**state.params, "cnn": {"kernel": kernel}})
     with pytest.raises(UserError, match=r"step 2, found NaN or inf in 'params/cnn/kernel'"):
@@ -68,7 +71,9 @@ def test_a_state_that_is_not_finite_is_neither_saved_nor_restored(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.checksums, "not_finite", lambda _: None)
         save_state(tmp_path, 2, state)
-    assert reader(tmp_path).restore(abstract(make_state(1)))[0] == 1
+    restored = reader(tmp_path).restore(abstract(make_state(1)))
+    assert restored is not None
+    assert restored[0] == 1
     assert "damaged (params/cnn/kernel is not finite)" in capfd.readouterr().err
 
 

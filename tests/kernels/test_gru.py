@@ -26,7 +26,7 @@ def test_states_through_memory_equal_states_in_registers():
         setting = gru.Setting(tile, 5, 32, False, False, jnp.float32, 0, interpret=True)
         state, before, kept = gru.forward(**inputs, mask_BT=None, setting=setting, keep=True)
         kernel_h = inputs["kernel_h"]
-        return state, *gru.backward(kept, before, *grads, kernel_h, None, setting)
+        return state, *gru.backward(kept, before, grads[0], grads[1], kernel_h, None, setting)
 
     registers, memory = (jax.jit(run, static_argnums=0)(depth) for depth in (32, 16))
     for expected, found in zip(registers, memory, strict=True):

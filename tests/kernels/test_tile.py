@@ -33,7 +33,9 @@ def test_tiles_of_an_h100():
         return choose_tile(batch, units, jnp.bfloat16, **H100)
 
     assert choose(128, 128) == Tile(16, 128, 128, 8)  # all units: no program waits
-    assert choose(128, 128).alone(128)
+    tile = choose(128, 128)
+    assert tile is not None
+    assert tile.alone(128)
     assert choose(128, 512) == Tile(16, 32, 512, 4)
     assert choose(1024, 512) == Tile(64, 64, 64, 4)
     assert choose(1024, 1024) is None

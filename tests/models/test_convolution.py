@@ -1,5 +1,7 @@
 """The convolution equals XLA's in value and gradients; only the CPU gets the chunked gradient."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,6 +79,7 @@ def test_the_border_of_a_small_image_is_no_padding_of_the_convolution():
         return backward(output)[0]
 
     text = jax.jit(both).lower(normal((8, 2, 4, 16)), normal((3, 3, 16, 8))).compile().as_text()
+    assert text is not None
     windows = [line for line in text.splitlines() if "window={size=3x3" in line]
     assert len(windows) == 2
     assert not [line for line in windows if "pad=" in line]
@@ -105,8 +108,10 @@ def test_a_sharded_batch_is_not_gathered():
     image = jax.device_put(image, by_batch)
     program = gradient.lower(kernel, image).compile()
     assert_close(program(kernel, image), want, 1e-5)
-    assert "all-gather" not in program.as_text()
-    assert "while" in program.as_text()
+    text = program.as_text()
+    assert text is not None
+    assert "all-gather" not in text
+    assert "while" in text
 
 
 def test_other_platforms_keep_xlas_gradient():
@@ -129,7 +134,9 @@ def test_other_platforms_keep_xlas_gradient():
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_layer_equals_flax(dtype, use_bias):
     image, key = normal((2, 9, 8, 3)), jax.random.key(3)
-    options = dict(features=6, strides=(2, 1), padding="VALID", use_bias=use_bias, dtype=dtype)
+    options: dict[str, Any] = dict(
+        features=6, strides=(2, 1), padding="VALID", use_bias=use_bias, dtype=dtype
+    )
     ours, flax = Conv(**options), nn.Conv(kernel_size=(3, 3), **options)
     variables = ours.init(key, image)
     jax.tree.map(np.testing.assert_array_equal, variables, flax.init(key, image))

@@ -1,5 +1,7 @@
 """Reading the last map, and the CRNN's own contracts."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from crnn_jax.config import default_config
 from crnn_jax.models import build_model
 from crnn_jax.models.crnn import read_map
+from crnn_jax.models.heads import Output
 
 
 def make(sequence="rows", bidirectional=False):
@@ -58,8 +61,10 @@ def test_columns_equal_rows_of_the_transposed_image(draw):
     @jax.jit
     def run(image_BHWC):
         return (
-            make("rows").apply(variables, image_BHWC, train=False).logits_BK,
-            make("columns").apply(turned, image_BHWC.swapaxes(1, 2), train=False).logits_BK,
+            cast(Output, make("rows").apply(variables, image_BHWC, train=False)).logits_BK,
+            cast(
+                Output, make("columns").apply(turned, image_BHWC.swapaxes(1, 2), train=False)
+            ).logits_BK,
         )
 
     np.testing.assert_allclose(*run(image_BHWC), rtol=1e-5, atol=1e-5)
@@ -73,7 +78,7 @@ def test_the_last_state_knows_the_first_token_and_the_order(sequence, draw):
     @jax.jit
     @jax.value_and_grad
     def square(image_BHWC):
-        return (model.apply(variables, image_BHWC, train=False).logits_BK ** 2).sum()
+        return (cast(Output, model.apply(variables, image_BHWC, train=False)).logits_BK ** 2).sum()
 
     value, gradient_BHWC = square(image_BHWC)
     assert np.abs(gradient_BHWC[:, :2, :2]).max() > 0

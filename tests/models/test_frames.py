@@ -1,5 +1,7 @@
 """Clips: what the frames of one become in each model."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from crnn_jax.config import default_config
 from crnn_jax.models import build_model
 from crnn_jax.models.frames import is_clip, middle_frame, over_frames
+from crnn_jax.models.heads import Output
 
 
 def make(name, **changes):
@@ -65,7 +68,7 @@ def test_the_cnn_sees_the_middle_frame_alone(draw):
 def test_recurrent_models_alone_know_the_order_of_frames(name, changes, knows, draw):
     video_BFHWC, model = clips(2, 4, 8, 8, 1), make(name, **changes)
     variables = draw(model, video_BFHWC, train=False)
-    run = jax.jit(lambda x: model.apply(variables, x, train=False).logits_BK)
+    run = jax.jit(lambda x: cast(Output, model.apply(variables, x, train=False)).logits_BK)
     moved = np.abs(run(video_BFHWC) - run(video_BFHWC[:, ::-1])).max()
     assert moved > 1e-3 if knows else moved < 1e-5
 
@@ -75,7 +78,7 @@ def test_bands_of_an_image_are_the_frames_of_a_clip(draw):
     image_BHWC, model = clips(2, 8, 8, 1), make("lrcn", num_frames=2)
     variables = draw(model, image_BHWC, train=False)
     video_BFHWC = image_BHWC.reshape(2, 2, 4, 8, 1)
-    run = jax.jit(lambda x: model.apply(variables, x, train=False).step_logits_BTK)
+    run = jax.jit(lambda x: cast(Output, model.apply(variables, x, train=False)).step_logits_BTK)
     np.testing.assert_allclose(run(video_BFHWC), run(image_BHWC), rtol=1e-6, atol=1e-6)
 
 
@@ -85,6 +88,9 @@ def test_snippets_of_a_clip_are_not_drawn(draw):
 
     @jax.jit
     def run(video_BFHWC):  # without the rng 'snippet'
-        return [model.apply(variables, video_BFHWC, train=t).logits_BK for t in (True, False)]
+        return [
+            cast(Output, model.apply(variables, video_BFHWC, train=t)).logits_BK
+            for t in (True, False)
+        ]
 
     np.testing.assert_array_equal(*run(video_BFHWC))

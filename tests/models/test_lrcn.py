@@ -1,5 +1,7 @@
 """Bands of the image, and the mean of the steps' probabilities."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from crnn_jax.config import default_config
 from crnn_jax.models import build_model
+from crnn_jax.models.heads import Output
 from crnn_jax.models.lrcn import cut_bands, mean_probability
 
 
@@ -69,7 +72,7 @@ def test_no_step_knows_a_later_band_unless_bidirectional(bidirectional, draw):
     @jax.jit
     @jax.jacobian
     def derivative(image_BHWC):
-        return model.apply(variables, image_BHWC, train=False).step_logits_BTK
+        return cast(Output, model.apply(variables, image_BHWC, train=False)).step_logits_BTK
 
     influence = np.abs(derivative(image_BHWC)).sum((0, 2, 3, 5, 6))  # step, row
     assert (influence[0, 4:].max() > 0) == bidirectional

@@ -1,6 +1,7 @@
 """What all models have in common, built from the config as training builds them."""
 
 import contextlib
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from crnn_jax import models
 from crnn_jax.config import MODEL_DEFAULTS, default_config
 from crnn_jax.errors import UserError
 from crnn_jax.models import CLASSIFIERS, MODELS, build_model, choose_implementation
+from crnn_jax.models.heads import Output
 from crnn_jax.models.readout import READOUTS
 from crnn_jax.models.recurrent.cells import CELLS
 from crnn_jax.models.recurrent.implementations import IMPLEMENTATIONS
@@ -241,7 +243,7 @@ def test_evaluation_treats_each_image_alone_and_equals_no_jit(name, draw):
     variables = draw(model, image_BHWC, train=False)
 
     def evaluate(image_BHWC):
-        return model.apply(variables, image_BHWC, train=False).logits_BK
+        return cast(Output, model.apply(variables, image_BHWC, train=False)).logits_BK
 
     run = jax.jit(evaluate)
     logits_BK = run(image_BHWC)

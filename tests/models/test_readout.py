@@ -1,5 +1,7 @@
 """Readouts against numbers computed by hand, and what holds of any of them."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,9 +22,10 @@ def states(batch=3, steps=5, size=4):
 
 def attend(variables, state_BTN, mask_BT=None, dtype=jnp.float32):
     """The readout's vector, and its weights over the steps."""
-    pooled_BN, sown = Attention(dtype).apply(
+    applied: Any = Attention(dtype).apply(
         variables, state_BTN, state_BTN[:, -1], mask_BT, mutable="intermediates"
     )
+    pooled_BN, sown = applied
     (attention_BT,) = sown["intermediates"]["attention_BT"]
     return pooled_BN, attention_BT
 
@@ -51,12 +54,14 @@ def test_masked_steps_are_as_if_they_were_not_there(name, draw):
     last_BN = jnp.stack([state_BTN[row, length - 1] for row, length in enumerate(LENGTHS)])
     variables = draw(readout, state_BTN, last_BN)
     spoilt_BTN = jnp.where(MASK_BT[..., None], state_BTN, 99.0)
-    found_BN = readout.apply(variables, spoilt_BTN, last_BN, MASK_BT)
+    found_BN: Any = readout.apply(variables, spoilt_BTN, last_BN, MASK_BT)
     for row, length in enumerate(LENGTHS):
         alone = state_BTN[row : row + 1, :length]
-        expected_BN = readout.apply(variables, alone, alone[:, -1])
+        expected_BN: Any = readout.apply(variables, alone, alone[:, -1])
         np.testing.assert_allclose(found_BN[row : row + 1], expected_BN, rtol=1e-5, atol=1e-6)
-    moved = jax.grad(lambda x: (readout.apply(variables, x, last_BN, MASK_BT) ** 2).sum())
+    moved = jax.grad(
+        lambda x: (cast(jax.Array, readout.apply(variables, x, last_BN, MASK_BT)) ** 2).sum()
+    )
     assert not np.abs(moved(spoilt_BTN)[~MASK_BT]).any()
 
 

@@ -1,3 +1,5 @@
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 from crnn_jax.config import default_config
 from crnn_jax.errors import UserError
 from crnn_jax.models import build_model
+from crnn_jax.models.heads import DenseOutput
 from crnn_jax.models.reseg import upsample
 
 
@@ -20,7 +23,11 @@ def make_reseg(dtype=jnp.float32, **changes):
 def run(model, shape, seed=0):
     image_BHWC = jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
     variables = model.init(jax.random.key(0), image_BHWC, train=False)
-    return variables, image_BHWC, model.apply(variables, image_BHWC, train=False).logits_BHWK
+    return (
+        variables,
+        image_BHWC,
+        cast(DenseOutput, model.apply(variables, image_BHWC, train=False)).logits_BHWK,
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 1), (1, 7, 13, 3), (3, 1, 1, 1), (2, 2, 5, 1)])
@@ -42,7 +49,11 @@ def test_each_pixel_is_judged_by_the_whole_image_through_the_sweeps():
     variables, image_BHWC, _ = run(model, (1, 64, 64, 1))
 
     def one(image_BHWC, variables):
-        return model.apply(variables, image_BHWC, train=False).logits_BHWK[0, 0, 0].sum()
+        return (
+            cast(DenseOutput, model.apply(variables, image_BHWC, train=False))
+            .logits_BHWK[0, 0, 0]
+            .sum()
+        )
 
     assert float(jnp.abs(jax.grad(one)(image_BHWC, variables)[0, 40:, 40:]).max()) > 0
     params = dict(variables["params"])

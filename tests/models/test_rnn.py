@@ -1,5 +1,7 @@
 """Reading an image by rows and patches."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from crnn_jax.config import default_config
 from crnn_jax.models import build_model
+from crnn_jax.models.heads import Output
 from crnn_jax.models.rnn import read_patches, read_rows
 
 
@@ -46,7 +49,7 @@ def test_the_answer_depends_on_every_pixel_and_on_the_order(tokens, draw):
     @jax.jit
     @jax.value_and_grad
     def square(image_BHWC):
-        return (model.apply(variables, image_BHWC, train=False).logits_BK ** 2).sum()
+        return (cast(Output, model.apply(variables, image_BHWC, train=False)).logits_BK ** 2).sum()
 
     value, gradient_BHWC = square(image_BHWC)
     assert np.abs(gradient_BHWC).min() > 0

@@ -1,5 +1,7 @@
 """Sweeps over the grid of patches in four directions."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,7 +58,10 @@ def grid_gradient(draw):
     @jax.jit
     def run(image_BHWC):
         def square(image_BHWC):
-            _, state = model.apply(variables, image_BHWC, train=False, capture_intermediates=True)
+            applied: Any = model.apply(
+                variables, image_BHWC, train=False, capture_intermediates=True
+            )
+            _, state = applied
             rows_NTD, _ = state["intermediates"]["rows_0"]["__call__"][0]
             return (rows_NTD[0, 0] ** 2).sum(), rows_NTD
 

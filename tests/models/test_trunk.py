@@ -1,5 +1,7 @@
 """The trunk, by itself and in a CNN."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,10 +59,11 @@ def test_one_layer_by_hand():
     kernel[1, 1] = 2.0
     conv = {"kernel": jnp.array(kernel), "bias": jnp.array([-3.0])}
     image_BHWC = jnp.arange(4.0).reshape(1, 2, 2, 1) * jnp.array([1.0, -1.0])[:, None, None, None]
-    features = trunk.apply({"params": {"conv_0_0": conv}}, image_BHWC, train=False)
+    features: Any = trunk.apply({"params": {"conv_0_0": conv}}, image_BHWC, train=False)
     np.testing.assert_allclose(features.map_BHWC.ravel(), [2 * 3 - 3, 0])
-    wide = trunk.apply({"params": {"conv_0_0": conv}}, 1 + jnp.arange(16.0).reshape(1, 4, 4, 1),
-                       train=False)  # fmt: skip
+    wide: Any = trunk.apply(
+        {"params": {"conv_0_0": conv}}, 1 + jnp.arange(16.0).reshape(1, 4, 4, 1), train=False
+    )
     np.testing.assert_allclose(wide.map_BHWC.ravel(), [9, 13, 25, 29])
     np.testing.assert_allclose(wide.pooled_BD, [[19]])
 
@@ -74,8 +77,8 @@ def test_norm_replaces_the_biases_and_uses_batch_statistics_in_training_alone(dr
     @jax.jit
     def run(image_BHWC):
         trained, updates = model.apply(variables, image_BHWC, train=True, mutable=["batch_stats"])
-        evaluated = model.apply(variables, image_BHWC, train=False)
-        alone = model.apply(variables, image_BHWC[:1], train=False)
+        evaluated: Any = model.apply(variables, image_BHWC, train=False)
+        alone: Any = model.apply(variables, image_BHWC[:1], train=False)
         return trained.logits_BK, updates["batch_stats"], evaluated.logits_BK, alone.logits_BK
 
     trained_BK, updates, evaluated_BK, alone_BK = run(image_BHWC)
@@ -137,7 +140,7 @@ def test_gelu_by_hand():
     trunk = make_trunk(1, (1,), 1, False, activation="gelu")
     conv = {"kernel": jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0), "bias": jnp.zeros(1)}
     image_BHWC = jnp.array([1.0, -1.0]).reshape(2, 1, 1, 1)
-    features = trunk.apply({"params": {"conv_0_0": conv}}, image_BHWC, train=False)
+    features: Any = trunk.apply({"params": {"conv_0_0": conv}}, image_BHWC, train=False)
     np.testing.assert_allclose(features.map_BHWC.ravel(), [0.8412, -0.1588], atol=1e-4)
 
 
@@ -150,5 +153,6 @@ def test_norm_without_a_scale_and_with_a_shorter_memory():
     variables = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes)
     kernel = variables["params"]["conv_0_0"]["kernel"]
     variables["params"]["conv_0_0"]["kernel"] = kernel.at[1, 1].set(1.0)
-    _, updates = trunk.apply(variables, image_BHWC, train=True, mutable=["batch_stats"])
+    applied: Any = trunk.apply(variables, image_BHWC, train=True, mutable=["batch_stats"])
+    _, updates = applied
     np.testing.assert_allclose(updates["batch_stats"]["norm_0_0"]["mean"], 0.4 * 2, rtol=1e-6)

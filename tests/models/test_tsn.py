@@ -1,5 +1,7 @@
 """Segments, snippets and their consensus."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from flax import linen as nn
 from crnn_jax.config import default_config
 from crnn_jax.errors import UserError
 from crnn_jax.models import build_model
+from crnn_jax.models.heads import Output
 from crnn_jax.models.trunk import Trunk
 from crnn_jax.models.tsn import segment_bounds, take_snippets
 
@@ -58,9 +61,9 @@ def test_evaluation_is_the_consensus_of_the_centre_snippets(consensus, draw):
     @jax.jit
     def run(image_BHWC):
         shared = {"params": {name: variables["params"][name] for name in ("trunk", "head")}}
-        parts = [one.apply(shared, image_BHWC[:, y : y + 16], train=False) for y in (2, 7, 13)]
+        parts: Any = [one.apply(shared, image_BHWC[:, y : y + 16], train=False) for y in (2, 7, 13)]
         scores = [part.logits_BK for part in parts]
-        return model.apply(variables, image_BHWC, train=False).logits_BK, scores
+        return cast(Output, model.apply(variables, image_BHWC, train=False)).logits_BK, scores
 
     found_BK, score_SBK = run(image_BHWC)
     if consensus == "learned":

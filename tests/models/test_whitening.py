@@ -1,5 +1,7 @@
 """The whitening layer and the identity-like initialisation."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +31,7 @@ def test_whitening_by_hand():
         "batch_stats": {"kernel": kernel_HWIO},
     }
     image_BHWC = jnp.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)
-    map_BHWC = Whitening(2, jnp.float32).apply(variables, image_BHWC)
+    map_BHWC: Any = Whitening(2, jnp.float32).apply(variables, image_BHWC)
     # SAME pads at the bottom and on the right.
     np.testing.assert_allclose(map_BHWC[0, :, :, 0], [[20, 16], [17, 14]])
     np.testing.assert_allclose(map_BHWC[0, :, :, 1], [[9, 8], [7, 6]])

@@ -20,6 +20,7 @@ def test_each_config_trains_and_has_its_rate(monkeypatch, tmp_path):
     }
     rates.write(tmp_path / "kept/rates.json", points)
     content = rates.read(tmp_path / "kept/rates.json")
+    assert content is not None
     assert content["rates"]["once"] == pytest.approx([2.0, 4.0, 8.0])
     assert content["rates"]["twice"] == pytest.approx([4.0, 8.0, 16.0])
     assert rates.read(tmp_path / "none.json") is None

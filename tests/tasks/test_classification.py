@@ -1,5 +1,7 @@
 """What the model sees and what it is judged by."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -156,7 +158,8 @@ def test_the_merge_of_parts_equals_the_whole():
 
 
 def test_counts_are_exact_beyond_float32():
-    big = make_task().empty().replace(num_correct=jnp.int32(2**24), num_examples=jnp.int32(2**25))
+    empty: Any = make_task().empty()
+    big = empty.replace(num_correct=jnp.int32(2**24), num_examples=jnp.int32(2**25))
     assert int(big.merge(hits(slice(1), [1])).num_correct) == 2**24 + 1
 
 
@@ -166,7 +169,8 @@ def test_no_example_has_no_accuracy():
 
 def test_the_five_likeliest_in_order():
     prediction = {"probability": np.array([0.05, 0.5, 0.1, 0.2, 0.08, 0.07])}
-    found = make_task().render(prediction, list("abcdef"), {"label": np.int32(3)})
+    example: Any = {"label": np.int32(3)}
+    found = make_task().render(prediction, list("abcdef"), example)
     assert found.text == "b\t0.5000"
     assert (found.facts["class"], found.facts["probability"], found.facts["true"]) == (
         "b",

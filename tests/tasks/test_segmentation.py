@@ -1,5 +1,7 @@
 """What is trained on and counted of a mask, and that it moves with its pixels."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,7 +98,8 @@ def test_counts_are_those_of_scikit_learn():
     np.testing.assert_array_equal(metrics.counts(), confusion_matrix(truth, guess, labels=range(K)))
     summary = task.summarize(metrics)
     present = [0, 1, 3]
-    iou = jaccard_score(truth, guess, labels=present, average=None)
+    every_class: Any = None
+    iou: Any = jaccard_score(truth, guess, labels=present, average=every_class)
     np.testing.assert_allclose([summary["iou"][k] for k in present], iou, rtol=1e-12)
     assert summary["iou"][2] is None
     np.testing.assert_allclose(summary["mean_iou"], iou.mean(), rtol=1e-12)
@@ -108,7 +111,7 @@ def test_counts_are_those_of_scikit_learn():
 
 def test_counts_are_exact_beyond_int32_and_float32():
     task = segmentation()
-    one = task.empty()
+    one: Any = task.empty()
     one = one.replace(low_KK=one.low_KK.at[0, 0].set(2**30 - 1).at[1, 2].set(1))
     total = task.empty()
     for _ in range(9):

@@ -25,7 +25,9 @@ def final_state(config, workdir):
     source = dataset.source
     experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
     checkpoints = Checkpoints(workdir / "checkpoints", keep_latest=1, keep_best=False)
-    return checkpoints.restore(experiment.abstract_state())
+    restored = checkpoints.restore(experiment.abstract_state())
+    assert restored is not None
+    return restored
 
 
 def read_lines(path):

@@ -1,5 +1,7 @@
 """The shape of the programs: where the matmuls are, in which dtype, and on eight devices."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,8 +35,8 @@ def test_every_matmul_forward_and_backward_is_in_bfloat16(how, draw):
     feature_BTD, model = features(), make(how=how, dtype=jnp.bfloat16)
     variables = draw(model, feature_BTD)
     program = jax.make_jaxpr(jax.grad(lambda v, x: model.apply(v, x)[0].sum(), (0, 1)))
-    products = [eqn for eqn in equations(program(variables, feature_BTD).jaxpr)
-                if eqn.primitive.name == "dot_general"]  # fmt: skip
+    products: Any = [eqn for eqn in equations(program(variables, feature_BTD).jaxpr)
+                     if eqn.primitive.name == "dot_general"]  # fmt: skip
     assert len(products) >= 6  # x and h: forward, to their inputs and to their kernels
     assert {x.aval.dtype for eqn in products for x in eqn.invars} == {jnp.dtype(jnp.bfloat16)}
 
@@ -72,7 +74,9 @@ def test_eight_devices_equal_one(cell, how, draw):
     run = jax.jit(jax.value_and_grad(loss_of(model), (0, 1)))
     sharded = jax.device_put(feature_BTD, NamedSharding(mesh, P("data")))
     program = run.lower(jax.device_put(variables, NamedSharding(mesh, P())), sharded).compile()
-    assert "all-gather" not in program.as_text()  # only the weights' gradients are summed
+    text = program.as_text()
+    assert text is not None
+    assert "all-gather" not in text  # only the weights' gradients are summed
     values = run(variables, feature_BTD), program(variables, sharded)
     for expected, found in zip(*map(jax.tree.leaves, values), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())

@@ -223,7 +223,9 @@ def test_remat_needs_less_memory():
         model = make(units=32, how=how, remat=remat)
         variables = jax.eval_shape(model.init, jax.random.key(0), feature_BTD)
         program = jax.jit(jax.grad(loss_of(model))).lower(variables, feature_BTD).compile()
-        return program.memory_analysis().temp_size_in_bytes
+        memory = program.memory_analysis()
+        assert memory is not None
+        return memory.temp_size_in_bytes
 
     assert temporary_bytes("scan", True) < 0.6 * temporary_bytes("scan", False)
     assert temporary_bytes("hoisted", True) < 0.6 * temporary_bytes("hoisted", False)
