@@ -56,7 +56,7 @@ def check_task(
         if flat[name] != default:
             raise UserError(
                 f"config key '{name}' is not read by task '{task}': expected its default "
-                f"{default}, found {shown(flat[name])}"
+                f"{default}, found {shown(flat[name])}; set it to that, or change 'task'"
             )
 
 

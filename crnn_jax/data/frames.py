@@ -71,6 +71,8 @@ class Frames:
         """
         num_frames, height, width, channels = shape
         video = _Video(encoded.data, encoded.name)
+        if video.num_frames < 1:
+            raise CorruptImageError(f"{encoded.name}: expected a video, found no frames")
         if video.num_frames < num_frames:
             raise CorruptImageError(
                 f"{encoded.name}: expected at least as many frames as config key "

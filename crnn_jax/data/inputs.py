@@ -32,10 +32,12 @@ def find_inputs(paths: Iterable[str], input_shape: tuple[int, ...]) -> list[path
     for path in map(pathlib.Path, paths):
         if path.is_dir():
             walk = walk_files(path, kind.is_wanted)
+            if not walk.files:
+                raise UserError(
+                    f"expected {kind.noun}, which this run reads, below '{path}', found none"
+                )
             if walk.left_out:
                 print(f"'{path}': left out {describe(walk.left_out)}", file=sys.stderr)
-            if not walk.files:
-                raise UserError(f"expected {kind.noun} below '{path}', found none")
             found += [path / file.path for file in walk.files]
         elif path.exists():
             found.append(path)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from crnn_jax.data import limits
 from crnn_jax.data.class_folders import hash_of_path
 from crnn_jax.data.decode import (
     DECODING,
@@ -120,19 +121,26 @@ def decode_mask(path: pathlib.Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            mode = image.mode
+            mode, kind = image.mode, image.format
+            limits.check_size(image.width, image.height, limits.MAX_PIXELS)
+            raw = str(image.tile[0][3]) if image.tile else ""
             mask_HW = np.array(image, np.uint8) if mode in ("1", "L", "P") else None
     except MemoryError:
         raise
     except Exception as error:  # a damaged file can make Pillow's decoders raise nearly anything
         reason = f"{type(error).__name__}: {error}"
         raise CorruptImageError(f"{path}: expected a readable mask, found {reason}") from error
+    if kind != "PNG":
+        raise UserError(
+            f"{path}: expected a mask as PNG, found {kind}: another format may change class numbers"
+        )
     if mask_HW is None:
         raise UserError(
             f"{path}: expected a mask of one channel of 8 bits or a palette, found mode {mode}: "
             "save class numbers and not colours"
         )
-    return mask_HW
+    # Pillow stretches gray of 2 and 4 bits to 0..255.
+    return mask_HW // {"L;2": 85, "L;4": 17}.get(raw, 1)
 
 
 def _find_parts(root: pathlib.Path, test_fraction: float) -> tuple[list[_Pair], list[_Pair]]:
@@ -183,7 +191,12 @@ def _files(folder: pathlib.Path, root: pathlib.Path) -> list[File]:
 def _class_names(root: pathlib.Path, train: list[_Pair], skip_corrupt: bool) -> tuple[str, ...]:
     file = root / "classes.txt"
     if file.is_file():
-        lines = file.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"'{file}': expected names in UTF-8, one a line, found {error}: save it anew"
+            ) from error
         names = tuple(line.strip() for line in lines if line.strip())
         if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORE:
             raise UserError(

@@ -126,10 +126,10 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--num expects 1 or more, found {flags.num}")
         run = open_run(flags.workdir)
         config, task = run.config, run.experiment.task
-        if len(run.experiment.input_shape) != 3:
+        if config.task != "classification":
             raise UserError(
-                f"'{flags.workdir}': expected a run on images, found one on clips of shape "
-                f"{run.experiment.input_shape}"
+                f"'{flags.workdir}': expected a run that classifies images, found one of task "
+                f"'{config.task}': choose another with --workdir"
             )
         examples, names = _read_examples(run, flags.images, flags.num)
         image_BHWC = np.stack([example[task.pixels] for example in examples])

@@ -22,7 +22,7 @@ def test_folders_are_searched_and_files_are_taken_as_named(tmp_path):
 def test_missing_paths_and_empty_folders(tmp_path):
     with pytest.raises(UserError, match="found no"):
         inputs.find_inputs([str(tmp_path / "missing.png")], (8, 8, 3))
-    with pytest.raises(UserError, match="expected images below"):
+    with pytest.raises(UserError, match="expected images, which this run reads, below"):
         inputs.find_inputs([str(tmp_path)], (8, 8, 3))
 
 

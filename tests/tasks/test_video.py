@@ -173,6 +173,6 @@ def test_images_given_to_a_run_on_clips(tmp_path, capsys):
     line = run_expecting_one_line(predict.main, [*argv, str(path)], capsys)
     assert "x.png" in line
     line = run_expecting_one_line(predict.main, [*argv, str(tmp_path)], capsys)
-    assert "expected videos below" in line
+    assert "expected videos, which this run reads, below" in line
     line = run_expecting_one_line(saliency.main, argv, capsys)
     assert "expected a run on images" in line
