@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -13,6 +14,7 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 FAREWELLS: list[Callable[[], None]] = []  # to be called before an end at once
+_ending = threading.Lock()
 _polite = threading.Semaphore(0)  # how many signals may yet be a request
 
 
@@ -58,6 +60,9 @@ def expect_no_request() -> None:
 
 def _end(number: int, frame: FrameType | None = None) -> None:
     del frame
+    # The main thread's handler and the thread that reads signals may both come here.
+    if not _ending.acquire(blocking=False):
+        time.sleep(10)  # the other one ends the process meanwhile
     # Not by `print`: the main thread may hang in one.
     os.write(2, b"interrupted; run the same command again to go on\n")
     _exit(128 + number)
