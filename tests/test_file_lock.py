@@ -58,11 +58,18 @@ def test_a_file_system_without_locks_holds_nobody_up(tmp_path, monkeypatch):
         raise OSError(file_lock.errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(file_lock.fcntl, "flock", unsupported)
-    with file_lock.only_run(tmp_path):
-        pass
+    entered = []
+    for _ in range(2):  # neither keeps the other out, as nothing can be known
+        with file_lock.only_run(tmp_path), file_lock.only_run(tmp_path):
+            entered.append(True)
+    assert entered == [True, True]
 
 
 def test_what_is_no_folder_is_for_others_to_tell(tmp_path):
     pathlib.Path(tmp_path / "file").write_text("")
+    entered = []
     with file_lock.only_run(tmp_path / "file" / "workdir"):
-        pass
+        entered.append(True)
+    assert entered == [True]
+    assert (tmp_path / "file").read_text() == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
