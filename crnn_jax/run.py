@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -124,7 +125,8 @@ def open_run(workdir: str | pathlib.Path, step: int | None = None, *, num_device
     config, facts = load_config(folder), read_dataset(folder)
     config.mesh.update(data=num_devices, fsdp=1, model=1)
     enable_compile_cache(config)
-    names = tuple(facts["class_names"])
+    # Sources name classes in this form; a run of an older version may hold the other.
+    names = tuple(unicodedata.normalize("NFC", name) for name in facts["class_names"])
     experiment = build(config, facts["input_shape"], len(names), facts["num_train"])
     state = restore_state(folder, experiment.abstract_state(), step)
     return Run(folder, experiment, state, names)

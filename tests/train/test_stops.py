@@ -8,20 +8,9 @@ import signal
 import pytest
 
 from crnn_jax.checkpoint import Checkpoints
-from crnn_jax.data.dataset import load_dataset
 from crnn_jax.data.streaming import StreamingPipeline
-from crnn_jax.train.experiment import build
 from crnn_jax.train.loop import train
-
-
-def final_step(config, workdir):
-    dataset = load_dataset(config)
-    source = dataset.source
-    experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
-    checkpoints = Checkpoints(workdir / "checkpoints", keep_latest=1, keep_best=False)
-    restored = checkpoints.restore(experiment.abstract_state())
-    assert restored is not None
-    return restored[0]
+from tests.train.test_loop import final_state
 
 
 def test_a_stop_saves_though_the_same_signal_ended_the_loader(tiny, tmp_path, monkeypatch):
@@ -38,7 +27,7 @@ def test_a_stop_saves_though_the_same_signal_ended_the_loader(tiny, tmp_path, mo
         with pytest.raises(SystemExit) as stop:
             train(config, str(tmp_path))
     assert stop.value.code == 128 + signal.SIGTERM
-    assert final_step(config, tmp_path) == 3
+    assert final_state(config, tmp_path)[0] == 3
     train(config, str(tmp_path))
     steps = [line["step"] for line in map(json.loads, (tmp_path / "metrics.jsonl").open())]
     assert steps == [3, 6, 9, 12, 12]  # the last line is the test's
@@ -55,7 +44,7 @@ def test_a_signal_after_the_last_step_is_answered(tiny, tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         train(tiny("rnn", checkpoint__every="12 steps"), str(tmp_path))
     assert stop.value.code == 128 + signal.SIGINT
-    assert final_step(tiny("rnn"), tmp_path) == 12
+    assert final_state(tiny("rnn"), tmp_path)[0] == 12
 
 
 def test_lines_lost_after_the_result_are_written_again(tiny, tmp_path):
