@@ -15,6 +15,9 @@ if os.environ["JAX_PLATFORMS"] == "cpu":
         ]
     )
 
+# An array of fewer axes takes part only where the code says along which one.
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+
 import pytest
 
 os.chdir(pathlib.Path(__file__).parent.parent)  # configs/ are named from the repository's root

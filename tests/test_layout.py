@@ -14,6 +14,7 @@ PACKAGE = "crnn_jax"
 LEVELS = (
     ("errors", "ending"),
     (
+        "axes",
         "mesh",
         "distributed",
         "kernels",
@@ -22,6 +23,7 @@ LEVELS = (
         "file_lock",
         "huge_pages",
         "orbax_logging",
+        "provenance",
         "report",
     ),
     ("sharding",),

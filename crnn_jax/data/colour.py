@@ -82,9 +82,10 @@ def _solarize(image_HWC: jax.Array, signed: jax.Array) -> jax.Array:
 
 
 def _auto_contrast(image_HWC: jax.Array, signed: jax.Array) -> jax.Array:
-    low_C, high_C = image_HWC.min((0, 1)), image_HWC.max((0, 1))
-    stretched_HWC = (image_HWC - low_C) * 255 / jnp.maximum(high_C - low_C, 1)
-    return jnp.where(high_C > low_C, stretched_HWC, image_HWC)
+    low_11C = image_HWC.min((0, 1), keepdims=True)
+    high_11C = image_HWC.max((0, 1), keepdims=True)
+    stretched_HWC = (image_HWC - low_11C) * 255 / jnp.maximum(high_11C - low_11C, 1)
+    return jnp.where(high_11C > low_11C, stretched_HWC, image_HWC)
 
 
 OPERATIONS: tuple[Callable[[jax.Array, jax.Array], jax.Array], ...] = (

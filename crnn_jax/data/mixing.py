@@ -137,7 +137,7 @@ def _inside(
     for side, length_B, place_B in zip(size, (height_B, width_B), place_B2.T, strict=True):
         count_B = jnp.clip(jnp.round(length_B), 0, side)
         first_B = jnp.floor(place_B * (side - count_B + 1))
-        offset_BS = jnp.arange(side) - first_B[:, None]
+        offset_BS = jnp.arange(side)[None, :] - first_B[:, None]
         spans.append((offset_BS >= 0) & (offset_BS < count_B[:, None]))
     return spans[0][:, :, None] & spans[1][:, None, :]
 

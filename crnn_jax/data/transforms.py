@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from crnn_jax.axes import along_last
 from crnn_jax.errors import UserError
 
 
@@ -129,7 +130,7 @@ def _move_boxes(boxes_BM4: jax.Array, placement: Placement, size: tuple[int, int
         mirrored_BM4 = jnp.concatenate([top, width - right, bottom, width - left], axis=-1)
         is_mirrored_B11 = placement.mirror_B[:, None, None] == 1
         moved_BM4 = jnp.where(is_mirrored_B11, mirrored_BM4, moved_BM4)
-    seen_BM4 = jnp.clip(moved_BM4, 0, jnp.array([height, width, height, width], jnp.float32))
+    seen_BM4 = jnp.clip(moved_BM4, 0, jnp.array([[[height, width, height, width]]], jnp.float32))
 
     def area(box_BM4: jax.Array) -> jax.Array:
         side_BM2 = jnp.maximum(box_BM4[..., 2:] - box_BM4[..., :2], 0)
@@ -165,7 +166,7 @@ def cutout(image_BHWC: jax.Array, key_B: jax.Array, size: int) -> jax.Array:
     spans = []
     for side, bits_B in ((height, bits_B2[:, 0]), (width, bits_B2[:, 1])):
         first_B = (bits_B % jnp.uint32(side - size + 1)).astype(jnp.int32)
-        offset = jnp.arange(side) - first_B[:, None]
+        offset = jnp.arange(side)[None, :] - first_B[:, None]
         spans.append((offset >= 0) & (offset < size))
     inside_BHW = spans[0][:, :, None] & spans[1][:, None, :]
     return jnp.where(
@@ -229,4 +230,5 @@ def normalize(
       std_C: float32, in the same units, above 0.
       dtype: of the result, float32 or bfloat16.
     """
-    return ((image_BHWC.astype(jnp.float32) - mean_C) / std_C).astype(dtype)
+    mean, std = along_last(mean_C, image_BHWC), along_last(std_C, image_BHWC)
+    return ((image_BHWC.astype(jnp.float32) - mean) / std).astype(dtype)

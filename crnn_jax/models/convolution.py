@@ -17,6 +17,7 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
+from crnn_jax.axes import along_last
 from crnn_jax.mesh import traced_batch_parts
 
 Pair = tuple[int, int]
@@ -294,4 +295,6 @@ class Conv(nn.Module):
         output_BHWO = self.convolve(
             image_BHWC, kernel_HWIO, strides=self.strides, padding=self.padding
         )
-        return output_BHWO if bias_O is None else output_BHWO + bias_O
+        if bias_O is not None:
+            output_BHWO += along_last(bias_O, output_BHWO)
+        return output_BHWO

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from crnn_jax.axes import along_last
+
 Array = jax.Array
 Outputs = tuple[Array, Array, Array]
 
@@ -56,7 +58,10 @@ def _backward(
     slope_C = -factor_C * inverse_C * scale_grad_C / pixels
     constant_C = -factor_C * bias_grad_C / pixels - slope_C * mean_C
     factor_C, slope_C, constant_C = lax.optimization_barrier((factor_C, slope_C, constant_C))
-    image_grad = factor_C * grad + slope_C * image + constant_C
+    factor, slope, constant = (
+        along_last(value_C, image) for value_C in (factor_C, slope_C, constant_C)
+    )
+    image_grad = factor * grad + slope * image + constant
     return image_grad.astype(image_BHWC.dtype), scale_grad_C, bias_grad_C
 
 
@@ -67,7 +72,8 @@ def scale_and_shift(image_BHWC: Array, factor_C: Array, mean_C: Array, bias_C: A
     """Returns (image - mean) * factor + bias in the image's dtype, computed in float32."""
     # Without a barrier XLA computes what belongs to a channel again for every pixel.
     factor_C, constant_C = lax.optimization_barrier((factor_C, bias_C - mean_C * factor_C))
-    return (image_BHWC.astype(jnp.float32) * factor_C + constant_C).astype(image_BHWC.dtype)
+    factor, constant = along_last(factor_C, image_BHWC), along_last(constant_C, image_BHWC)
+    return (image_BHWC.astype(jnp.float32) * factor + constant).astype(image_BHWC.dtype)
 
 
 class BatchNorm(nn.Module):

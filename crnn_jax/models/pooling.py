@@ -56,7 +56,7 @@ def _max_forward(image_BHWC: Array) -> tuple[Array, Array]:
 def _max_backward(place_BHWC: Array, grad_BHWC: Array) -> tuple[Array]:
     batch, height, width, channels = grad_BHWC.shape
     place = place_BHWC[:, :, None, :, None]
-    block = jnp.arange(4, dtype=jnp.uint8).reshape(2, 1, 2, 1)
+    block = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
     grad = jnp.where(place == block, grad_BHWC[:, :, None, :, None], 0)
     return (grad.reshape(batch, 2 * height, 2 * width, channels),)
 
@@ -131,8 +131,9 @@ def product_max(image_BHWC: Array, kernel_HWIO: Array) -> tuple[Array, Array]:
 
 def product_kernel_grad(image_BHWC: Array, place_BHWO: Array, grad_BHWO: Array) -> Array:
     """Returns the kernel's gradient (3, 3, I, O), from `product_max`'s places and its gradient."""
-    places_P1 = jnp.arange(4, dtype=jnp.uint8)[:, None]
-    grad_BHWPO = jnp.where(place_BHWO[:, :, :, None] == places_P1, grad_BHWO[:, :, :, None], 0)
+    places_111P1 = jnp.arange(4, dtype=jnp.uint8)[None, None, None, :, None]
+    is_place_BHWPO = place_BHWO[:, :, :, None] == places_111P1
+    grad_BHWPO = jnp.where(is_place_BHWPO, grad_BHWO[:, :, :, None], 0)
     pixels = (0, 1, 2)
     grad_KPO = lax.dot_general(_blocks(image_BHWC), grad_BHWPO, ((pixels, pixels), ((), ())))
     kernel_HWIO = jax.ShapeDtypeStruct(

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from crnn_jax.models.recurrent.weights import matmul
+from crnn_jax.axes import along_last
+from crnn_jax.models.recurrent.weights import affine
 
 Array = jax.Array
 
@@ -76,8 +77,9 @@ class Attention(Readout):
         kernel = self.param("kernel", init, (size, size), jnp.float32)
         bias_N = self.param("bias", zeros, (size,), jnp.float32)
         score_N = self.param("score", zeros, (size,), jnp.float32)
-        hidden_BTN = jnp.tanh(matmul(state_BTN, kernel, self.dtype) + bias_N)
-        energy_BT = jnp.sum(hidden_BTN * score_N, axis=-1)  # no matmul: in float32 everywhere
+        hidden_BTN = jnp.tanh(affine(state_BTN, kernel, bias_N, self.dtype))
+        score_11N = along_last(score_N, hidden_BTN)
+        energy_BT = jnp.sum(hidden_BTN * score_11N, axis=-1)  # no matmul: in float32 everywhere
         if mask_BT is not None:
             energy_BT = jnp.where(mask_BT, energy_BT, jnp.finfo(jnp.float32).min)
         attention_BT = nn.softmax(energy_BT, axis=1)

@@ -27,7 +27,7 @@ def segment_bounds(num_offsets: int, num_segments: int) -> tuple[np.ndarray, np.
 
 def take_snippets(image_BHWC: Array, offset_BS: Array, height: int) -> Array:
     """Returns video_BFHWC: of each image the `height` rows from each of its S offsets."""
-    row_BSR = offset_BS[:, :, None] + jnp.arange(height)
+    row_BSR = offset_BS[:, :, None] + jnp.arange(height)[None, None, :]
     return jax.vmap(lambda image_HWC, row_SR: image_HWC[row_SR])(image_BHWC, row_BSR)
 
 
@@ -80,7 +80,7 @@ class TSN(nn.Module):
         shape = (batch, self.num_segments)
         if train:
             # One draw for the global batch: an image's offsets depend on no device count.
-            offset_BS = jax.random.randint(self.make_rng("snippet"), shape, first, stop)
+            offset_BS = jax.random.randint(self.make_rng("snippet"), shape, first[None], stop[None])
         else:
             offset_BS = jnp.broadcast_to((first + stop - 1) // 2, shape)
         return take_snippets(image_BHWC, offset_BS, height)

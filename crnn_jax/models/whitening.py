@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from crnn_jax.axes import along_last
+
 Array = jax.Array
 
 
@@ -46,7 +48,7 @@ class Whitening(nn.Module):
             "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        return map_BHWC + bias_C.astype(self.dtype)
+        return map_BHWC + along_last(bias_C.astype(self.dtype), map_BHWC)
 
 
 def dirac(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

@@ -12,7 +12,7 @@ from crnn_jax.models.readout import READOUTS, Attention
 from crnn_jax.models.recurrent import Recurrent
 
 LENGTHS = np.array([5, 3, 1])
-MASK_BT = jnp.arange(5) < LENGTHS[:, None]
+MASK_BT = jnp.arange(5)[None, :] < LENGTHS[:, None]
 
 
 def states(batch=3, steps=5, size=4):
@@ -131,7 +131,7 @@ def test_readouts_are_one_for_all_implementations(name, draw):
     variables = draw(make("scan"), feature_BTD)
     readout = READOUTS[name](jnp.float32)
     of_readout = draw(readout, jnp.zeros((3, 9, 12)), jnp.zeros((3, 12)))
-    mask_BT = jnp.arange(9) < jnp.array([9, 4, 1])[:, None]
+    mask_BT = jnp.arange(9)[None, :] < jnp.array([9, 4, 1])[:, None]
 
     @jax.jit
     def run(feature_BTD):

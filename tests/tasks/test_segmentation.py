@@ -149,7 +149,7 @@ def test_the_mirrored_view_is_mirrored_back():
     image_BHWC = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 1)), jnp.float32)
 
     def model(pixels):  # answers each pixel by itself
-        return DenseOutput(pixels * jnp.arange(K, dtype=jnp.float32))
+        return DenseOutput(pixels * jnp.arange(K, dtype=jnp.float32)[None, None, None])
 
     weights, views = zip(*task.views(image_BHWC, "mirror"), strict=True)
     combined = task.combine([model(view) for view in views], weights, "mirror")

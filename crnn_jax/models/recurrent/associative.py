@@ -1,7 +1,7 @@
 """All states of a layer at once, for a cell whose step is linear in the state."""
 
 from crnn_jax.models.recurrent.cells import CELLS, Array
-from crnn_jax.models.recurrent.weights import Settings, Weights, matmul
+from crnn_jax.models.recurrent.weights import Settings, Weights, affine
 
 
 def associative(
@@ -17,6 +17,6 @@ def associative(
     """
     parallel = CELLS[settings.cell].parallel
     assert parallel is not None
-    gate_x_BTG = matmul(feature_BTD, weights.kernel_x, settings.dtype) + weights.bias
+    gate_x_BTG = affine(feature_BTD, weights.kernel_x, weights.bias, settings.dtype)
     state_BTN = parallel(gate_x_BTG, mask_BT, reverse=settings.reverse)
     return state_BTN, state_BTN[:, 0 if settings.reverse else -1]

@@ -15,7 +15,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 
 from crnn_jax.errors import UserError
 from crnn_jax.kernels.tile import Tile, choose_tile, pad_units
-from crnn_jax.models.recurrent.weights import Settings, Weights, matmul
+from crnn_jax.models.recurrent.weights import Settings, Weights, affine, matmul
 
 if TYPE_CHECKING:
     # Elsewhere it is imported where it is used: Pallas takes its time.
@@ -84,7 +84,7 @@ def _forward(
 ) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
     """Returns ((state_BTN, last_BN), what the kernel kept)."""
     size = weights.kernel_h.shape[0]
-    gate_x_BTG = matmul(feature_BTD, weights.kernel_x, settings.dtype) + weights.bias
+    gate_x_BTG = affine(feature_BTD, weights.kernel_x, weights.bias, settings.dtype)
     inputs = [gate_x_BTG.astype(settings.dtype), weights.kernel_h.astype(settings.dtype)]
     inputs += [weights.bias_h[2 * size :], *_masks(mask_BT)]
     state_BTN, *kept = _forward_program(settings, mask_BT is not None, keep)(*inputs)

@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from crnn_jax.axes import along_last
 from crnn_jax.models.recurrent.cells import CELLS, Array, Carry
 from crnn_jax.models.recurrent.scan import over_inputs, scan
 from crnn_jax.models.recurrent.time_steps import over_steps, unroll_steps
-from crnn_jax.models.recurrent.weights import Settings, Weights, masked, matmul
+from crnn_jax.models.recurrent.weights import Settings, Weights, affine, masked, matmul
 
 
 def hoisted(
@@ -40,7 +41,7 @@ def hoisted(
     if settings.remat:
         return scan(settings, feature_BTD, mask_BT, weights)
     if CELLS[settings.cell].num_summed is None:
-        gate_x_BTG = matmul(feature_BTD, weights.kernel_x, settings.dtype) + weights.bias
+        gate_x_BTG = affine(feature_BTD, weights.kernel_x, weights.bias, settings.dtype)
         return over_inputs(settings, gate_x_BTG, mask_BT, lambda gate_x_BG: gate_x_BG, weights)
     mask_BT1 = None if mask_BT is None else mask_BT[..., None]
     return recurrence(settings, feature_BTD, mask_BT1, weights)
@@ -76,8 +77,9 @@ def _forward(
     sum_x_BTG, rest_x_BTG = (
         matmul(feature_BTD, weights.kernel_x[:, part], settings.dtype) for part in (summed, rest)
     )
-    rest_x_BTG += weights.bias[rest]
-    sum_bias_G = weights.bias[summed] + weights.bias_h[summed]  # added where both sums are
+    rest_x_BTG += along_last(weights.bias[rest], rest_x_BTG)
+    # Added where both sums are.
+    sum_bias_1G = (weights.bias[summed] + weights.bias_h[summed])[None]
     product, _ = _products(settings, weights, num_steps)
 
     def step(carry: Carry, sum_x: tuple[Array, ...], read: Any) -> tuple[Carry, Any, Any]:
@@ -86,7 +88,7 @@ def _forward(
         # Written down before they are read: XLA's CPU would cut the gates out of their arrays in
         # the loop of the cell's step, which then runs eight times as long.
         sum_BG, rest_h_BG = lax.optimization_barrier(
-            (sum_x_BG + sum_h_BG + sum_bias_G, rest_h_BG + weights.bias_h[rest])
+            (sum_x_BG + sum_h_BG + sum_bias_1G, rest_h_BG + weights.bias_h[None, rest])
         )
         carry = known_step(settings.cell, carry, (sum_BG, rest_x_BG, rest_h_BG), mask_B1)
         return carry, (sum_BG,), (carry, rest_h_BG) if keep else (carry[:1], ())

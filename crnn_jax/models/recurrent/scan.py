@@ -11,7 +11,7 @@ from jax import lax
 
 from crnn_jax.models.recurrent.cells import CELLS, Array, Carry
 from crnn_jax.models.recurrent.time_steps import unroll_steps
-from crnn_jax.models.recurrent.weights import Settings, Weights, masked, matmul
+from crnn_jax.models.recurrent.weights import Settings, Weights, affine, masked
 
 
 def scan(
@@ -27,7 +27,7 @@ def scan(
     """
 
     def project(feature_BD: Array) -> Array:
-        return matmul(feature_BD, weights.kernel_x, settings.dtype) + weights.bias
+        return affine(feature_BD, weights.kernel_x, weights.bias, settings.dtype)
 
     return over_inputs(settings, feature_BTD, mask_BT, project, weights)
 
@@ -46,7 +46,8 @@ def over_inputs(
 
     def product(value_BN: Array, first: int, last: int) -> Array:
         gates = slice(first * size, last * size)
-        return matmul(value_BN, weights.kernel_h[:, gates], settings.dtype) + weights.bias_h[gates]
+        kernel, bias = weights.kernel_h[:, gates], weights.bias_h[gates]
+        return affine(value_BN, kernel, bias, settings.dtype)
 
     def body(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, Array]:
         input_BX, mask_B1 = inputs

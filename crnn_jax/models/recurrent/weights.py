@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from crnn_jax.axes import along_last
 from crnn_jax.models.recurrent.cells import Array, Carry
 
 
@@ -30,6 +31,12 @@ def matmul(left: Array, right: Array, dtype: Any) -> Array:
     # The kernel is cast here and not outside a loop: its gradient is then summed over the steps in
     # float32, and the matmuls of the backward pass read `dtype` too.
     return jnp.dot(left.astype(dtype), right.astype(dtype)).astype(jnp.float32)
+
+
+def affine(left: Array, kernel: Array, bias_G: Array, dtype: Any) -> Array:
+    """Returns left (..., D) times kernel (D, G) in `dtype`, plus the bias, as float32 (..., G)."""
+    product = matmul(left, kernel, dtype)
+    return product + along_last(bias_G, product)
 
 
 def masked(new: Carry, old: Carry, mask_B1: Array | None) -> Carry:

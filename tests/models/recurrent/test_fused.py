@@ -27,7 +27,7 @@ def make_inputs(batch, steps, size):
 def test_each_device_runs_its_examples(masked):
     feature_BTD, weights, grads = make_inputs(16, 3, 6)
     lengths_B1 = np.random.default_rng(1).integers(1, 4, (16, 1))
-    mask_BT = jnp.arange(3) < lengths_B1 if masked else None
+    mask_BT = jnp.arange(3)[None, :] < lengths_B1 if masked else None
     settings = Settings("gru", False, jnp.float32)
 
     @jax.jit

@@ -171,7 +171,7 @@ def loss_of(model, mask_BT=None):
 @pytest.mark.parametrize("cell", CELLS)
 def test_all_implementations_are_one_in_values_and_gradients(cell, steps, masked, draw):
     feature_BTD = features(steps=steps)
-    mask_BT = jnp.arange(steps) < LENGTHS[:, None] if masked else None
+    mask_BT = jnp.arange(steps)[None, :] < LENGTHS[:, None] if masked else None
     models = [make(c, bidirectional=True, how=h, remat=r) for c, h, r in WAYS if c == cell]
     variables = draw(models[0], feature_BTD)
     shapes = jax.tree.map(jnp.shape, variables)
@@ -196,7 +196,7 @@ def test_masked_steps_are_as_if_they_were_not_there(cell, how, draw):
     feature_BTD = features(steps=9)
     model = make(cell, bidirectional=True, how=how)
     variables = draw(model, feature_BTD)
-    mask_BT = jnp.arange(9) < LENGTHS[:, None]
+    mask_BT = jnp.arange(9)[None, :] < LENGTHS[:, None]
     spoilt_BTD = jnp.where(mask_BT[..., None], feature_BTD, 99.0)  # what is masked is not read
 
     @jax.jit
