@@ -25,7 +25,7 @@ from crnn_jax.data.cache import decoded
 from crnn_jax.data.dataset import load_dataset
 from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.flags import resolve_config
-from crnn_jax.writers import describe_devices
+from crnn_jax.provenance import describe_devices
 
 SCRIPT = "airbench94_muon.py"
 RACE = pathlib.Path("results/race_cifar10_race.json")

@@ -14,10 +14,10 @@ from steady import matmul_side, steady_seconds
 
 from crnn_jax import timing
 from crnn_jax.compiler import compiler_options
+from crnn_jax.provenance import describe_devices, git_commit, versions
 from crnn_jax.timing import compare as compare
 from crnn_jax.timing import per_call as per_call
 from crnn_jax.timing import spread as spread
-from crnn_jax.writers import describe_devices, git_commit, versions
 
 # Elsewhere for a round of many: a changed file under results/ would make the next record "dirty".
 RESULTS = pathlib.Path(

@@ -34,7 +34,7 @@ class Finding:
 
 def check_packages() -> Finding:
     """Says which versions are installed, and which are missing or older than the tested ones."""
-    from crnn_jax.writers import versions
+    from crnn_jax.provenance import versions
 
     found = "  ".join(f"{name} {version}" for name, version in versions().items() if version)
     try:
@@ -68,7 +68,7 @@ def check_devices() -> Finding:
     """Says which devices JAX sees, and whether it overlooks a GPU."""
     import jax
 
-    from crnn_jax.writers import describe_devices
+    from crnn_jax.provenance import describe_devices
 
     text = describe_devices()
     platform = os.environ.get("JAX_PLATFORMS", "")

@@ -12,8 +12,9 @@ from ml_collections import ConfigDict
 from crnn_jax.config import config_hash, config_of_flat, differences, flatten, with_absent
 from crnn_jax.distributed import is_first
 from crnn_jax.errors import UserError
+from crnn_jax.provenance import describe_devices, git_commit, versions
 from crnn_jax.validation import validate
-from crnn_jax.writers import describe_devices, git_commit, versions, write_json_atomically
+from crnn_jax.writers import write_json_atomically
 
 
 def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:

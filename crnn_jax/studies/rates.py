@@ -46,7 +46,8 @@ def _program(config: ConfigDict) -> tuple[Any, int]:
 
 def write(path: pathlib.Path, points: runs.Points) -> None:
     """Measures and writes {"rates": {name: [min, median, max]}, ...} to `path`."""
-    from crnn_jax.writers import describe_devices, git_commit, write_json_atomically
+    from crnn_jax.provenance import describe_devices, git_commit
+    from crnn_jax.writers import write_json_atomically
 
     facts = {"date": runs.today(), "git_commit": git_commit(), "devices": describe_devices()}
     unit = "images/s [min, median, max] over interleaved repeats"

@@ -19,8 +19,9 @@ from crnn_jax.data.fields import Example
 from crnn_jax.data.inputs import read_input
 from crnn_jax.data.views import make_view
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.provenance import git_commit
 from crnn_jax.run import Run, open_run
-from crnn_jax.writers import git_commit, write_json_atomically
+from crnn_jax.writers import write_json_atomically
 
 _COLUMNS = 6  # images side by side; their maps lie below them
 

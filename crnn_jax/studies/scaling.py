@@ -219,8 +219,9 @@ def main(argv: list[str]) -> None:
 
 
 def _write(flags: Any, content: dict[str, Any]) -> None:
+    from crnn_jax.provenance import git_commit
     from crnn_jax.studies.scaling_figures import draw
-    from crnn_jax.writers import git_commit, write_json_atomically
+    from crnn_jax.writers import write_json_atomically
 
     file, argument = split_name(flags.config)
     name = flags.name or f"{pathlib.Path(file).stem}_{argument or 'default'}"

@@ -24,9 +24,9 @@ from crnn_jax.collectives import read_traffic
 from crnn_jax.data.synthetic import synthetic_batch
 from crnn_jax.flags import resolve_config
 from crnn_jax.peaks import peak_flops
+from crnn_jax.provenance import describe_devices, versions
 from crnn_jax.train.experiment import build, enable_compile_cache
-from crnn_jax.train.programs import make_step
-from crnn_jax.writers import describe_devices, versions
+from crnn_jax.train.programs import jitted_step
 
 _IMAGE_SHAPES = {"digits": (8, 8, 1), "tfds:cifar10": (32, 32, 3)}
 
@@ -59,7 +59,7 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     state = experiment.init_state({"mean_C": channels, "std_C": channels / 2})
     totals = jax.jit(experiment.task.empty, out_shardings=mesh_lib.replicated(experiment.mesh))()
     start = time.perf_counter()
-    step: Any = make_step(experiment, lambda inputs, step: inputs)
+    step = jitted_step(experiment, lambda inputs, step: inputs)
     compiled = step.lower(state, totals, batch).compile()
     compile_seconds = time.perf_counter() - start
 

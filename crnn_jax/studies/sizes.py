@@ -32,7 +32,8 @@ def main(argv: list[str]) -> None:
                 )
             facts = build(config, (size, size, 3), flags.classes, 10**6).describe()
             models.append({"model": model, "image_size": size, **facts})
-        from crnn_jax.writers import git_commit, versions, write_json_atomically
+        from crnn_jax.provenance import git_commit, versions
+        from crnn_jax.writers import write_json_atomically
 
         name = pathlib.Path(file).stem
         path = pathlib.Path(flags.results) / f"sizes_{name}.json"

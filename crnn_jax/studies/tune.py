@@ -82,7 +82,8 @@ def main(argv: list[str]) -> None:
             folder = ",".join(f"{k}={v}" for k, v in changes.items()) or "as_is"
             path = workdir / folder.replace("/", "_")
             rows.append(run_trial(flags.config, changes, flags.seeds, flags.validation, path))
-        from crnn_jax.writers import describe_devices, git_commit, write_json_atomically
+        from crnn_jax.provenance import describe_devices, git_commit
+        from crnn_jax.writers import write_json_atomically
 
         best = max(rows, key=lambda row: row["validation_accuracy_mean"])  # the first of equals
         content = {
