@@ -46,6 +46,10 @@ class Watchdog:
             self.beat(self._last[0])
             self._paused = False
 
+    def is_stuck(self, now: float) -> bool:
+        """Returns whether the last beat lies too far before `now`, in seconds of `monotonic`."""
+        return not self._paused and 0 < self._seconds < now - self._last[1]
+
     def __enter__(self) -> Self:
         self.beat(0)
         if self._seconds > 0:
@@ -57,9 +61,9 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._done.wait(min(1.0, self._seconds / 4)):
-            step, since = self._last
-            if not self._paused and time.monotonic() - since > self._seconds:
+            if self.is_stuck(time.monotonic()):
                 faulthandler.dump_traceback(file=sys.stderr)
+                step = self._last[0]
                 leave(
                     f"no step for {self._seconds:.0f} s after step {step} ('mesh.stuck_seconds'): "
                     "a process of this run is stuck, so this one ends; the same command on all of "
