@@ -63,13 +63,24 @@ def check_names(flat: dict[str, Any]) -> None:
     model = model_of(flat)
     keys = keys_of(model)
     for name in sorted(flat.keys() - keys.keys()):
-        raise UserError(
-            f"config key '{shown(name)}' is unknown for model '{model}'{closest(name, keys)}"
-        )
+        raise unknown_key(name, model, keys)
     for name in sorted(keys.keys() - flat.keys()):
         raise UserError(
             f"config key '{name}' of model '{model}' is missing; choose the model as FILE:{model}"
         )
+
+
+def unknown_key(name: str, model: str, keys: Iterable[str]) -> UserError:
+    """Returns the error that names the models that have the key, else the closest of `keys`."""
+    section, _, leaf = name.partition(".")
+    owners = [owner for owner, defaults in MODEL_DEFAULTS.items() if leaf in defaults]
+    if section == "model" and owners:
+        return UserError(
+            f"config key '{shown(name)}' is unknown for model '{model}'; it is a key of "
+            + ", ".join(owners)
+        )
+    of_model = f" for model '{model}'" if section == "model" and model else ""
+    return UserError(f"config key '{shown(name)}' is unknown{of_model}{closest(name, keys)}")
 
 
 def config_of_flat(flat: dict[str, Any]) -> ConfigDict:
@@ -145,7 +156,7 @@ def override(config: ConfigDict, key: str, text: str) -> None:
     """
     flat = flatten(config)
     if key not in flat:
-        raise UserError(f"config key '{shown(key)}' is unknown{closest(key, flat)}")
+        raise unknown_key(key, flat.get("model.name", ""), flat)
     *parents, leaf = key.split(".")
     node = config
     for parent in parents:

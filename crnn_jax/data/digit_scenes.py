@@ -14,6 +14,7 @@ from PIL import Image
 from crnn_jax.data.digits import choose_test, read_digits
 from crnn_jax.data.fields import IGNORE, Example
 from crnn_jax.data.sources import Source, Split, fingerprint, masked_fields
+from crnn_jax.errors import UserError
 
 CLASS_NAMES = ("background", *"0123456789")
 NUM_TRAIN, NUM_TEST = 4000, 1000
@@ -48,12 +49,17 @@ def load(location: str, data_config: Any, seed: int) -> Source:
       seed: chooses the digits of the test scenes, and all scenes.
 
     Raises:
-      UserError: test_fraction leaves one of the splits no digit.
+      UserError: test_fraction leaves one of the splits no digit, or scenes smaller than a digit.
     """
     del location
     image_NHWC, labels_N = read_digits()
     is_test_N = choose_test(labels_N, data_config.test_fraction, seed)
-    side = max(data_config.image_size or _SIDE, _SIDES[1])
+    side = data_config.image_size or _SIDE
+    if side < _SIDES[1]:
+        raise UserError(
+            f"config key 'data.image_size' expects at least {_SIDES[1]} for 'digit_scenes', whose "
+            f"digits are up to that many pixels high, found {side}"
+        )
     splits = []
     for name, count, chosen_N in (("train", NUM_TRAIN, ~is_test_N), ("test", NUM_TEST, is_test_N)):
         reader = SceneReader(image_NHWC[chosen_N, :, :, 0], labels_N[chosen_N], seed, name, side)

@@ -67,7 +67,8 @@ def test_override_parses_by_the_type_of_the_default():
     [
         ("optim.learning_rat", "1", "did you mean 'optim.learning_rate'"),
         ("optim", "1", "unknown"),
-        ("model.num_frames", "1", "unknown"),  # a key of another model
+        ("model.num_frames", "1", "unknown for model 'crnn'; it is a key of lrcn"),
+        ("model.hidden_unit", "1", "did you mean 'model.hidden_units'"),
         ("batch_size", "big", "expects int"),
         ("batch_size", "2.5", "expects int"),
         ("seed", "None", "expects int"),

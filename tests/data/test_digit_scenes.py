@@ -88,3 +88,8 @@ def test_training_and_test_scenes_show_disjoint_digits():
 def test_a_fraction_that_leaves_no_digit_is_an_error():
     with pytest.raises(UserError, match=r"'data.test_fraction'"):
         load(test_fraction=0.0)
+
+
+def test_scenes_smaller_than_a_digit_are_an_error():
+    with pytest.raises(UserError, match=r"'data.image_size' expects at least 16 .* found 8"):
+        load(image_size=8)
