@@ -16,7 +16,7 @@ from crnn_jax.data.sources import labelled_fields
 from crnn_jax.models.heads import Output
 from crnn_jax.tasks import losses
 from crnn_jax.tasks.augmentation import Augmentation
-from crnn_jax.tasks.metrics import Sums, loss_sums, no_sums
+from crnn_jax.tasks.sums import Sums, loss_sums, no_sums
 from crnn_jax.tasks.task import Batch, Predictions, Rendered
 
 _TOP = 5

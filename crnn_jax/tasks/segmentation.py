@@ -18,7 +18,7 @@ from crnn_jax.models.heads import DenseOutput
 from crnn_jax.tasks import losses
 from crnn_jax.tasks.augmentation import Augmentation
 from crnn_jax.tasks.mask_pictures import draw
-from crnn_jax.tasks.metrics import Sums, loss_sums, no_sums
+from crnn_jax.tasks.sums import Sums, loss_sums, no_sums
 from crnn_jax.tasks.task import Batch, Predictions, Rendered
 
 _LIMB = 30  # bits of a count in its low half

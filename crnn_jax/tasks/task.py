@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.data.fields import Example, Fields
-from crnn_jax.tasks.metrics import Sums
+from crnn_jax.tasks.sums import Sums
 
 Batch = dict[str, jax.Array]
 Predictions = dict[str, Any]  # (B, ...) a name; on the host numpy arrays of one example

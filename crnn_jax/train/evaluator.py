@@ -14,7 +14,7 @@ from crnn_jax.data.dataset import Dataset
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.mesh import replicated
 from crnn_jax.tasks import Task
-from crnn_jax.tasks.metrics import Sums
+from crnn_jax.tasks.sums import Sums
 from crnn_jax.train.experiment import Experiment
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.step import make_eval_step

@@ -20,7 +20,7 @@ from crnn_jax.file_lock import only_run
 from crnn_jax.mesh import check_batch, replicated
 from crnn_jax.sharding import explain
 from crnn_jax.tasks import check_fields, make_task
-from crnn_jax.tasks.metrics import Sums
+from crnn_jax.tasks.sums import Sums
 from crnn_jax.train.clock import Clock
 from crnn_jax.train.evaluator import evaluate, evaluator_of, result_line
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache

@@ -29,7 +29,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from crnn_jax.errors import UserError
 from crnn_jax.mesh import batch_sharding, replicated
 from crnn_jax.tasks import Task
-from crnn_jax.tasks.metrics import Sums as Metrics
+from crnn_jax.tasks.sums import Sums as Metrics
 from crnn_jax.train.state import TrainState, step_rngs
 from crnn_jax.train.step import Assemble, Inputs, apply_gradient, make_gradient, stats_change
 

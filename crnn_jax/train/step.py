@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from crnn_jax.mesh import batch_parts, tracing_batch
 from crnn_jax.sharding import gather, scatter
 from crnn_jax.tasks import Task
-from crnn_jax.tasks.metrics import Sums
+from crnn_jax.tasks.sums import Sums
 from crnn_jax.tasks.task import Predictions
 from crnn_jax.train.state import TrainState, step_rngs, update_ema, variables
 
