@@ -2,7 +2,7 @@
 
 Reads the files under results/ alone, and replaces what lies between `<!-- table: NAME -->` and
 `<!-- /table -->`. A name is one of `TABLES`, or that of a study's file: table1_cifar10_cpu for
-results/table1_cifar10_cpu.json.
+results/table1_cifar10_cpu.json. table1_cifar10_cpu_short is the same in few columns.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.report import input_tables, scaling_tables, speed_tables
 from crnn_jax.report.study_tables import (
+    SHORT_TABLES,
     STUDY_TABLES,
     format_accuracy,
     format_commits,
@@ -30,11 +31,11 @@ _HEADER = (
 )
 
 
-def format_row(name: str, content: dict[str, Any], row: dict[str, Any], folder: str) -> str:
-    """Returns one line of the table, linked to `folder`; times are medians over the seeds."""
+def format_row(name: str, content: dict[str, Any], row: dict[str, Any]) -> str:
+    """Returns one line of the table; times are medians over the seeds."""
     rate = statistics.median(row["images_per_second"])
     cells = [
-        f"[{name}]({folder}/{name}.json)",
+        f"[{name}](../results/{name}.json)",
         format_accuracy(row),
         str(row["n"]),
         f"{row['epochs']:.0f}",
@@ -51,25 +52,26 @@ def format_row(name: str, content: dict[str, Any], row: dict[str, Any], folder: 
 def runs_table(results: pathlib.Path) -> str:
     """Returns the Markdown table of all JSON files in `results` that have rows, but those of clips.
 
-    A study of many settings has a table of its own, and is left out.
+    It links them for a page in docs/. A study of many settings has a table of its own, and is left
+    out.
     """
-    return _runs_table(results, "classification", _HEADER, "results")
+    return _runs_table(results, "classification", _HEADER)
 
 
 def clips_table(results: pathlib.Path) -> str:
-    """Returns the same of the runs on clips, for a page in docs/; a run counts clips as images."""
+    """Returns the same of the runs on clips; a run counts clips as images."""
     header = tuple(line.replace("image", "clip") for line in _HEADER)
-    return _runs_table(results, "video", header, "../results")
+    return _runs_table(results, "video", header)
 
 
-def _runs_table(results: pathlib.Path, task: str, header: tuple[str, ...], folder: str) -> str:
+def _runs_table(results: pathlib.Path, task: str, header: tuple[str, ...]) -> str:
     lines = list(header)
     for path in sorted(results.glob("*.json")):
         content = json.loads(path.read_text())
         settings = content.get("config", {})  # older files name no task: there was one
         if "study" in content or settings.get("task", "classification") != task:
             continue
-        lines += [format_row(path.stem, content, row, folder) for row in content.get("rows", [])]
+        lines += [format_row(path.stem, content, row) for row in content.get("rows", [])]
     if len(lines) == len(header):
         raise UserError(
             f"expected JSON files with rows of task '{task}' in '{results}', found none"
@@ -109,14 +111,15 @@ def make_table(name: str, results: pathlib.Path) -> str:
     """
     if name in TABLES:
         return TABLES[name](results)
-    path = results / f"{name}.json"
+    tables = SHORT_TABLES if name.endswith("_short") else STUDY_TABLES
+    path = results / f"{name.removesuffix('_short')}.json"
     content = json.loads(path.read_text()) if path.exists() else {}
-    if content.get("study") not in STUDY_TABLES:
+    if content.get("study") not in tables:
         raise UserError(
             f"expected a table of {', '.join(TABLES)} or the name of a study's JSON file in "
             f"'{results}', found '{name}'"
         )
-    return STUDY_TABLES[content["study"]](content)
+    return tables[content["study"]](content)
 
 
 def replace_tables(text: str, results: pathlib.Path) -> str:

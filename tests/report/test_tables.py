@@ -38,7 +38,7 @@ def test_table_by_hand(tmp_path):
     assert len(lines) == 4
     assert "93.12% ± 0.20 | 5 |" in lines[2]
     assert lines[3] == (
-        "| [b](results/b.json) | 93.12% | 1 | 10 | 1,234,567 | 50.0 | 300 | 25.0 min | 2 cores "
+        "| [b](../results/b.json) | 93.12% | 1 | 10 | 1,234,567 | 50.0 | 300 | 25.0 min | 2 cores "
         "| 2026-01-02, 0123456* |"
     )
 
@@ -79,6 +79,17 @@ def test_a_study_has_a_table_of_its_own_by_its_files_name(tmp_path):
     assert "Reached.\nc.py, 10 epochs; test accuracy 93.12%; n=1; 2 cores" in new
     with pytest.raises(UserError, match="found 'a'"):
         tables.replace_tables(mark("a"), tmp_path)
+
+
+def test_the_short_table_has_five_columns(tmp_path):
+    rows = [{**ROW, "paper": 0.915}, {**ROW, "row": "rnn", "paper": None, "ci95": 0.01, "n": 3}]
+    content = {"study": "table1", "rows": rows}
+    (tmp_path / "table1_x.json").write_text(json.dumps(content))
+    lines = tables.make_table("table1_x_short", tmp_path).splitlines()
+    assert lines[2] == "| crnn | 93.12% (n=1) | 91.50% | 300 | 25.0 min |"
+    assert lines[3] == "| rnn | 93.12% ± 1.00 (n=3) | - | 300 | 25.0 min |"
+    with pytest.raises(UserError, match="found 'a_short'"):
+        tables.make_table("a_short", tmp_path)
 
 
 @pytest.mark.parametrize(
