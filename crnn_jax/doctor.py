@@ -133,9 +133,10 @@ def check_training() -> Finding:
 
 def check_cache() -> Finding:
     """Says where decoded images and compiled programs are kept, and how much they take."""
-    from crnn_jax.data.cache import cache_dir
+    from crnn_jax.data.cache import cache_dir, make_writable
 
     folder = cache_dir(default_config("crnn").data)
+    make_writable(folder)
     programs, everything = (_gigabytes(path) for path in (folder / "xla", folder))
     text = f"cache: {folder}, {everything:.2f} GB, of which compiled programs {programs:.2f} GB"
     if programs > _LARGE_CACHE_GB:

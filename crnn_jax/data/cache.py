@@ -19,33 +19,36 @@ from crnn_jax.data.reading import Examples
 from crnn_jax.data.sources import Split
 from crnn_jax.errors import UserError
 
-_FORMAT = 2  # of the folder; another one is decoded again
+_FORMAT = 3  # of the folder; another one is decoded again
 _WEIGHT = "weight_N"  # beside the fields
 _STALE_SECONDS = 24 * 3600  # what a killed writer left is removed after this
 
 
 def cache_dir(data_config: ConfigDict) -> pathlib.Path:
-    """Returns the folder of the cache, made if needed.
+    """Returns the folder of the cache, which may not be there.
 
     It is `data_config.cache_dir`; where that is empty, $XDG_CACHE_HOME/crnn_jax, else
     ~/.cache/crnn_jax.
+    """
+    if data_config.cache_dir:
+        return pathlib.Path(str(data_config.cache_dir)).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "crnn_jax"
+
+
+def make_writable(folder: pathlib.Path) -> None:
+    """Makes the folder, before something is computed that takes long and is to be kept there.
 
     Raises:
       UserError: it cannot be made or written.
     """
-    if data_config.cache_dir:
-        folder = pathlib.Path(str(data_config.cache_dir)).expanduser()
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        folder = pathlib.Path(base) / "crnn_jax"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{uuid.uuid4().hex}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise _unwritable(folder, error) from None
-    return folder
+        raise unwritable(folder, error) from None
 
 
 def decoded(
@@ -53,9 +56,10 @@ def decoded(
 ) -> Examples:
     """Returns all examples of `split`, from CACHE_DIR/decoded/FINGERPRINT-SPLIT if they lie there.
 
-    A cache that is truncated or altered is found by its checksums and decoded again; so is one with
-    unreadable images without `skip_corrupt`, since they may have been repaired. Several processes
-    may do this at once: the first whole folder stays. A subset is taken from its parent's cache.
+    A cache that is truncated, altered or another's is found by its checksums and name and decoded
+    again; so is one with unreadable images without `skip_corrupt`, since they may have been
+    repaired. Several processes may do this at once: the first whole folder stays. A subset is taken
+    from its parent's cache.
 
     Raises:
       CorruptImageError: an image is unreadable, without `skip_corrupt`.
@@ -71,11 +75,12 @@ def decoded(
     folder = cache_dir / "decoded" / entry_name(fingerprint, split)
     examples = _load(folder, split)
     if examples is None or (examples.num_corrupt and not skip_corrupt):
+        make_writable(folder.parent)
         examples = _decode(split, skip_corrupt)
         try:
             _save(folder, examples, split)
         except OSError as error:
-            raise _unwritable(folder, error) from None
+            raise unwritable(folder, error) from None
     if examples.num_corrupt == split.num_examples:
         raise UserError(
             f"split '{split.name}' expects readable images, found {split.num_examples} unreadable; "
@@ -95,7 +100,8 @@ def entry_name(fingerprint: str, split: Split) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{fingerprint}-{split.name}")
 
 
-def _unwritable(folder: pathlib.Path, error: OSError) -> UserError:
+def unwritable(folder: pathlib.Path, error: OSError) -> UserError:
+    """Returns the error to raise when the cache's `folder` cannot be written."""
     return UserError(
         f"the cache folder '{folder}' expects to be writable, found: {error.strerror or error}; "
         "set 'data.cache_dir' to another folder"
@@ -141,6 +147,7 @@ def _load(folder: pathlib.Path, split: Split) -> Examples | None:
         manifest = json.loads((folder / "manifest.json").read_text())
         arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in names}
         good = manifest["format"] == _FORMAT and manifest["num_examples"] == count
+        good = good and manifest["entry"] == folder.name  # or another's lies here
         good = good and all(
             arrays[name].shape == (count, *field.shape) and arrays[name].dtype == field.dtype
             for name, field in split.fields.items()
@@ -149,7 +156,7 @@ def _load(folder: pathlib.Path, split: Split) -> Examples | None:
             len(array) == count and _checksum(array) == manifest["crc32"][name]
             for name, array in arrays.items()
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except Exception:  # a damaged header makes NumPy raise nearly anything
         good = False
     if not good:
         print(f"decoded images in '{folder}' are damaged or old: decoding again", file=sys.stderr)
@@ -173,6 +180,7 @@ def _save(folder: pathlib.Path, examples: Examples, split: Split) -> None:
                 os.fsync(file.fileno())
         manifest = {
             "format": _FORMAT,
+            "entry": folder.name,
             "num_examples": split.num_examples,
             "num_corrupt": examples.num_corrupt,
             "crc32": {name: _checksum(array) for name, array in arrays.items()},

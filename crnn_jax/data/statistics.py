@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import sys
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -41,10 +43,7 @@ def mean_and_std(
         )
         return _mean_and_std(chunks)
 
-    def is_good(stored: dict[str, Any]) -> bool:
-        return len(stored["mean"]) == len(stored["std"]) > 0 and all(s > 0 for s in stored["std"])
-
-    stored = remembered(path_of(cache_dir, fingerprint, split), compute, is_good)
+    stored = remembered(path_of(cache_dir, fingerprint, split), compute)
     return np.array(stored["mean"], np.float32), np.array(stored["std"], np.float32)
 
 
@@ -55,38 +54,40 @@ def path_of(
     return cache_dir / "statistics" / f"{cache.entry_name(fingerprint, split)}{suffix}.json"
 
 
-def remembered(
-    path: pathlib.Path,
-    compute: Callable[[], dict[str, Any]],
-    is_good: Callable[[dict[str, Any]], bool],
-) -> dict[str, Any]:
+def remembered(path: pathlib.Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Returns what `path` holds, else `compute()`, which is then stored there.
+
+    Its checksum is over the file's name too: what is damaged, or another's, is computed again.
 
     Raises:
       UserError: the folder cannot be written.
     """
     try:
-        stored = json.loads(path.read_text())
-        if is_good(stored):
-            return stored
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged
+        content = json.loads(path.read_text())
+        if content["crc32"] == _checksum(path, content["stored"]):
+            return content["stored"]
+        raise ValueError("its checksum differs")
+    except FileNotFoundError:
         pass
+    except (OSError, ValueError, KeyError, TypeError):
+        print(f"'{path}' is damaged or old: computing it again", file=sys.stderr)
+    cache.make_writable(path.parent)
     stored = compute()
-    _save(path, stored)
+    _save(path, {"stored": stored, "crc32": _checksum(path, stored)})
     return stored
 
 
-def _save(path: pathlib.Path, stored: dict[str, Any]) -> None:
+def _checksum(path: pathlib.Path, stored: Any) -> int:
+    return zlib.crc32(json.dumps([path.name, stored], sort_keys=True).encode())
+
+
+def _save(path: pathlib.Path, content: dict[str, Any]) -> None:
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(stored))
+        temporary.write_text(json.dumps(content))
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(
-            f"the cache folder '{path.parent}' expects to be writable, found: {error.strerror}; "
-            "set 'data.cache_dir' to another folder"
-        ) from None
+        raise cache.unwritable(path.parent, error) from None
 
 
 def readable(

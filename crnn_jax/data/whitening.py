@@ -43,12 +43,8 @@ def patch_covariance(
         mean_D = total_D / count
         return {"covariance": (square_DD / count - np.outer(mean_D, mean_D)).tolist()}
 
-    def is_good(stored: dict[str, Any]) -> bool:
-        covariance_DD = np.array(stored["covariance"], np.float64)
-        return covariance_DD.ndim == 2 and bool(np.all(np.diag(covariance_DD) >= 0))
-
     path = statistics.path_of(cache_dir, fingerprint, split, f"-patch{size}")
-    return np.array(statistics.remembered(path, compute, is_good)["covariance"])
+    return np.array(statistics.remembered(path, compute)["covariance"])
 
 
 def _patches(image_BHWC: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -47,7 +47,27 @@ def old_format(path: pathlib.Path):
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 0}))
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_bit, old_format, pathlib.Path.unlink])
+def flip_bit_of_header(path: pathlib.Path):
+    data = bytearray(path.read_bytes())
+    data[data.index(b"(20")] ^= 0x0C  # a quote's or a comma's neighbour: no Python any more
+    path.write_bytes(data)
+
+
+def take_another_s(path: pathlib.Path):
+    other = path.parent.with_name("f2-train")
+    other.mkdir()
+    for file in path.parent.iterdir():
+        file.rename(other / file.name)
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps({**manifest, "entry": other.name}))
+    path.parent.rmdir()
+    other.rename(path.parent)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [truncate, flip_bit, flip_bit_of_header, old_format, take_another_s, pathlib.Path.unlink],
+)
 def test_a_damaged_cache_is_decoded_again(memory_split, tmp_path, capsys, damage):
     split = memory_split(20)
     decoded(split, tmp_path)
@@ -130,17 +150,32 @@ def test_cache_dir_is_the_key_or_xdg_or_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache.cache_dir(data_config) == tmp_path / ".cache" / "crnn_jax"
     data_config.cache_dir = str(tmp_path / "a" / "b")
-    assert cache.cache_dir(data_config).is_dir()
+    assert cache.cache_dir(data_config) == tmp_path / "a" / "b"
     (tmp_path / "file").touch()
-    data_config.cache_dir = str(tmp_path / "file")
     with pytest.raises(UserError, match=r"file' expects to be writable.*'data.cache_dir'"):
-        cache.cache_dir(data_config)
+        cache.make_writable(tmp_path / "file")
 
 
 def test_a_cache_that_cannot_be_written_is_the_users_mistake(memory_split, tmp_path):
     (tmp_path / "decoded").touch()
     with pytest.raises(UserError, match=r"'data.cache_dir'"):
         decoded(memory_split(3), tmp_path)
+
+
+def test_a_whole_cache_that_cannot_be_written_is_read(memory_split, tmp_path, monkeypatch):
+    split = memory_split(20)
+    decoded(split, tmp_path)
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    for name in ("mkdir", "touch", "unlink"):
+        monkeypatch.setattr(pathlib.Path, name, refuse)
+    check(decoded(split, tmp_path), split)
+    split.read.count = 0
+    with pytest.raises(UserError, match=r"Read-only file system; set 'data.cache_dir'"):
+        decoded(memory_split(20, name="test"), tmp_path)
+    assert split.read.count == 0  # before anything is decoded
 
 
 def test_a_subset_is_taken_from_its_parents_cache(memory_split, tmp_path):

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,41 @@ def test_equals_numpy_and_is_stored(memory_split, tmp_path):
     split.read.count = 0
     np.testing.assert_array_equal(mean_and_std(split, tmp_path), first)
     assert split.read.count == 0
-    (tmp_path / "statistics" / "f1-train.json").write_text("{")  # damaged: computed again
+
+
+def another_number(text):
+    position = text.index(".") + 2
+    return text[:position] + str((int(text[position]) + 1) % 10) + text[position + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-5],
+        lambda _: "{",
+        lambda _: "[]",
+        another_number,
+        lambda text: json.dumps(json.loads(text)["stored"]),  # as older versions wrote it
+    ],
+)
+def test_damaged_statistics_are_computed_again(memory_split, tmp_path, capsys, damage):
+    split = memory_split(30)
+    first = mean_and_std(split, tmp_path)
+    assert capsys.readouterr().err == ""
+    path = tmp_path / "statistics" / "f1-train.json"
+    path.write_text(damage(path.read_text()))
+    np.testing.assert_array_equal(mean_and_std(split, tmp_path), first)
+    assert capsys.readouterr().err == f"'{path}' is damaged or old: computing it again\n"
+    np.testing.assert_array_equal(mean_and_std(split, tmp_path), first)
+    assert capsys.readouterr().err == ""
+
+
+def test_another_s_statistics_are_not_taken(memory_split, tmp_path):
+    split, other = memory_split(30), memory_split(20, name="other")
+    first = mean_and_std(split, tmp_path)
+    mean_and_std(other, tmp_path)
+    folder = tmp_path / "statistics"
+    (folder / "f1-other.json").replace(folder / "f1-train.json")
     np.testing.assert_array_equal(mean_and_std(split, tmp_path), first)
 
 
