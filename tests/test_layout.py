@@ -18,6 +18,7 @@ LEVELS = (
         "mesh",
         "distributed",
         "kernels",
+        "compile_cache",
         "compiler",
         "disk",
         "file_lock",

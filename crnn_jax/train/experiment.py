@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from crnn_jax import flops, models, optim
+from crnn_jax import compile_cache, flops, models, optim
 from crnn_jax.compiler import compiler_options
 from crnn_jax.config import round_up, steps
 from crnn_jax.data.cache import cache_dir
@@ -128,13 +128,9 @@ class Experiment:
 
 
 def enable_compile_cache(config: ConfigDict) -> None:
-    """Keeps compiled programs on disk, if the config says so; those that took a moment to make."""
-    if not config.compile_cache:
-        return
-    folder = cache_dir(config.data) / "xla"
-    folder.mkdir(parents=True, exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    """Keeps compiled programs on disk, if the config says so."""
+    if config.compile_cache:
+        compile_cache.enable(cache_dir(config.data) / "xla")
 
 
 def build(

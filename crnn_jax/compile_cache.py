@@ -1,0 +1,65 @@
+"""Compiled programs on disk, each with a checksum."""
+
+import contextlib
+import os
+import pathlib
+import sys
+import zlib
+
+import jax
+from jax._src import compilation_cache  # there is no public way to another kind of cache
+
+
+class SealedCache(compilation_cache.LRUCache):
+    """JAX's cache of programs, which also finds entries that are damaged or another program's.
+
+    JAX takes an entry by its file's name alone. One that is truncated is compiled anew in every
+    process, since JAX never writes over a file; one that is another program's ends the run in an
+    error about its arguments, or runs. Here an entry ends with a checksum over its name and bytes;
+    where that is wrong, the entry is removed, so that the program is compiled and kept again.
+    """
+
+    def get(self, key: str) -> bytes | None:
+        """Returns the program's bytes; None where there are none, or damaged ones."""
+        sealed = super().get(key)
+        if sealed is None:
+            return None
+        value = sealed[: -len(_seal(key, b""))]
+        if sealed == value + _seal(key, value):
+            return value
+        path = self._file(key)
+        print(f"compiled program '{path}' is damaged or old: compiling it again", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keeps the program's bytes, where the folder can be written; a reader sees all or none."""
+        sealed = value + _seal(key, value)
+        if self.eviction_enabled:
+            super().put(key, sealed)
+        elif os.access(str(self.path), os.W_OK):
+            temporary = self._file(key).with_suffix(".tmp")
+            temporary.write_bytes(sealed)
+            temporary.replace(self._file(key))
+
+    def _file(self, key: str) -> pathlib.Path:
+        return pathlib.Path(str(self.path)) / f"{key}-cache"
+
+
+def _seal(key: str, value: bytes) -> bytes:
+    return zlib.crc32(value, zlib.crc32(key.encode())).to_bytes(4, "big")
+
+
+def enable(folder: pathlib.Path) -> None:
+    """Keeps compiled programs in `folder` from now on; those that took a moment to make.
+
+    Where the folder is not there and cannot be made, nothing is kept.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    compilation_cache.LRUCache = SealedCache
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
