@@ -99,13 +99,6 @@ def _check_weights(flat: _Flat) -> None:
         )
 
 
-def _check_report(flat: _Flat) -> None:
-    if flat["eval.report"] == "validation" and flat["data.validation"] == 0:
-        raise UserError(
-            "config key 'eval.report' is 'validation': set 'data.validation' above 0, found 0.0"
-        )
-
-
 def _check_reproducible(flat: _Flat) -> None:
     if not flat["reproducible"]:
         return
@@ -177,7 +170,6 @@ _RULES = (
     _check_mesh,
     _check_batch_size,
     _check_weights,
-    _check_report,
     _check_reproducible,
     _check_crop,
     _check_stages,

@@ -33,7 +33,6 @@ def test_defaults_are_valid(model):
         ("model.num_conv_layers", 2, "at least one a stage"),
         ("model.stage_multipliers", (1, 0), "numbers above 0"),
         ("eval.weights", "ema", "optim.ema_decay"),
-        ("eval.report", "validation", "data.validation"),
         ("model.activation", "glu", "did you mean 'gelu'"),
         ("model.conv_init", "identity", "he_normal, dirac"),
         ("model.norm_momentum", 1.0, "below 1"),

@@ -31,7 +31,7 @@ DATA_KEYS: dict[str, Key] = {
     ),
     "data.max_pixels": Key(
         89_478_485,
-        "of an image file: one that declares more is corrupt; at most Pillow's limit",
+        "of an image or a frame: a file that declares more is corrupt; at most Pillow's limit",
         within=Range(1, 89_478_485),
     ),
     "data.crop_padding": Key(

@@ -5,12 +5,13 @@ import os
 import pathlib
 import sys
 import unicodedata
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from crnn_jax.data import walk
+from crnn_jax.data.content import Files
 from crnn_jax.data.decode import EXTENSIONS, is_image_name
 from crnn_jax.data.walk import File, LeftOut
 from crnn_jax.errors import UserError, closest
@@ -19,6 +20,8 @@ _STRAY = "not in a class's folder"
 _NO_SPLIT = "neither train, test nor val"
 _SPLITS = {"train": "train", "test": "test"}
 _SPLITS |= dict.fromkeys(("val", "valid", "validation"), "validation")
+
+Parts = dict[str, dict[str, list[File]]]  # split -> class name -> its files, all sorted but splits
 
 
 class FileKind(NamedTuple):
@@ -47,11 +50,34 @@ class Layout(NamedTuple):
     validation: str | None
     others: list[str]  # folders that are no split
 
+    def used(self, root: pathlib.Path, held_out: float) -> dict[str, str]:
+        """Returns {"train": its folder, ...} of what is read; says in one line what is not.
 
-def find_files(
-    root: pathlib.Path, kind: FileKind, *, test_fraction: float, skip_unreadable: bool
-) -> tuple[dict[str, list[File]], dict[str, list[File]]]:
-    """Returns (train, test): class name -> its files, both sorted; see `folder.load`.
+        Args:
+          root: of the data.
+          held_out: the part of train that the config makes the validation part.
+        """
+        left_out = []
+        validation = self.validation
+        if validation and held_out:
+            why = f"the validation part is held out of train: 'data.validation' is {held_out}"
+            left_out.append(f"{validation} ({why}; 0 takes this folder)")
+        elif validation and not subfolders(root / validation):
+            left_out.append(f"{validation} (there are no folders in it)")
+            validation = None
+        if self.others:
+            left_out.append(walk.describe((name, _NO_SPLIT) for name in self.others))
+        if left_out:
+            print(f"'{root}': left out {'; '.join(left_out)}", file=sys.stderr)
+        used = {"train": self.train, "test": self.test}
+        used["validation"] = None if held_out else validation
+        return {part: folder for part, folder in used.items() if folder is not None}
+
+
+def find_files(root: pathlib.Path, kind: FileKind, data_config: Any) -> Parts:
+    """Returns the files of "train", "test" and, where there is one, "validation".
+
+    See `folder.load`.
 
     Raises:
       UserError: see `folder.load`.
@@ -61,23 +87,31 @@ def find_files(
             f"config key 'data.source' expects a folder of {kind.noun}, found no '{root}'"
         )
     layout = find_layout(root, kind)
-    train = scan(root, layout.train, skip_unreadable, kind)
+    folders = layout.used(root, data_config.validation)
+    parts = {
+        part: scan(root, folder, data_config.skip_corrupt, kind) for part, folder in folders.items()
+    }
+    train = parts["train"]
     if layout.test is None:
-        return _divide(root, train, kind, test_fraction)
-    test = scan(root, layout.test, skip_unreadable, kind)
-    report_others(root, layout)
-    for name in test.keys() - train.keys():
-        raise UserError(
-            f"'{root / layout.test / name}': expected a class that train has, found "
-            f"'{name}'{closest(name, train)}; rename the folder, or add the class to train"
-        )
-    return train, test
+        return _divide(root, train, kind, data_config.test_fraction)
+    for part, of_class in parts.items():
+        for name in of_class.keys() - train.keys():
+            raise UserError(
+                f"'{root / folders[part] / name}': expected a class that train has, found "
+                f"'{name}'{closest(name, train)}; rename the folder, or add the class to train"
+            )
+    return parts
+
+
+def files_of(root: pathlib.Path, part: dict[str, list[File]]) -> Files:
+    """Returns the files of a split in the order of its examples."""
+    return Files(root.absolute(), [file for files in part.values() for file in files])
 
 
 def number_files(part: dict[str, list[File]], class_names: tuple[str, ...]) -> Numbered:
     """Returns the files of a split with the numbers of their classes."""
     number_of = {class_name: number for number, class_name in enumerate(class_names)}
-    examples = [(path, number_of[c]) for c, files in part.items() for path, _, _ in files]
+    examples = [(file.path, number_of[c]) for c, files in part.items() for file in files]
     class_N = np.array([number for _, number in examples], np.int32)
     return Numbered(tuple(path for path, _ in examples), class_N)
 
@@ -93,12 +127,7 @@ def find_layout(root: pathlib.Path, kind: FileKind = IMAGES) -> Layout:
       UserError: there are some of the splits, but not train and one of the other two.
     """
     folders = subfolders(root)
-    part_of: dict[str, str] = {}
-    # "train" before "Train", then "val" before "validation"
-    for name in sorted(folders, key=lambda name: (name != name.lower(), len(name), name)):
-        part = _SPLITS.get(name.lower())
-        if part:
-            part_of.setdefault(part, name)
+    part_of = split_folders(folders)
     others = [name for name in folders if name not in part_of.values()]
     are_classes = others and all(_holds_files(root / name, kind) for name in part_of.values())
     if not part_of or are_classes:
@@ -125,6 +154,33 @@ def find_layout(root: pathlib.Path, kind: FileKind = IMAGES) -> Layout:
     return Layout(train, test, validation, others)
 
 
+def split_folders(names: Iterable[str]) -> dict[str, str]:
+    """Returns {"train": "Train", ...} of those folders that are named as a split, in any case."""
+    part_of: dict[str, str] = {}
+    # "train" before "Train", then "val" before "validation"
+    for name in sorted(names, key=lambda name: (name != name.lower(), len(name), name)):
+        if part := _SPLITS.get(name.lower()):
+            part_of.setdefault(part, name)
+    return part_of
+
+
+def files_below(folder: pathlib.Path, kind: FileKind, skip_unreadable: bool) -> walk.Walk:
+    """Returns the files of a kind at any depth, and what is left out.
+
+    Raises:
+      UserError: a file or folder cannot be read, without `skip_unreadable`.
+    """
+    found = walk.walk_files(folder, kind.is_wanted)
+    unreadable = [item for item in found.left_out if item.is_unreadable]
+    if unreadable and not skip_unreadable:
+        more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
+        raise UserError(
+            f"'{folder / unreadable[0].path}': expected {kind.noun} that can be read, found "
+            f"{unreadable[0].reason}{more}; repair or remove it, or set 'data.skip_corrupt' to True"
+        )
+    return found
+
+
 def scan(
     root: pathlib.Path, part: str, skip_unreadable: bool, kind: FileKind = IMAGES
 ) -> dict[str, list[File]]:
@@ -144,26 +200,19 @@ def scan(
         that cannot be read.
     """
     folder = root / part
-    found, left_out = walk.walk_files(folder, kind.is_wanted)
-    unreadable = [item for item in left_out if item.is_unreadable]
-    if unreadable and not skip_unreadable:
-        more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
-        raise UserError(
-            f"'{folder / unreadable[0].path}': expected {kind.noun} that can be read, found "
-            f"{unreadable[0].reason}{more}; repair or remove it, or set 'data.skip_corrupt' to True"
-        )
-    files_of: dict[str, list[File]] = {_composed(name): [] for name in subfolders(folder)}
-    if not files_of:
+    found, left_out = files_below(folder, kind, skip_unreadable)
+    of_class: dict[str, list[File]] = {_composed(name): [] for name in subfolders(folder)}
+    if not of_class:
         raise UserError(f"'{folder}': expected a folder of {kind.noun} for each class, found none")
     for file in found:
         name, slash, _ = file.path.partition("/")
         if slash:
             path = f"{part}/{file.path}" if part else file.path
-            files_of[_composed(name)].append(file._replace(path=path))
+            of_class[_composed(name)].append(file._replace(path=path))
         else:
             left_out.append(LeftOut(file.path, _STRAY, False))
     reasons = {_composed(item.path): item.reason for item in left_out}
-    for name, files in files_of.items():
+    for name, files in of_class.items():
         if not files:
             reason = f" ({reasons[name]})" if name in reasons else ""
             raise UserError(
@@ -172,21 +221,7 @@ def scan(
             )
     if left_out:
         print(f"'{folder}': left out {walk.describe(left_out)}", file=sys.stderr)
-    return {name: sorted(files_of[name]) for name in sorted(files_of)}
-
-
-def report_others(root: pathlib.Path, layout: Layout) -> None:
-    """Says in one line which folders beside the splits are not used."""
-    parts = []
-    if layout.validation:
-        parts.append(
-            f"{layout.validation} ('{layout.test}' is the test split; the validation part is "
-            "held out of train by 'data.validation')"
-        )
-    if layout.others:
-        parts.append(walk.describe((name, _NO_SPLIT) for name in layout.others))
-    if parts:
-        print(f"'{root}': left out {'; '.join(parts)}", file=sys.stderr)
+    return {name: sorted(of_class[name]) for name in sorted(of_class)}
 
 
 def subfolders(folder: pathlib.Path) -> list[str]:
@@ -218,16 +253,16 @@ def _composed(name: str) -> str:
 
 
 def _divide(
-    root: pathlib.Path, files_of: dict[str, list[File]], kind: FileKind, test_fraction: float
-) -> tuple[dict[str, list[File]], dict[str, list[File]]]:
-    """Returns (train, test) by a hash of each path, each with the classes that it has files of."""
+    root: pathlib.Path, of_class: dict[str, list[File]], kind: FileKind, test_fraction: float
+) -> Parts:
+    """Returns "train" and "test" by a hash of each path, each with the classes that it has."""
     train = {
-        name: [f for f in files if hash_of_path(f[0]) >= test_fraction]
-        for name, files in files_of.items()
+        name: [f for f in files if hash_of_path(f.path) >= test_fraction]
+        for name, files in of_class.items()
     }
     test = {
-        name: [f for f in files if hash_of_path(f[0]) < test_fraction]
-        for name, files in files_of.items()
+        name: [f for f in files if hash_of_path(f.path) < test_fraction]
+        for name, files in of_class.items()
     }
     for name, files in train.items():
         if not files:
@@ -240,7 +275,7 @@ def _divide(
             f"'{root}': expected a test split, found none of {sum(map(len, train.values()))} "
             f"{kind.noun} held out; raise config key 'data.test_fraction' (now {test_fraction})"
         )
-    return train, test
+    return {"train": train, "test": test}
 
 
 def hash_of_path(path: str) -> float:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.data.class_folders import IMAGES, find_files, number_files
+from crnn_jax.data.class_folders import IMAGES, files_of, find_files, number_files
+from crnn_jax.data.content import key_of
 from crnn_jax.data.decode import DECODING, decode_image, match_source, read_file
 from crnn_jax.data.fields import Example
 from crnn_jax.data.limits import TooCostlyError
@@ -26,17 +27,18 @@ from crnn_jax.errors import CorruptImageError, UserError
 def load(location: str, data_config: Any, seed: int) -> Source:
     """Returns the RGB images below the folder `location`; class names are the sorted folder names.
 
-    The layout is PATH/train/CLASS/IMAGE with PATH/test/CLASS/IMAGE (or PATH/val, where there is no
-    test), or PATH/CLASS/IMAGE; see `class_folders.find_layout`. Images may lie in folders below
-    their class's. In the second layout an image is in the test split if the sha256 of its path
-    below PATH, read as a number in [0, 1), is less than test_fraction: so it never changes sides
-    when others come or go, and `seed` has no influence. Hidden files are passed over; what else is
-    left out is said on stderr.
+    The layout is PATH/train/CLASS/IMAGE with PATH/test/CLASS/IMAGE, or PATH/CLASS/IMAGE; see
+    `class_folders.find_layout`. PATH/val is the validation part, unless config key
+    `data.validation` holds one out of train; where there is no test, it is the test split. Images
+    may lie in folders below their class's. In the second layout an image is in the test split if
+    the sha256 of its path below PATH, read as a number in [0, 1), is less than test_fraction: so it
+    never changes sides when others come or go, and `seed` has no influence. Hidden files are passed
+    over; what else is left out is said on stderr.
 
     Args:
       location: the folder: absolute, relative to the current one, or with ~.
-      data_config: reads test_fraction, skip_corrupt, and image_size (0: every image must have the
-        size of the first, which is checked when it is read).
+      data_config: reads test_fraction, validation, skip_corrupt, and image_size (0: every image
+        must have the size of the first, which is checked when it is read).
       seed: not used.
 
     Raises:
@@ -46,25 +48,20 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     """
     del seed
     root = pathlib.Path(location).expanduser()
-    train, test = find_files(
-        root,
-        IMAGES,
-        test_fraction=data_config.test_fraction,
-        skip_unreadable=data_config.skip_corrupt,
-    )
-    class_names = tuple(train)
-    first_files = [file for files in train.values() for file in files]
-    image_shape = first_shape(root, first_files, data_config)
-    train_split, test_split = (
-        _split(name, root, part, class_names, image_shape, data_config)
-        for name, part in (("train", train), ("test", test))
-    )
+    parts = find_files(root, IMAGES, data_config)
+    class_names = tuple(parts["train"])
+    files = {name: files_of(root, part) for name, part in parts.items()}
+    image_shape = first_shape(root, files["train"].files, data_config)
+    key = key_of(files.values())
     return Source(
         name=f"folder:{location}",
         class_names=class_names,
-        train=train_split,
-        test=test_split,
-        fingerprint=fingerprint("folder", train, test, data_config.image_size, DECODING),
+        fingerprint=fingerprint("folder", key, data_config.image_size, DECODING),
+        files=files,
+        **{
+            name: _split(name, root, part, class_names, image_shape, data_config)
+            for name, part in parts.items()
+        },
     )
 
 
@@ -121,9 +118,11 @@ def first_shape(root: pathlib.Path, files: list[File], data_config: Any) -> tupl
     size = data_config.image_size
     if size:
         return size, size, 3
-    for path, _, _ in files:
+    for file in files:
         try:
-            height, width, _ = decode_image(root / path, max_pixels=data_config.max_pixels).shape
+            height, width, _ = decode_image(
+                root / file.path, max_pixels=data_config.max_pixels
+            ).shape
         except CorruptImageError:
             if not data_config.skip_corrupt:
                 raise

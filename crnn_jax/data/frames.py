@@ -37,10 +37,14 @@ class Frames:
     Attributes:
       kind: "random" or "center".
       seed: of the random choices.
+      max_pixels: of a frame; a video that declares more is corrupt.
+      whole: whether a video whose last frame is missing is corrupt, though the clip has others.
     """
 
     kind: Literal["random", "center"]
     seed: int = 0
+    max_pixels: int = MAX_PIXELS
+    whole: bool = False
 
     def choose(self, num_found: int, num_frames: int, epoch: int, example: int) -> list[int]:
         """Returns the numbers, from 0 and increasing, of `num_frames` of a video's `num_found`.
@@ -70,16 +74,19 @@ class Frames:
           CorruptImageError: no video, fewer frames than the clip, or an unreadable frame.
         """
         num_frames, height, width, channels = shape
-        video = _Video(encoded.data, encoded.name)
+        video = _Video(encoded.data, encoded.name, self.max_pixels)
         if video.num_frames < 1:
             raise CorruptImageError(f"{encoded.name}: expected a video, found no frames")
         if video.num_frames < num_frames:
             raise CorruptImageError(
                 f"{encoded.name}: expected at least as many frames as config key "
-                f"'data.num_frames' ({num_frames}), found {video.num_frames}"
+                f"'data.num_frames' ({num_frames}), found {video.num_frames}; to train on it, "
+                "lower that key"
             )
         chosen = self.choose(video.num_frames, num_frames, epoch, example)
-        for row, frame_HWC in enumerate(video.read(chosen)):
+        last = video.num_frames - 1
+        beyond = [last] if self.whole and chosen[-1] < last else []
+        for row, frame_HWC in enumerate(video.read(chosen + beyond)[:num_frames]):
             out[row] = to_shape(frame_HWC, (height, width, channels))
         return out
 
@@ -88,20 +95,20 @@ class Frames:
         return dataclasses.replace(self, kind="center")
 
 
-def frame_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Returns (H, W) of a video's frames.
+def frame_size(path: str | os.PathLike, max_pixels: int) -> tuple[int, int]:
+    """Returns (H, W) of a video's frames, at most `max_pixels`.
 
     Raises:
-      CorruptImageError: its first frame is unreadable.
+      CorruptImageError: its first frame is unreadable, or larger.
     """
-    (frame_HWC,) = _Video(path, os.fspath(path)).read([0])
+    (frame_HWC,) = _Video(path, os.fspath(path), max_pixels).read([0])
     return frame_HWC.shape[0], frame_HWC.shape[1]
 
 
 class _Video:
     """A video file that OpenCV has opened, to be read once from its start."""
 
-    def __init__(self, path: str | os.PathLike, name: str):
+    def __init__(self, path: str | os.PathLike, name: str, max_pixels: int):
         import cv2  # takes a moment to import
 
         # One thread a file: the pipeline has its own. Errors are ours to report, in one line.
@@ -122,9 +129,10 @@ class _Video:
             int(self._capture.get(prop))
             for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         )
-        if not 0 < width * height <= MAX_PIXELS:
+        if not 0 < width * height <= max_pixels:
             raise CorruptImageError(
-                f"{name}: expected frames of 1 to {MAX_PIXELS} pixels, found {width}x{height}"
+                f"{name}: expected frames of 1 to {max_pixels} pixels ('data.max_pixels'), found "
+                f"{width}x{height}"
             )
         # What the file says of itself; a negative or absurd number where it says nothing.
         self.num_frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))

@@ -1,20 +1,27 @@
 """Images and masks in two folders: a class for every pixel."""
 
 import dataclasses
-import os
 import pathlib
+import sys
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from crnn_jax.data import limits
-from crnn_jax.data.class_folders import hash_of_path
+from crnn_jax.data import limits, walk
+from crnn_jax.data.class_folders import (
+    IMAGES,
+    Layout,
+    files_below,
+    hash_of_path,
+    split_folders,
+    subfolders,
+)
+from crnn_jax.data.content import Files, key_of
 from crnn_jax.data.decode import (
     DECODING,
     decode_image,
     fit_map,
-    is_image_name,
     match_source,
 )
 from crnn_jax.data.fields import IGNORE, Example
@@ -24,23 +31,24 @@ from crnn_jax.data.walk import File
 from crnn_jax.errors import CorruptImageError, UserError
 
 _Pair = tuple[File, File]  # an image and its mask
+_PAIR = ("images", "masks")  # their folders
 
 
 def load(location: str, data_config: Any, seed: int) -> Source:
     """Returns the RGB images and masks below the folder `location`.
 
     The layout is PATH/train/images/NAME.jpg (or another image) with PATH/train/masks/NAME.png, and
-    the same below PATH/test (or PATH/val, where there is no test); or PATH/images and PATH/masks,
-    of which a part is held out as in `folder.load`. A mask is a PNG of one channel or a palette, as
-    large as its image, whose numbers are classes; 255 is ignored. PATH/classes.txt names the
+    the same below PATH/test and PATH/val, which are read as in `folder.load`; or PATH/images and
+    PATH/masks, of which a part is held out as there. A mask is a PNG of one channel or a palette,
+    as large as its image, whose numbers are classes; 255 is ignored. PATH/classes.txt names the
     classes, one a line; without it they are numbers up to the largest in the training masks, all of
     which are then read at the start. Where images are resized, masks are too: the same part, and of
     each new pixel the nearest old one's class. A mask lies as its image is shown, EXIF applied.
 
     Args:
       location: the folder: absolute, relative to the current one, or with ~.
-      data_config: reads test_fraction, skip_corrupt, and image_size (0: every image must have the
-        size of the first, which is checked when it is read).
+      data_config: reads test_fraction, validation, skip_corrupt, and image_size (0: every image
+        must have the size of the first, which is checked when it is read).
       seed: not used.
 
     Raises:
@@ -52,13 +60,13 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     root = pathlib.Path(location).expanduser()
     if not root.is_dir():
         raise UserError(f"config key 'data.source' expects a folder, found no '{root}'")
-    train, test = _find_parts(root, data_config.test_fraction)
-    class_names = _class_names(root, train, data_config.skip_corrupt)
-    image_shape = first_shape(root, [image for image, _ in train], data_config)
+    parts = _find_parts(root, data_config)
+    class_names = _class_names(root, parts["train"], data_config.skip_corrupt)
+    image_shape = first_shape(root, [image for image, _ in parts["train"]], data_config)
     fields = masked_fields(image_shape)
-    splits = []
-    for name, pairs in (("train", train), ("test", test)):
-        paths = tuple((image[0], mask[0]) for image, mask in pairs)
+    splits = {}
+    for name, pairs in parts.items():
+        paths = tuple((image.path, mask.path) for image, mask in pairs)
         # An absolute path, because a worker process may have another current folder.
         reader = _Reader(
             root.absolute(),
@@ -68,14 +76,18 @@ def load(location: str, data_config: Any, seed: int) -> Source:
             data_config.image_size,
             data_config.max_pixels,
         )
-        splits.append(Split(name, len(paths), fields, reader))
+        splits[name] = Split(name, len(paths), fields, reader)
     size = data_config.image_size
+    files = {
+        name: Files(root.absolute(), [file for pair in pairs for file in pair])
+        for name, pairs in parts.items()
+    }
     return Source(
         name=f"masks:{location}",
         class_names=class_names,
-        train=splits[0],
-        test=splits[1],
-        fingerprint=fingerprint("masks", train, test, class_names, size, DECODING),
+        fingerprint=fingerprint("masks", key_of(files.values()), class_names, size, DECODING),
+        files=files,
+        **splits,
     )
 
 
@@ -143,49 +155,68 @@ def decode_mask(path: pathlib.Path) -> np.ndarray:
     return mask_HW // {"L;2": 85, "L;4": 17}.get(raw, 1)
 
 
-def _find_parts(root: pathlib.Path, test_fraction: float) -> tuple[list[_Pair], list[_Pair]]:
-    if not (root / "train").is_dir():
-        pairs = _pairs(root, "")
-        train = [pair for pair in pairs if hash_of_path(pair[0][0]) >= test_fraction]
-        test = [pair for pair in pairs if hash_of_path(pair[0][0]) < test_fraction]
-        if not train or not test:
-            raise UserError(
-                f"'{root}': expected images in both splits, found {len(train)} to train on and "
-                f"{len(test)} held out; change config key 'data.test_fraction' (now "
-                f"{test_fraction})"
-            )
-        return train, test
-    part = "test" if (root / "test").is_dir() else "val"
-    if not (root / part).is_dir():
+def _find_parts(root: pathlib.Path, data_config: Any) -> dict[str, list[_Pair]]:
+    folders = subfolders(root)
+    part_of = split_folders(folders)
+    train, test, val = (part_of.get(part) for part in ("train", "test", "validation"))
+    if train is None:
+        others = [name for name in folders if name not in _PAIR]
+        Layout("", None, None, others).used(root, data_config.validation)
+        return _divide(root, data_config.test_fraction, data_config.skip_corrupt)
+    if test is None and val is None:
         raise UserError(f"'{root}': expected 'test' or 'val' beside 'train', found neither; add it")
-    return _pairs(root, "train"), _pairs(root, part)
+    others = [name for name in folders if name not in part_of.values()]
+    layout = Layout(train, test or val, val if test else None, others)
+    used = layout.used(root, data_config.validation)
+    return {part: _pairs(root, folder, data_config.skip_corrupt) for part, folder in used.items()}
 
 
-def _pairs(root: pathlib.Path, part: str) -> list[_Pair]:
+def _divide(root: pathlib.Path, test_fraction: float, skip_corrupt: bool) -> dict[str, list[_Pair]]:
+    pairs = _pairs(root, "", skip_corrupt)
+    train = [pair for pair in pairs if hash_of_path(pair[0].path) >= test_fraction]
+    test = [pair for pair in pairs if hash_of_path(pair[0].path) < test_fraction]
+    if not train or not test:
+        raise UserError(
+            f"'{root}': expected images in both splits, found {len(train)} to train on and "
+            f"{len(test)} held out; change config key 'data.test_fraction' (now {test_fraction})"
+        )
+    return {"train": train, "test": test}
+
+
+def _pairs(root: pathlib.Path, part: str, skip_unreadable: bool) -> list[_Pair]:
     """Returns the images of a part with their masks, sorted by path."""
-    folders = {name: root / part / name for name in ("images", "masks")}
-    for folder in folders.values():
+    files: dict[str, dict[str, File]] = {}
+    left_out: list[walk.LeftOut] = []
+    for name in _PAIR:
+        folder = root / part / name
         if not folder.is_dir():
-            raise UserError(f"'{root / part}': expected folders 'images' and 'masks', found no "
-                            f"'{folder.name}'")  # fmt: skip
-    images = _files(folders["images"], root)
-    if not images:
-        raise UserError(f"'{folders['images']}': expected images, found none; add some")
-    masks = {pathlib.PurePosixPath(file[0]).stem: file for file in _files(folders["masks"], root)}
-    for image, _, _ in images:
-        if pathlib.PurePosixPath(image).stem not in masks:
             raise UserError(
-                f"{root / image}: expected a mask '{pathlib.PurePosixPath(image).stem}.png' in "
-                f"'{folders['masks']}', found none; add it, or remove the image"
+                f"'{root / part}': expected folders 'images' and 'masks', found no '{name}'"
             )
-    return [(image, masks[pathlib.PurePosixPath(image[0]).stem]) for image in images]
+        found = files_below(folder, IMAGES, skip_unreadable)
+        prefix = f"{part}/{name}" if part else name
+        files[name] = {f.path: f._replace(path=f"{prefix}/{f.path}") for f in found.files}
+        left_out += [item._replace(path=f"{name}/{item.path}") for item in found.left_out]
+    if not files["images"]:
+        raise UserError(f"'{root / part / 'images'}': expected images, found none; add some")
+    masks = {_stem(path): mask for path, mask in files["masks"].items()}
+    pairs = []
+    for path, image in files["images"].items():
+        if _stem(path) not in masks:
+            raise UserError(
+                f"{root / image.path}: expected a mask '{_stem(path)}.png' in "
+                f"'{root / part / 'masks'}', found none; add it, or remove the image"
+            )
+        pairs.append((image, masks[_stem(path)]))
+    for stem in sorted(masks.keys() - {_stem(path) for path in files["images"]}):
+        left_out.append(walk.LeftOut(f"masks/{stem}.png", "a mask without an image", False))
+    if left_out:
+        print(f"'{root / part}': left out {walk.describe(left_out)}", file=sys.stderr)
+    return pairs
 
 
-def _files(folder: pathlib.Path, root: pathlib.Path) -> list[File]:
-    prefix = folder.relative_to(root).as_posix()
-    with os.scandir(folder) as entries:
-        found = [(e.name, e.stat()) for e in entries if is_image_name(e.name) and e.is_file()]
-    return sorted(File(f"{prefix}/{name}", stat.st_size, stat.st_mtime_ns) for name, stat in found)
+def _stem(path: str) -> str:
+    return str(pathlib.PurePosixPath(path).with_suffix(""))
 
 
 def _class_names(root: pathlib.Path, train: list[_Pair], skip_corrupt: bool) -> tuple[str, ...]:
@@ -205,9 +236,9 @@ def _class_names(root: pathlib.Path, train: list[_Pair], skip_corrupt: bool) -> 
             )
         return names
     largest = 1
-    for _, (path, _, _) in train:
+    for _, mask in train:
         try:
-            mask_HW = decode_mask(root / path)
+            mask_HW = decode_mask(root / mask.path)
         except CorruptImageError:
             if not skip_corrupt:
                 raise

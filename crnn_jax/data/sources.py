@@ -3,11 +3,12 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from crnn_jax.data.content import Files
 from crnn_jax.data.fields import Example, Field, Fields, pixels_of
 from crnn_jax.errors import CorruptImageError, UserError
 
@@ -69,7 +70,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A training and a test split of examples with the same fields.
+    """A training and a test split of examples with the same fields, maybe a validation split.
 
     Attributes:
       name: as in config key `data.source`.
@@ -77,6 +78,8 @@ class Source:
       train: what is trained on.
       test: what is reported on, and used for no choice.
       fingerprint: 16 hex digits; another when the data, the image size or the split changes.
+      validation: what the data itself sets apart for choices, or None.
+      files: of the splits by name, where they are read from files.
     """
 
     name: str
@@ -84,6 +87,8 @@ class Source:
     train: Split
     test: Split
     fingerprint: str
+    validation: Split | None = None
+    files: Mapping[str, Files] = dataclasses.field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from crnn_jax.data.content import Files, key_of
 from crnn_jax.data.decode import DECODING, decode_image, match_source
 from crnn_jax.data.fields import Example
 from crnn_jax.data.sources import (
@@ -20,6 +21,7 @@ from crnn_jax.data.sources import (
 )
 from crnn_jax.data.tf_example import image_and_label
 from crnn_jax.data.tfds_metadata import data_dir
+from crnn_jax.data.walk import file_of
 from crnn_jax.errors import CorruptImageError, UserError, closest
 
 _T = TypeVar("_T")
@@ -70,12 +72,21 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         for name in ("train", _test_name(folder, records, keys))
     }
     train, test = splits.values()
+    files = _files(folder)
+    shards = [
+        {os.path.basename(i.filename) for i in info.splits[name].file_instructions}
+        for name in splits
+    ]
     return Source(
         name=f"tfds:{location}",
         class_names=class_names,
         train=train,
         test=test,
-        fingerprint=_fingerprint(folder, data_config.image_size),
+        fingerprint=fingerprint("tfds", key_of([files]), data_config.image_size, DECODING),
+        files={
+            part: files._replace(files=[file for file in files.files if file.path in names])
+            for part, names in zip(("train", "test"), shards, strict=True)
+        },
     )
 
 
@@ -270,11 +281,10 @@ def _parse(record: bytes, keys: tuple[str, str], name: str) -> tuple[memoryview,
         ) from error
 
 
-def _fingerprint(folder: pathlib.Path, image_size: int) -> str:
-    files = [
-        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(folder.iterdir())
+def _files(folder: pathlib.Path) -> Files:
+    found = [
+        file_of(path.name, path.stat())
+        for path in folder.iterdir()
         if path.is_file() and not path.name.startswith(".")
     ]
-    name = folder.relative_to(folder.parents[1]).as_posix()
-    return fingerprint("tfds", name, files, image_size, DECODING)
+    return Files(folder.absolute(), sorted(found))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.data.class_folders import FileKind, find_files, number_files
+from crnn_jax.data.class_folders import FileKind, files_of, find_files, number_files
+from crnn_jax.data.content import key_of
 from crnn_jax.data.fields import Example
 from crnn_jax.data.frames import DECODING, EXTENSIONS, Frames, frame_size, is_video_name
 from crnn_jax.data.sources import Encoded, Source, Split, fingerprint, labelled, labelled_fields
@@ -25,8 +26,8 @@ def load(location: str, data_config: Any, seed: int) -> Source:
 
     Args:
       location: the folder: absolute, relative to the current one, or with ~.
-      data_config: reads test_fraction, skip_corrupt, num_frames, and image_size (0: the size of the
-        first video, to which others are brought).
+      data_config: reads test_fraction, validation, skip_corrupt, num_frames, and image_size (0: the
+        size of the first video, to which others are brought).
       seed: not used.
 
     Raises:
@@ -35,27 +36,23 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     """
     del seed
     root = pathlib.Path(location).expanduser()
-    train, test = find_files(
-        root,
-        VIDEOS,
-        test_fraction=data_config.test_fraction,
-        skip_unreadable=data_config.skip_corrupt,
-    )
-    class_names = tuple(train)
-    first_files = [file for files in train.values() for file in files]
+    parts = find_files(root, VIDEOS, data_config)
+    class_names = tuple(parts["train"])
+    files = {name: files_of(root, part) for name, part in parts.items()}
     size, num_frames = data_config.image_size, data_config.num_frames
-    height, width = (size, size) if size else _first_size(root, first_files, data_config)
+    height, width = (size, size) if size else _first_size(root, files["train"].files, data_config)
     shape = (num_frames, height, width, 3)
-    train_split, test_split = (
-        _split(name, root, part, class_names, shape)
-        for name, part in (("train", train), ("test", test))
-    )
+    # What is read once, before training, must have every frame that training may draw.
+    whole = data_config.frames == "random"
+    view = Frames("center", max_pixels=data_config.max_pixels, whole=whole)
     return Source(
         name=f"video:{location}",
         class_names=class_names,
-        train=train_split,
-        test=test_split,
-        fingerprint=fingerprint("video", train, test, shape, DECODING),
+        fingerprint=fingerprint("video", key_of(files.values()), shape, whole, DECODING),
+        files=files,
+        **{
+            name: _split(name, root, part, class_names, shape, view) for name, part in parts.items()
+        },
     )
 
 
@@ -65,11 +62,12 @@ class _Reader:
     paths: tuple[str, ...]
     labels_N: np.ndarray
     shape: tuple[int, int, int, int]
+    view: Frames
 
     def __call__(self, index: int) -> Example:
         encoded = self._encoded(index)
         out = np.empty(self.shape, np.uint8)
-        return {"clip": Frames("center").decode(encoded, 0, 0, self.shape, out), **encoded.values}
+        return {"clip": self.view.decode(encoded, 0, 0, self.shape, out), **encoded.values}
 
     def read_encoded(self, index_B: Sequence[int]) -> list[Encoded | CorruptImageError]:
         """Returns the files' paths and their labels."""
@@ -86,18 +84,19 @@ def _split(
     part: dict[str, list[File]],
     class_names: tuple[str, ...],
     shape: tuple[int, int, int, int],
+    view: Frames,
 ) -> Split:
     paths, labels_N = number_files(part, class_names)
     # An absolute path, because a worker process may have another current folder.
-    reader = _Reader(root.absolute(), paths, labels_N, shape)
+    reader = _Reader(root.absolute(), paths, labels_N, shape, view)
     fields = labelled_fields(shape, "clip")
     return Split(name, len(paths), fields, reader, labels_N, encoded=reader.read_encoded)
 
 
 def _first_size(root: pathlib.Path, files: list[File], data_config: Any) -> tuple[int, int]:
-    for path, _, _ in files:
+    for file in files:
         try:
-            return frame_size(root / path)
+            return frame_size(root / file.path, data_config.max_pixels)
         except CorruptImageError:
             if not data_config.skip_corrupt:
                 raise

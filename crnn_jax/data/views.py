@@ -33,4 +33,4 @@ def make_view(config: ConfigDict) -> View | None:
             f"config key 'data.frames' is '{data.frames}', other frames of each video in each "
             f"epoch: set 'data.pipeline' to 'streaming', found '{data.pipeline}'"
         )
-    return Frames(data.frames, config.seed)
+    return Frames(data.frames, config.seed, data.max_pixels)

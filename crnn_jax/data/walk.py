@@ -19,7 +19,14 @@ class File(NamedTuple):
 
     path: str  # below the root, with /
     size: int  # bytes
-    mtime_ns: int  # time of the last change
+    mtime_ns: int  # time of the last change, which any program may set
+    ctime_ns: int  # of the last change of its status, which the kernel sets
+    inode: int
+
+
+def file_of(path: str, status: os.stat_result) -> File:
+    """Returns the file at `path` below a root."""
+    return File(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 class LeftOut(NamedTuple):
@@ -111,7 +118,7 @@ def _classify(
     assert status is not None
     if not stat.S_ISREG(mode):  # a pipe, whose reading could wait for ever
         return LeftOut(path, SPECIAL, False)
-    return File(path, status.st_size, status.st_mtime_ns)
+    return file_of(path, status)
 
 
 def _why(error: OSError) -> str:

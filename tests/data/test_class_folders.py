@@ -66,12 +66,28 @@ def test_one_line_says_what_is_left_out(divided, capsys):
     )
 
 
-def test_val_beside_test_and_other_folders_are_named(divided, capsys):
+def test_val_beside_test_is_the_validation_part(divided):
+    assert load(divided).validation is None
+    save(divided / "Valid/dog/v.png", divided / "Valid/dog/w.png")
+    source = load(divided)
+    assert counts(source) == (2, 1)
+    assert source.validation is not None
+    assert source.validation.name == "validation"
+    assert [source.validation.read(i)["label"] for i in range(2)] == [1, 1]
+    save(divided / "Valid/dgo/v.png")
+    with pytest.raises(UserError, match=r"Valid/dgo': .*found 'dgo' .did you mean 'dog'"):
+        load(divided)
+
+
+def test_folders_that_are_not_read_are_named(divided, capsys):
     save(divided / "val/cat/v.png", divided / "extra/x.png")
-    assert counts(load(divided)) == (2, 1)
+    assert load(divided, validation=0.1).validation is None
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"'{divided}': left out val ('test' is the test split; ")
+    assert line.startswith(f"'{divided}': left out val (the validation part is held out of train")
     assert "1 neither train, test nor val (extra)" in line
+    (divided / "val/cat").rename(divided / "cat")
+    assert load(divided).validation is None
+    assert "left out val (there are no folders in it); " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,47 @@ def test_val_and_held_out_parts(root, tmp_path):
         load(flat, test_fraction=0.0)
 
 
+def test_splits_in_any_case_and_a_validation_part(root, capsys):
+    (root / "train").rename(root / "Train")
+    (root / "test").rename(root / "TEST")
+    save(root, "Val", "v", a_mask(5))
+    source = load(root)
+    assert (len(source.train), len(source.test)) == (3, 1)
+    assert source.validation is not None
+    np.testing.assert_array_equal(source.validation.read(0)["mask"], a_mask(5))
+    assert capsys.readouterr().err == ""
+    save(root, "more", "v", a_mask(5))
+    assert load(root, validation=0.3).validation is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "left out Val (the validation part is held out of train" in line
+    assert "nor val (more)" in line
+
+
+def test_folders_below_and_what_is_left_out(root, capsys):
+    save(root, "train", "a9", a_mask(7))
+    for name in _pair(root, "a9"):
+        name.parent.joinpath("b").mkdir()
+        name.rename(name.parent / "b" / name.name)
+    source = load(root)
+    assert len(source.train) == 4
+    np.testing.assert_array_equal(source.train.read(3)["mask"], a_mask(7))
+    assert capsys.readouterr().err == ""
+    (root / "train" / "images" / "b" / "a9.png").unlink()
+    (root / "train" / "images" / "notes.txt").touch()
+    assert len(load(root).train) == 3
+    assert capsys.readouterr().err == (
+        f"'{root / 'train'}': left out 1 no image by its name (images/notes.txt); "
+        "1 a mask without an image (masks/b/a9.png)\n"
+    )
+    (root / "train" / "masks" / "c.png").symlink_to("absent.png")
+    with pytest.raises(UserError, match=r"masks/c\.png': expected images that can be read"):
+        load(root)
+
+
+def _pair(root, name):
+    return [root / "train" / folder / f"{name}.png" for folder in ("images", "masks")]
+
+
 @pytest.mark.parametrize(("height", "width", "size"), [(9, 27, 3), (10, 7, 5), (12, 12, 4)])
 def test_masks_are_resized_as_their_images(height, width, size):
     """Where blocks of one class become one pixel each, both have that class."""

@@ -147,10 +147,18 @@ def test_unknown_source_that_is_a_folder(tmp_path):
         load_source(data_config(str(tmp_path)), 0)
 
 
-@pytest.mark.parametrize("source", ["", "tfds:", "folder:", "???"])
-def test_incomplete_source(source):
+@pytest.mark.parametrize("source", ["", "???"])
+def test_no_source(source):
     with pytest.raises(UserError, match=r"expects digits, .*tfds:NAME, folder:PATH"):
         load_source(data_config(source), 0)
+
+
+@pytest.mark.parametrize("source", ["tfds:NAME", "folder:PATH", "video:PATH", "masks:PATH"])
+def test_a_source_without_its_location(source):
+    kind = source.partition(":")[0]
+    for found in (kind, f"{kind}:"):
+        with pytest.raises(UserError, match=f"expects {source}, found '{found}'$"):
+            load_source(data_config(found), 0)
 
 
 def test_check_label():

@@ -128,6 +128,14 @@ def test_source(root):
     assert len({source.fingerprint, small.fingerprint, load(root, num_frames=5).fingerprint}) == 3
 
 
+def test_val_beside_test_is_the_validation_part(root, tmp_path):
+    for part in ("train", "test", "val"):
+        write_video(tmp_path / part / "high" / "0.avi", 8)
+    source = load(tmp_path)
+    assert source.validation is not None
+    assert len(source.validation) == 1
+
+
 def test_a_part_is_held_out_where_there_is_no_test_split(tmp_path):
     for index in range(12):
         write_video(tmp_path / "one" / f"{index}.avi", 6)
@@ -162,7 +170,10 @@ def test_random_frames_stream_and_an_evaluation_sees_the_centres(root):
     [
         (lambda path: path.write_bytes(b"no video"), "no format"),
         (lambda path: path.write_bytes(b""), "no format"),
-        (lambda path: write_video(path, 3), r"'data.num_frames' \(4\), found 3"),
+        (
+            lambda path: write_video(path, 3),
+            r"'data.num_frames' \(4\), found 3; to train on it, lower",
+        ),
         (lambda path: path.unlink(), "no such file"),
     ],
 )
@@ -179,6 +190,18 @@ def test_a_truncated_video_is_unreadable(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(CorruptImageError, match=r"a\.avi"):
         read(path, 40, Frames("center"))
+
+
+def test_a_video_without_its_end_is_found_before_random_frames_are_drawn(tmp_path):
+    for part in ("train", "test"):
+        write_video(tmp_path / part / "a" / "0.avi", 40)
+    path = tmp_path / "train" / "a" / "0.avi"
+    path.write_bytes(path.read_bytes()[:-1500])  # of the index, and the last three frames
+    assert read(path, 4, Frames("center")) == [4, 14, 24, 34]
+    load_dataset(video_config(tmp_path)).norm()  # the centres are there
+    streaming = {"data__pipeline": "streaming", "data__frames": "random"}
+    with pytest.raises(CorruptImageError, match=r"40 frames, as the file says, found 37"):
+        load_dataset(video_config(tmp_path, **streaming)).norm()
 
 
 def test_skip_corrupt_keeps_the_place_with_weight_0(root, tmp_path):
@@ -220,7 +243,20 @@ def test_views_that_do_not_fit(root, changes, words):
 
 
 def test_size_of_frames(root):
-    assert frame_size(root / "train" / "high" / "0.avi") == (32, 32)
+    path = root / "train" / "high" / "0.avi"
+    assert frame_size(path, 32 * 32) == (32, 32)
+    with pytest.raises(CorruptImageError, match=r"1 to 1023 pixels .'data.max_pixels'.*32x32"):
+        frame_size(path, 32 * 32 - 1)
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "streaming"])
+def test_large_frames_are_refused(root, tmp_path, pipeline):
+    for part in ("train", "test"):
+        write_video(tmp_path / part / "high" / "0.avi", 8)
+    config = video_config(tmp_path, data__max_pixels=1000, data__image_size=32)
+    config.data.pipeline = pipeline
+    with pytest.raises(CorruptImageError, match=r"0\.avi: expected frames of 1 to 1000 pixels"):
+        load_dataset(config).norm()
 
 
 def test_train_evaluate_and_predict(root, tmp_path, capsys):
