@@ -13,6 +13,8 @@ Otherwise the run is one process.
 
 import atexit
 import contextlib
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -41,6 +43,7 @@ _LOST = (
     "gloo nccl heartbeat coordination preempted unavailable deadline_exceeded aborted "
     "connection_reset connection_closed connection_refused broken_pipe socket_closed"
 ).split()
+_MOST_SHOWN = 200  # bytes of what a process has
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 
 
@@ -241,6 +244,39 @@ def seen_by_all(numbers: list[int], most: int = 1024) -> list[int]:
     row[: len(last)] = last
     lists = [set(other.tolist()) for other in _of_all(row)]
     return sorted(set.intersection(*lists) - {-1}) if lists else []
+
+
+def check_same_on_all(facts: dict[str, Any]) -> None:
+    """Checks that what the processes say of their data is the same; all must call it.
+
+    Processes with other data would wait for each other for ever, or learn from different examples.
+
+    Args:
+      facts: as from `Dataset.describe`.
+
+    Raises:
+      UserError: on every process, says what each has.
+    """
+    if jax.process_count() == 1:
+        return
+    text = json.dumps(facts, sort_keys=True)
+    splits = ", ".join(f"{x['num_examples']} {name}" for name, x in facts["splits"].items())
+    shown = f"{splits} examples of {len(facts['class_names'])} classes".encode()[:_MOST_SHOWN]
+    row = np.zeros(32 + _MOST_SHOWN, np.uint8)
+    row[:32] = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+    row[32 : 32 + len(shown)] = np.frombuffer(shown, np.uint8)
+    rows = _of_all(row)
+    if (rows[:, :32] == rows[0, :32]).all():
+        return
+    other = int(np.argmax((rows[:, :32] != rows[0, :32]).any(axis=1)))
+    first, second = (bytes(rows[i, 32:]).rstrip(b"\0").decode() for i in (0, other))
+    found = f"{first} on process 0 and {second} on process {other}"
+    if first == second:
+        found = f"other names or contents on process {other} than on process 0 ({first})"
+    raise UserError(
+        f"the processes of a run expect the same data, found {found}: make 'data.source' the same "
+        "on all"
+    )
 
 
 def _of_all(value: Any) -> np.ndarray:

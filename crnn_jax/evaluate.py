@@ -10,7 +10,7 @@ import sys
 from crnn_jax import distributed
 from crnn_jax.data.transforms import TTA
 from crnn_jax.errors import OneLineParser, one_line_errors
-from crnn_jax.flags import add_process_flags
+from crnn_jax.flags import add_placement_flags, add_process_flags, placement
 
 
 def main(argv: list[str]) -> None:
@@ -20,6 +20,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--split", default="test", help="test, validation or train")
     parser.add_argument("--step", type=int, help="of the checkpoint; default: the latest")
     parser.add_argument("--tta", choices=TTA, default="none", help="test-time augmentation")
+    add_placement_flags(parser)
     add_process_flags(parser)
     flags = parser.parse_args(argv)
     with one_line_errors():
@@ -28,7 +29,8 @@ def main(argv: list[str]) -> None:
             from crnn_jax.run import open_run
             from crnn_jax.train.evaluator import result_line
 
-            run = open_run(flags.workdir, flags.step, num_devices=-1)
+            moved = placement(flags)
+            run = open_run(flags.workdir, flags.step, num_devices=-1, placement=moved)
             summary = run.evaluate(flags.split, flags.tta)
             distributed.say(result_line(run.experiment.task, flags.split, summary, flags.tta))
 

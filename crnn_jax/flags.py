@@ -28,6 +28,24 @@ def add_process_flags(parser: argparse.ArgumentParser) -> None:
     several.add_argument("--process_id", default="", metavar="I", help="0 to N-1")
 
 
+def add_placement_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say where a run's data lies now; `placement` reads them."""
+    moved = parser.add_argument_group("data that has moved since the training")
+    moved.add_argument("--data_source", metavar="KIND:PATH", help="in place of data.source")
+    moved.add_argument("--data_dir", metavar="FOLDER", help="in place of data.dir, of TFDS")
+    moved.add_argument("--cache_dir", metavar="FOLDER", help="in place of data.cache_dir")
+
+
+def placement(flags: argparse.Namespace) -> dict[str, str]:
+    """Returns the config keys that the flags of `add_placement_flags` set."""
+    given = {
+        "data.source": flags.data_source,
+        "data.dir": flags.data_dir,
+        "data.cache_dir": flags.cache_dir,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
 def split_name(name: str) -> tuple[str, str]:
     """Returns (file, argument) of FILE[:ARGUMENT]; the file's path may hold colons itself."""
     cuts = [match.end() - 1 for match in re.finditer(r"\.py:", name)]

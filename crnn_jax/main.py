@@ -36,6 +36,11 @@ def main(argv: list[str]) -> None:
         action="store_true",
         help="print every config key: value, default, choices or range, meaning; and exit",
     )
+    parser.add_argument(
+        "--accept_data",
+        action="store_true",
+        help="resume although files of data have other contents, such as a repaired image",
+    )
     add_process_flags(parser)
     parser.add_argument(
         "--profile",
@@ -61,7 +66,7 @@ def main(argv: list[str]) -> None:
         with distributed.ending_together():
             from crnn_jax.train.loop import train
 
-            train(config, flags.workdir)
+            train(config, flags.workdir, accept_data=flags.accept_data)
 
 
 if __name__ == "__main__":

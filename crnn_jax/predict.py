@@ -15,6 +15,7 @@ import numpy as np
 from crnn_jax.data.inputs import find_inputs, read_input
 from crnn_jax.data.views import make_view
 from crnn_jax.errors import CorruptImageError, OneLineParser, UserError, one_line_errors
+from crnn_jax.flags import add_placement_flags, placement
 from crnn_jax.run import Run, open_run
 from crnn_jax.tasks.task import Rendered
 
@@ -65,10 +66,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with more")
     parser.add_argument("--step", type=int, help="of the checkpoint; default: the latest")
     parser.add_argument("--out", default="predictions", help="folder of predicted pictures")
+    add_placement_flags(parser)
     parser.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
     flags = parser.parse_args(argv)
     with one_line_errors():
-        run = open_run(flags.workdir, flags.step)
+        run = open_run(flags.workdir, flags.step, placement=placement(flags))
         files = find_inputs(flags.paths, run.experiment.input_shape)
         failed: list[CorruptImageError] = []
         for path, result in predict_files(run, files):

@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import pathlib
-import unicodedata
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -14,7 +15,10 @@ from ml_collections import ConfigDict
 
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.compiler import compiler_options
-from crnn_jax.data.dataset import Dataset, load_dataset
+from crnn_jax.config import override
+from crnn_jax.data import record
+from crnn_jax.data.dataset import Dataset, load_dataset, with_absolute_paths
+from crnn_jax.distributed import check_same_on_all, say
 from crnn_jax.errors import UserError
 from crnn_jax.tasks import check_fields
 from crnn_jax.tasks.task import Predictions
@@ -36,12 +40,14 @@ class Run:
       experiment: its model, task and config.
       state: of the chosen checkpoint.
       class_names: K names that it was trained on.
+      trained_on: what dataset.json says of the data.
     """
 
     workdir: pathlib.Path
     experiment: Experiment
     state: TrainState
     class_names: tuple[str, ...]
+    trained_on: dict[str, Any]
     _programs: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -78,21 +84,30 @@ class Run:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def dataset(self) -> Dataset:
-        """Returns the data of the run, as it lies there now.
+        """Returns the data of the run, as it lies there now, with the classes that were trained.
+
+        Where it is not that of the training, a line on stderr says in what.
 
         Raises:
-          UserError: it is missing, or its classes or shape are not those of the training.
+          UserError: it is missing, has another shape, or none of the classes; or the processes of a
+            run have different data.
         """
         dataset = load_dataset(self.config)
         check_fields(self.config, dataset.source)
-        names, shape = dataset.source.class_names, dataset.source.input_shape
-        if names != self.class_names or shape != self.experiment.input_shape:
+        shape, where = dataset.source.input_shape, self.config.data.source
+        if shape != self.experiment.input_shape:
             raise UserError(
-                f"run '{self.workdir}' expects data of the classes {_few(self.class_names)} and of "
-                f"shape {self.experiment.input_shape}, found {_few(names)} and {shape} in "
-                f"'{self.config.data.source}'"
+                f"run '{self.workdir}' expects data of shape {self.experiment.input_shape}, found "
+                f"{shape} in '{where}': see 'data.source', or name other data by --data_source"
             )
-        return dataset
+        facts = dataset.describe()
+        check_same_on_all(facts)
+        if different := record.differences(self.trained_on, facts):
+            unknown = set(facts["class_names"]) - set(self.class_names)
+            left_out = "; examples of a new class are left out" if unknown else ""
+            text = f"'{where}' is not as in training: {'; '.join(different)}{left_out}"
+            say(text, sys.stderr)
+        return dataset.with_classes(self.class_names)
 
     def evaluate(self, split: str, tta: str = "none") -> dict[str, Any]:
         """Returns the summary of a split: the task's score, "loss", counts."""
@@ -110,26 +125,35 @@ class Run:
         return jax.jit(predict, compiler_options=compiler_options(onednn=False))
 
 
-def open_run(workdir: str | pathlib.Path, step: int | None = None, *, num_devices: int = 1) -> Run:
+def open_run(
+    workdir: str | pathlib.Path,
+    step: int | None = None,
+    *,
+    num_devices: int = 1,
+    placement: Mapping[str, str] = MappingProxyType({}),
+) -> Run:
     """Returns the run in `workdir` with its checkpoint of `step`, the newest good one for None.
 
     Args:
       workdir: of a run of crnn_jax.main.
       step: of a checkpoint.
       num_devices: over which an evaluation is split, whatever the training had; -1: all.
+      placement: config keys that say where data and caches lie now, as from `flags.placement`.
 
     Raises:
       UserError: no run there, no such checkpoint, or a damaged one.
     """
     folder = pathlib.Path(workdir).expanduser()
     config, facts = load_config(folder), read_dataset(folder)
+    for key, value in placement.items():
+        override(config, key, value)
+    config = with_absolute_paths(config)
     config.mesh.update(data=num_devices, fsdp=1, model=1)
     enable_compile_cache(config)
-    # Sources name classes in this form; a run of an older version may hold the other.
-    names = tuple(unicodedata.normalize("NFC", name) for name in facts["class_names"])
+    names = tuple(facts["class_names"])
     experiment = build(config, facts["input_shape"], len(names), facts["num_train"])
     state = restore_state(folder, experiment.abstract_state(), step)
-    return Run(folder, experiment, state, names)
+    return Run(folder, experiment, state, names, facts)
 
 
 def restore_state(
@@ -148,8 +172,3 @@ def restore_state(
     if restored is None:
         raise UserError(f"expected a checkpoint in {directory}, found none: train first")
     return restored[1]
-
-
-def _few(names: tuple[str, ...]) -> str:
-    more = f", ... ({len(names)})" if len(names) > 12 else ""
-    return ", ".join(names[:12]) + more

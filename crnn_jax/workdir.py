@@ -3,14 +3,18 @@
 import json
 import os
 import pathlib
+import sys
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from crnn_jax.config import config_hash, config_of_flat, differences, flatten, with_absent
-from crnn_jax.distributed import is_first
+from crnn_jax.data import record
+from crnn_jax.data.dataset import with_absolute_paths
+from crnn_jax.distributed import is_first, say
 from crnn_jax.errors import UserError
 from crnn_jax.provenance import describe_devices, git_commit, versions
 from crnn_jax.validation import validate
@@ -29,10 +33,11 @@ def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(
-            f"workdir '{folder}' cannot be written ({os.strerror(error.errno or 0)}): "
-            "choose another with --workdir"
-        ) from error
+        if not (folder / "result.json").exists():  # of a finished run nothing is written
+            raise UserError(
+                f"workdir '{folder}' cannot be written ({os.strerror(error.errno or 0)}): "
+                "choose another with --workdir"
+            ) from error
     if (folder / "config.json").exists():
         return folder, load_config(folder)
     if (folder / "checkpoints").exists():
@@ -62,6 +67,42 @@ def check_same_run(folder: pathlib.Path, config: ConfigDict, stored: ConfigDict 
         )
 
 
+def check_same_data(folder: pathlib.Path, facts: dict[str, Any], *, accept: bool) -> None:
+    """Checks that the run in `folder`, if it has made a step, was trained on these data.
+
+    Args:
+      folder: of the run.
+      facts: as from `Dataset.describe`.
+      accept: whether contents may differ, as those of an image that was repaired.
+
+    Raises:
+      UserError: says in what the data differ.
+    """
+    if not any(path.name.isdecimal() for path in folder.glob("checkpoints/*")):
+        return
+    if not (folder / "dataset.json").exists():
+        return
+    trained_on = read_dataset(folder)
+    if not (different := record.differences(trained_on, facts)):
+        return
+    same_numbers = not record.differences(trained_on, facts, contents=False)
+    if accept and same_numbers:
+        say(f"resuming on other data: {'; '.join(different)}", sys.stderr)
+        return
+    flag = ", resume with --accept_data" if same_numbers else ""
+    raise UserError(
+        f"workdir '{folder}' expects the data that its run was trained on, found other data in "
+        f"'data.source': {'; '.join(different)}. Put those data back{flag}, or choose another "
+        "--workdir"
+    )
+
+
+def write_dataset(folder: pathlib.Path, facts: dict[str, Any]) -> None:
+    """Writes dataset.json of the run in `folder`: what it is trained on."""
+    if is_first():
+        write_json_atomically(folder / "dataset.json", facts)
+
+
 def write_config(folder: pathlib.Path, config: ConfigDict) -> None:
     """Writes config.json of the run in `folder`: how it goes on from here."""
     if is_first():
@@ -89,14 +130,16 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
         validate(config)
     except UserError as error:
         raise UserError(f"'{path}': {error}") from None
-    return config
+    return with_absolute_paths(config)  # an older version stored them as they were typed
 
 
 def read_dataset(workdir: pathlib.Path) -> dict[str, Any]:
-    """Returns dataset.json: input_shape, class_names, num_train (after the validation part)."""
+    """Returns dataset.json: what `record.describe` returned, without what older versions lacked."""
     facts = _read_json(workdir / "dataset.json")
     if "image_shape" in facts:  # what the shape was called while all inputs were images
         facts["input_shape"] = facts.pop("image_shape")
+    # Sources name classes in this form; a run of an older version may hold the other.
+    facts["class_names"] = [unicodedata.normalize("NFC", name) for name in facts["class_names"]]
     return facts
 
 

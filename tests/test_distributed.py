@@ -3,6 +3,7 @@
 import types
 
 import jax
+import numpy as np
 import pytest
 
 from crnn_jax import distributed
@@ -122,3 +123,27 @@ def test_only_what_every_process_sees_counts(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(distributed, "_of_all", lambda row: __import__("numpy").array(rows))
     assert distributed.seen_by_all([1, 2, 3], most=4) == [2, 3]
+
+
+def facts(num_train=9, content="a1"):
+    train = {"num_examples": num_train, "content": content}
+    return {"class_names": ["ant", "bee"], "splits": {"train": train}}
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (facts(8), "found 9 train examples of 2 classes on process 0 and 8 train .* on process 2"),
+        (facts(content="a2"), "other names or contents on process 2 than on process 0 .9 train"),
+    ],
+)
+def test_processes_with_different_data_all_say_so(monkeypatch, other, words):
+    rows = []
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    monkeypatch.setattr(distributed, "_of_all", lambda row: rows.append(row) or np.stack([row] * 3))
+    for mine in (facts(), facts(), other):
+        distributed.check_same_on_all(mine)  # what each of them hands to the others
+    monkeypatch.setattr(distributed, "_of_all", lambda _: np.stack(rows))
+    for mine in (facts(), other):
+        with pytest.raises(UserError, match=f"expect the same data.*{words}.*'data.source'"):
+            distributed.check_same_on_all(mine)

@@ -12,7 +12,7 @@ from crnn_jax.run import Run
 
 def test_a_corrupt_file_does_not_stop_the_others(tiny, start_run, tmp_path):
     experiment, dataset, _, _, state = start_run(tiny("cnn"))
-    run = Run(tmp_path, experiment, state, dataset.source.class_names)
+    run = Run(tmp_path, experiment, state, dataset.source.class_names, dataset.describe())
     files = [tmp_path / f"{i}.png" for i in range(3)]
     for path in files:
         Image.fromarray(np.full((20, 30, 3), 200, np.uint8)).save(path)

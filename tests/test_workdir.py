@@ -42,6 +42,19 @@ def test_the_stored_config_of_a_new_run_is_none(tmp_path):
     assert stored.model.name == "cnn"
 
 
+def test_a_finished_run_may_lie_where_nothing_can_be_written(tmp_path, monkeypatch):
+    begin(tmp_path, cfg.default_config("cnn"))
+
+    def refuse(**_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(workdirs.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"cannot be written \(Read-only file system"):
+        workdirs.open_workdir(str(tmp_path))
+    (tmp_path / "result.json").write_text("{}")
+    assert workdirs.open_workdir(str(tmp_path))[1] is not None
+
+
 def test_all_differing_keys_are_named(tmp_path):
     config = cfg.default_config("crnn")
     begin(tmp_path, config)

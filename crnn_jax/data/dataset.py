@@ -10,11 +10,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from crnn_jax.data import (
+    classes,
     digit_scenes,
     digits,
     folder,
     mask_folder,
     moving_digits,
+    record,
     tfds_source,
     video_folder,
 )
@@ -39,17 +41,18 @@ SOURCES: dict[str, Callable[[str, Any, int], Source]] = {
     "video": video_folder.load,
     "masks": mask_folder.load,
 }
+PATHS = ("folder", "video", "masks")  # those whose location is a path
 EMBEDDED = ("digits", "moving_digits", "digit_scenes")  # those without a location
 PIPELINES = ("resident", "streaming")
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A source whose training split may have a validation part held out."""
+    """A source, of whose training split a validation part may be held out."""
 
     config: ConfigDict  # the whole config: data.*, seed
     source: Source
-    splits: dict[str, Split]  # train, test and, where held out, validation
+    splits: dict[str, Split]  # train, test and, where there is one, validation
     cache: pathlib.Path
     view: View | None  # the part of each example that training decodes; None: the whole
 
@@ -57,6 +60,14 @@ class Dataset:
     def num_train(self) -> int:
         """Examples of an epoch."""
         return self.splits["train"].num_examples
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the content of dataset.json; see `record.describe`."""
+        return record.describe(self.source, self.num_train, self.cache)
+
+    def with_classes(self, class_names: tuple[str, ...]) -> "Dataset":
+        """Returns the same with the classes numbered as in `class_names`; see `classes`."""
+        return _divide(self.config, classes.with_classes(self.source, class_names), self.view)
 
     def norm(self) -> dict[str, Any]:
         """Returns {"mean_C", "std_C"}, 0..255, of the training split less the validation part.
@@ -76,18 +87,30 @@ class Dataset:
             norm["whitening_HWIO"] = whitening_kernel(covariance_DD, std_C)
         return norm
 
+    def split(self, name: str) -> Split:
+        """Returns the split of that name.
+
+        Raises:
+          UserError: there is none.
+        """
+        if name not in self.splits:
+            hint = (
+                "; hold one out with data.validation=0.1, or add a folder 'val' beside 'test'"
+                if name == "validation"
+                else ""
+            )
+            raise UserError(f"expected a split of {', '.join(self.splits)}, found '{name}'{hint}")
+        return self.splits[name]
+
     def pipeline(self, split: str, batch_size: int, mesh: Mesh) -> Pipeline:
         """Returns the pipeline over `split`.
 
         Raises:
-          UserError: the run has no such split.
+          UserError: there is none.
         """
-        if split not in self.splits:
-            hint = "; hold one out with data.validation=0.1" if split == "validation" else ""
-            raise UserError(f"expected a split of {', '.join(self.splits)}, found '{split}'{hint}")
         return make_pipeline(
             self.config.data.pipeline,
-            self.splits[split],
+            self.split(split),
             batch_size=batch_size,
             seed=self.config.seed,
             mesh=mesh,
@@ -97,6 +120,22 @@ class Dataset:
             fingerprint=self.source.fingerprint,
             view=self.view,
         )
+
+
+def with_absolute_paths(config: ConfigDict) -> ConfigDict:
+    """Returns a copy whose paths of data do not depend on the current folder, nor end with /."""
+    config = ConfigDict(config.to_dict())
+    kind, _, location = config.data.source.partition(":")
+    if kind in PATHS and location:
+        config.data.source = f"{kind}:{_absolute(location)}"
+    for key in ("dir", "cache_dir"):
+        if config.data[key]:
+            config.data[key] = _absolute(config.data[key])
+    return config
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def load_source(data_config: Any, seed: int) -> Source:
@@ -110,13 +149,18 @@ def load_source(data_config: Any, seed: int) -> Source:
       UserError: unknown source, missing data, or data that does not fit the config.
     """
     kind, _, location = data_config.source.partition(":")
-    if kind not in SOURCES or (kind in EMBEDDED) == bool(location):
+    if kind in SOURCES and kind not in EMBEDDED and not location:
+        raise UserError(
+            f"config key 'data.source' expects {kind}:{'PATH' if kind in PATHS else 'NAME'}, found "
+            f"'{data_config.source}'"
+        )
+    if kind not in SOURCES or (kind in EMBEDDED and location):
         rest = location or data_config.source
         is_folder = os.path.isdir(os.path.expanduser(rest))
         kinds = [name for name in SOURCES if name not in EMBEDDED]
         forms = [*EMBEDDED, *(f"{k}:{'NAME' if k == 'tfds' else 'PATH'}" for k in kinds)]
         valid = (
-            [f"{k}:{rest}" for k in (("folder", "video", "masks") if location else ("folder",))]
+            [f"{k}:{rest}" for k in (PATHS if location else PATHS[:1])]
             if is_folder
             else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds)]
         )
@@ -191,8 +235,12 @@ def load_dataset(config: ConfigDict) -> Dataset:
       UserError: see the sources.
     """
     view = make_view(config)
-    source = load_source(config.data, config.seed)
-    train, validation = hold_out(source.train, config.data.validation, config.seed)
+    return _divide(config, load_source(config.data, config.seed), view)
+
+
+def _divide(config: ConfigDict, source: Source, view: View | None) -> Dataset:
+    train, held = hold_out(source.train, config.data.validation, config.seed)
+    validation = source.validation if held is None else held
     splits = {"train": train, "test": source.test}
     if validation is not None:
         splits["validation"] = validation

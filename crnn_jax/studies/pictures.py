@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.flags import add_placement_flags, placement
 from crnn_jax.run import Run, open_run
 
 
@@ -44,9 +45,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--count", type=int, default=6, help="of examples")
     parser.add_argument("--name", required=True, help="of the picture")
     parser.add_argument("--results", default="results", help="folder of the picture")
+    add_placement_flags(parser)
     flags = parser.parse_args(argv)
     with one_line_errors():
-        picture_HWC = draw_examples(open_run(flags.workdir), flags.count)
+        picture_HWC = draw_examples(
+            open_run(flags.workdir, placement=placement(flags)), flags.count
+        )
         from PIL import Image
 
         path = pathlib.Path(flags.results) / f"{flags.name}.png"

@@ -19,6 +19,7 @@ from crnn_jax.data.fields import Example
 from crnn_jax.data.inputs import read_input
 from crnn_jax.data.views import make_view
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.flags import add_placement_flags, placement
 from crnn_jax.provenance import git_commit
 from crnn_jax.run import Run, open_run
 from crnn_jax.writers import write_json_atomically
@@ -120,12 +121,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--num", type=int, default=12, help="images of the test split")
     parser.add_argument("--name", default="", help="of the files; default: from the config")
     parser.add_argument("--results", default="results", help="folder of the files")
+    add_placement_flags(parser)
     parser.add_argument("images", nargs="*", metavar="IMAGE")
     flags = parser.parse_args(argv)
     with one_line_errors():
         if flags.num < 1:
             raise UserError(f"--num expects 1 or more, found {flags.num}")
-        run = open_run(flags.workdir)
+        run = open_run(flags.workdir, placement=placement(flags))
         config, task = run.config, run.experiment.task
         if config.task != "classification":
             raise UserError(

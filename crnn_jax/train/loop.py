@@ -12,9 +12,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.checkpoint import Checkpoints
-from crnn_jax.data.dataset import Dataset, load_dataset
+from crnn_jax.data.dataset import Dataset, load_dataset, with_absolute_paths
 from crnn_jax.data.slots import remove_orphans
-from crnn_jax.distributed import is_first, say
+from crnn_jax.distributed import check_same_on_all, is_first, say
 from crnn_jax.errors import UserError
 from crnn_jax.file_lock import only_run
 from crnn_jax.mesh import check_batch, replicated
@@ -32,6 +32,7 @@ from crnn_jax.train.trace import StepTrace
 from crnn_jax.train.watchdog import Watchdog
 from crnn_jax.validation import validate
 from crnn_jax.workdir import (
+    check_same_data,
     check_same_run,
     describe_run,
     last_seconds,
@@ -39,12 +40,18 @@ from crnn_jax.workdir import (
     open_workdir,
     read_result,
     write_config,
+    write_dataset,
 )
 from crnn_jax.writers import Progress, Writers, write_json_atomically
 
 
-def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
+def train(config: ConfigDict, workdir: str, *, accept_data: bool = False) -> dict[str, Any]:
     """Returns the content of result.json of the run in `workdir`, which it starts or resumes.
+
+    Args:
+      config: of the run.
+      workdir: where its files are.
+      accept_data: let a resumed run's files of data have other contents than they had.
 
     Raises:
       UserError: a mistake in the config, the data or the workdir, or a loss that is not finite;
@@ -52,12 +59,13 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
       SystemExit: stopped by a signal, after a checkpoint; the code is 128 + the signal's number.
     """
     validate(config)
+    config = with_absolute_paths(config)
     remove_orphans()
     with only_run(workdir) if is_first() else contextlib.nullcontext():
-        return _train_alone(config, workdir)
+        return _train_alone(config, workdir, accept_data)
 
 
-def _train_alone(config: ConfigDict, workdir: str) -> dict[str, Any]:
+def _train_alone(config: ConfigDict, workdir: str, accept_data: bool) -> dict[str, Any]:
     """Returns the same, with the workdir locked."""
     folder, stored = open_workdir(workdir)
     clock = Clock()
@@ -77,16 +85,14 @@ def _train_alone(config: ConfigDict, workdir: str) -> dict[str, Any]:
         dataset = read()
         source = dataset.source
         check_fields(config, source)
+        dataset.split(split)
         experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
+        facts = dataset.describe()
+        check_same_on_all(facts)
+        check_same_data(folder, facts, accept=accept_data)
         write_config(folder, config)
-        facts = {
-            "input_shape": source.input_shape,
-            "class_names": source.class_names,
-            "num_train": dataset.num_train,
-        }
-        if is_first():
-            write_json_atomically(folder / "dataset.json", facts)
+        write_dataset(folder, facts)
         norm = dataset.norm()
     checkpoints = Checkpoints(
         folder / "checkpoints",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from crnn_jax.data.dataset import load_dataset
 from crnn_jax.errors import UserError
@@ -59,3 +60,24 @@ def test_a_whitening_kernel_for_a_model_that_whitens(tiny):
 def test_no_such_split(tiny, split, hint):
     with pytest.raises(UserError, match=hint):
         load_dataset(tiny("cnn")).pipeline(split, 8, make_mesh())
+
+
+def test_a_validation_part_of_the_data_itself(tiny, tmp_path, capsys):
+    for part, count in (("train", 10), ("test", 3), ("Val", 4)):
+        for index in range(count):
+            path = tmp_path / part / "a" / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), 10 * count + index, np.uint8)).save(path)
+    config = tiny("cnn", data__source=f"folder:{tmp_path}")
+    dataset = load_dataset(config)
+    assert {name: len(split) for name, split in dataset.splits.items()} == {
+        "train": 10, "test": 3, "validation": 4,
+    }  # fmt: skip
+    assert dataset.splits["validation"].read(1)["image"][0, 0, 0] == 41
+    assert capsys.readouterr().err == ""
+    config.data.validation = 0.2
+    held = load_dataset(config)
+    assert {name: len(split) for name, split in held.splits.items()} == {
+        "train": 8, "test": 3, "validation": 2,
+    }  # fmt: skip
+    assert "left out Val (the validation part is held out of train" in capsys.readouterr().err

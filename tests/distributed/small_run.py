@@ -105,8 +105,11 @@ def arguments(workdir, **changes):
 
 
 @contextlib.contextmanager
-def processes(count, workdir, devices=4, **changes):
-    """Starts the processes of one run; yields them, and leaves none behind."""
+def processes(count, workdir, devices=4, each=None, **changes):
+    """Starts the processes of one run; yields them, and leaves none behind.
+
+    `each`: of each process, the arguments that it alone has.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -114,7 +117,7 @@ def processes(count, workdir, devices=4, **changes):
     command += [f"--coordinator={address}", f"--num_processes={count}"]
     started = [
         subprocess.Popen(
-            [*command, f"--process_id={index}"],
+            [*command, f"--process_id={index}", *(each[index] if each else [])],
             env=environment(devices),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

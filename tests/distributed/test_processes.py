@@ -9,6 +9,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from crnn_jax.distributed import PEER_LOST
 from crnn_jax.train.loop import train
@@ -64,6 +65,24 @@ def test_one_process_speaks_and_the_evaluation_is_exact(whole):
     assert out.count("results in") == out.count("test accuracy") == 1
     assert result["devices"].endswith("8 virtual devices")
     assert result["steps"] == STEPS
+
+
+def test_processes_with_different_data_end_with_one_line(tmp_path):
+    command = []
+    for index in range(2):
+        for part in ("train", "test"):
+            for number in range(8 + index):
+                path = tmp_path / f"photos_{index}" / part / "ant" / f"{number}.bmp"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (8, 8), number).save(path)
+        command.append(f"--config.data.source=folder:{tmp_path / f'photos_{index}'}")
+    with processes(2, tmp_path / "run", each=[[item] for item in command]) as started:
+        ended = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [2, 2]
+    for _, err in ended:
+        assert "expect the same data, found 8 train, 8 test examples of 1 classes on proces" in err
+        assert "Traceback" not in err
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def wait_for_checkpoint(workdir, started, seconds=150):
