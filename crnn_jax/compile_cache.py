@@ -8,9 +8,10 @@ import zlib
 
 import jax
 from jax._src import compilation_cache  # there is no public way to another kind of cache
+from jax._src.lru_cache import LRUCache
 
 
-class SealedCache(compilation_cache.LRUCache):
+class SealedCache(LRUCache):
     """JAX's cache of programs, which also finds entries that are damaged or another program's.
 
     JAX takes an entry by its file's name alone. One that is truncated is compiled anew in every
@@ -60,6 +61,6 @@ def enable(folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return
-    compilation_cache.LRUCache = SealedCache
+    compilation_cache.LRUCache = SealedCache  # pyright: ignore[reportPrivateImportUsage]
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -40,7 +40,7 @@ class Reader:
 
 def make_source(known=True, with_files=False):
     label_N = np.arange(9, dtype=np.int32) % 3
-    splits = [
+    train, test = (
         Split(
             name,
             9,
@@ -50,8 +50,8 @@ def make_source(known=True, with_files=False):
             encoded=Reader().encoded if with_files else None,
         )
         for name in ("train", "test")
-    ]
-    return Source("toy", NAMES, *splits, "f1")
+    )
+    return Source("toy", NAMES, train, test, "f1")
 
 
 def contents(split):
