@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import hashlib
+import itertools
+import marshal
 import os
 import pathlib
 import unicodedata
@@ -25,9 +27,9 @@ class Files(NamedTuple):
 def key_of(parts: Iterable[Files]) -> str:
     """Returns 16 hex digits, others for other files: the name of what is cached of them.
 
-    All bytes are too many to be read at each start. Names, sizes and times of change are not
-    enough: programs set times as they like, and so a copied or rewritten folder may have those of
-    another. Inode numbers and times of the last change of status (ctime), which the kernel sets,
+    All bytes are too many to be read at each start. Names, sizes and times of change (mtime) are
+    not enough: programs set times as they like, and so a copied or rewritten folder may have those
+    of another. Inode numbers and times of the last change of status (ctime), which the kernel sets,
     tell such folders apart. They may agree in images of file systems (squashfs, ISO), which number
     files alike and hold times that their maker chose: so the root's path and the bytes of 64 files
     are in the key, too. Devices' numbers are not: a network drive or a container has another each
@@ -36,7 +38,8 @@ def key_of(parts: Iterable[Files]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(os.fsencode(os.path.realpath(part.root)))
-        digest.update(repr([tuple(file) for file in part.files]).encode())
+        # Half of JSON's time. Version 2 has no references, which would depend on what is shared.
+        digest.update(marshal.dumps([tuple(file) for file in part.files], 2))
         digest.update(_sampled(part, _FEW_FILES, _FEW_BYTES))
     return digest.hexdigest()[:16]
 
@@ -61,17 +64,21 @@ def _sampled(part: Files, num_files: int, num_bytes: int) -> bytes:
     count = min(len(files), num_files)
     chosen = [files[i * len(files) // count] for i in range(count)]
     most = max(1, num_bytes // max(1, count))
+    slices = [
+        chosen[len(chosen) * i // _THREADS : len(chosen) * (i + 1) // _THREADS]
+        for i in range(_THREADS)
+    ]
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda file: _digest(root, file, most), chosen)
-        return hashlib.sha256(b"".join(found)).digest()
+        found = pool.map(lambda files: [_digest(root, file, most) for file in files], slices)
+        return hashlib.sha256(b"".join(itertools.chain.from_iterable(found))).digest()
 
 
 def _digest(root: pathlib.Path, file: File, most: int) -> bytes:
     """Returns the sha256 of a file's bytes, or of its beginning and end where it has more."""
     try:
-        with open(root / file.path, "rb") as opened:
+        with open(os.path.join(root, file.path), "rb") as opened:
             if file.size <= most:
-                return hashlib.file_digest(opened, "sha256").digest()
+                return hashlib.sha256(opened.read()).digest()
             data = opened.read(most // 2)
             opened.seek(-(most // 2), os.SEEK_END)
             return hashlib.sha256(data + opened.read()).digest()

@@ -19,14 +19,13 @@ class File(NamedTuple):
 
     path: str  # below the root, with /
     size: int  # bytes
-    mtime_ns: int  # time of the last change, which any program may set
-    ctime_ns: int  # of the last change of its status, which the kernel sets
+    ctime_ns: int  # time of the last change of its bytes or status, which the kernel sets
     inode: int
 
 
 def file_of(path: str, status: os.stat_result) -> File:
     """Returns the file at `path` below a root."""
-    return File(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return File(path, status.st_size, status.st_ctime_ns, status.st_ino)
 
 
 class LeftOut(NamedTuple):

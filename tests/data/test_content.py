@@ -28,12 +28,12 @@ def write(folder, **contents):
 
 def test_equal_names_sizes_and_times_are_two_keys(tmp_path):
     one, two = (write(tmp_path / name, a="dark", b="lamp") for name in ("one", "two"))
-    assert [file[:3] for file in one.files] == [file[:3] for file in two.files]
+    assert [file[:2] for file in one.files] == [file[:2] for file in two.files]
     assert key_of([one]) == key_of([files_in(one.root)])
     assert len({key_of([one]), key_of([two]), key_of([one, two]), key_of([two, one])}) == 4
 
 
-@pytest.mark.parametrize("field", ["path", "size", "mtime_ns", "ctime_ns", "inode"])
+@pytest.mark.parametrize("field", ["path", "size", "ctime_ns", "inode"])
 def test_every_fact_of_a_file_is_in_the_key(tmp_path, field):
     part = write(tmp_path, a="dark", b="lamp")
     changed = part.files[1]._replace(**{field: "c" if field == "path" else 7})

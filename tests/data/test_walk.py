@@ -39,7 +39,7 @@ def test_files_at_any_depth_in_order(tmp_path):
     assert [file.path for file in files] == ["0.png", "a/x/y/3.png", "b/1.png", "b/2.png"]
     assert left_out == []
     assert files[0].size == 4
-    assert files[0].mtime_ns == (tmp_path / "0.png").stat().st_mtime_ns
+    assert files[0].ctime_ns == (tmp_path / "0.png").stat().st_ctime_ns
 
 
 def test_hidden_folders_are_not_entered_and_folders_may_look_like_files(tmp_path):
