@@ -105,5 +105,5 @@ def _split(
         counts = f"{new['num_examples']} examples, in training it had {old['num_examples']}"
         return [f"the {name} split has {counts}"]
     if contents and old["content"] != new["content"]:
-        return [f"files of the {name} split have other names or contents"]
+        return [f"the {name} split has other contents or file names"]
     return []

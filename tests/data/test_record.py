@@ -48,7 +48,7 @@ def splits(train=(9, "a1"), test=(3, "b1"), **others):
         ({"class_names": ["bee", "ant", "cow"]}, ["the classes are in another order"]),
         ({"input_shape": [8, 4, 3]}, ["the shape is 8x4x3, in training it was 4x4x3"]),
         ({"splits": splits(train=(8, "a2"))}, ["the train split has 8 examples, in training it"]),
-        ({"splits": splits(test=(3, "b2"))}, ["files of the test split have other names or cont"]),
+        ({"splits": splits(test=(3, "b2"))}, ["the test split has other contents or file names"]),
         ({"splits": splits(validation=(3, "c"))}, ["a validation split is new"]),
         ({"num_train": 8}, []),  # says nothing that the splits do not
     ],
@@ -114,7 +114,7 @@ def test_another_pixel_is_other_data(folder, tmp_path):
     before = described(folder, tmp_path / "cache")
     Image.fromarray(np.full((4, 4, 3), 91, np.uint8)).save(folder / "test" / "bee" / "0.bmp")
     (phrase,) = record.differences(before, described(folder, tmp_path / "cache"))
-    assert phrase == "files of the test split have other names or contents"
+    assert phrase == "the test split has other contents or file names"
 
 
 def test_files_are_read_once(folder, tmp_path, monkeypatch):

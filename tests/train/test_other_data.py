@@ -117,8 +117,8 @@ CHANGES = [
     (add_a_class, "class 'asp' is new; the train split has 28 examples, in training it had 24"),
     (add_images, "the train split has 26 examples, in training it had 24"),
     (remove_images, "the train split has 23 examples, in training it had 24"),
-    (change_an_image, "files of the train split have other names or contents"),
-    (exchange_classes, "files of the train split have other names or contents; files of the test"),
+    (change_an_image, "the train split has other contents or file names"),
+    (exchange_classes, "the train split has other contents or file names; the test split"),
 ]
 
 
@@ -147,7 +147,7 @@ def test_other_contents_can_be_accepted_and_other_numbers_cannot(root, capsys):
     with pytest.raises(UserError, match="Put those data back, resume with --accept_data, or"):
         resume(root)
     accept()
-    assert "resuming on other data: files of the train split" in capsys.readouterr().err
+    assert "resuming on other data: the train split has other" in capsys.readouterr().err
     assert resume(root)["test"]["accuracy"] == 1.0  # it is the run's own now
 
 
@@ -204,7 +204,7 @@ def test_an_evaluation_of_exchanged_classes_says_so(root, capsys):
     exchange_classes(root / "photos")
     found = evaluated(root, capsys)
     assert found.out == "test accuracy 0.3333 (4/12)\n"
-    assert "files of the test split have other names or contents" in found.err
+    assert "the test split has other contents or file names" in found.err
 
 
 def test_no_class_of_the_training(root):
