@@ -26,6 +26,7 @@ LEVELS = (
         "orbax_logging",
         "provenance",
         "report",
+        "weight_files",
     ),
     ("sharding",),
     (
@@ -45,7 +46,7 @@ LEVELS = (
     ("flags", "train", "checkpoint", "writers"),
     ("workdir", "train.experiment", "train.programs", "train.evaluator"),
     ("train.loop", "run"),
-    ("evaluate", "predict", "studies", "doctor"),
+    ("evaluate", "predict", "convert", "studies", "doctor"),
     ("main",),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
