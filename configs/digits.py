@@ -2,8 +2,8 @@
 
     python -m crnn_jax.main --config=configs/digits.py:crnn --workdir=runs/digits_crnn
 
-The argument is cnn, rnn, rnn_deep, lrcn, tsn or crnn; expected accuracy and time are in the
-README's table.
+The argument is cnn, rnn, rnn_deep, lrcn, tsn, crnn or sequencer; expected accuracy and time are in
+the README's table.
 """
 
 from ml_collections import ConfigDict
@@ -35,6 +35,9 @@ def get_config(argument: str = "crnn") -> ConfigDict:
         config.model.num_conv_layers = 4
     if "hidden_units" in config.model:
         config.model.hidden_units = 128
+    if model == "sequencer":
+        config.model.depths, config.model.channels = (1, 2), (64, 128)
+        config.model.patch_sizes = (2, 1)
     for key, text in overrides.items():
         defaults.override(config, key, text)
     return config

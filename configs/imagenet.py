@@ -2,9 +2,10 @@
 
     python -m crnn_jax.main --config=configs/imagenet.py:crnn --workdir=runs/imagenet_crnn
 
-The argument is cnn, rnn, rnn_deep, lrcn, tsn or crnn. FLOPs and parameters of each are in
-docs/imagenet.md; nobody has trained them to the end yet, so there is no accuracy to expect. The
-CRNN computes no more than ResNet-50 (4.1 G multiply-adds, He et al. 2016) for an image.
+The argument is cnn, rnn, rnn_deep, lrcn, tsn, crnn or sequencer_s, _m, _l (`sequencer` is the
+first). FLOPs and parameters of each are in docs/imagenet.md; nobody has trained them to the end
+yet, so there is no accuracy to expect. The CRNN computes no more than ResNet-50 (4.1 G
+multiply-adds, He et al. 2016) for an image. Trained weights of the Sequencers: docs/sequencer.md.
 
 `crnn,hardware=8gpu` (the default) or tpu_v4_32, tpu_v5e_16, cpu: batch, learning rate, workers.
 `crnn,recipe=paper` is what the paper states: resize to 256, random 224 crop, Adam, dropout; no
@@ -16,6 +17,7 @@ not change within a run: a row of the CRNN's map is one step, and its width is a
 from ml_collections import ConfigDict
 
 from crnn_jax import config as defaults
+from crnn_jax.config.model_keys import SEQUENCER_DEPTHS
 from crnn_jax.errors import UserError
 
 # The learning rate grows with the square root of the batch, as the noise of Adam's steps suggests
@@ -57,12 +59,15 @@ RECIPES: dict[str, dict[str, str]] = {
 # Widths at which the models with a trunk compute about as much as each other: LRCN and TSN look at
 # several bands of half the image's height.
 _WIDTH = {"cnn": 80, "crnn": 80, "lrcn": 56, "tsn": 64}
-_MODELS = (*_WIDTH, "rnn", "rnn_deep")
+_SEQUENCERS = {"sequencer": "s", **{f"sequencer_{size}": size for size in SEQUENCER_DEPTHS}}
+_STOCHASTIC_DEPTH = {"s": 0.1, "m": 0.2, "l": 0.4}
+_MODELS = (*_WIDTH, "rnn", "rnn_deep", *_SEQUENCERS)
 
 
 def get_config(argument: str = "crnn") -> ConfigDict:
     """Returns the config of "MODEL[,key=value...]" for ImageNet."""
-    model, _, overrides = defaults.parse_argument(argument, _MODELS)
+    preset, _, overrides = defaults.parse_argument(argument, _MODELS)
+    model = "sequencer" if preset in _SEQUENCERS else preset
     config = defaults.default_config(model)
     config.data.source = "tfds:imagenet2012"
     config.data.pipeline = "streaming"
@@ -82,7 +87,7 @@ def get_config(argument: str = "crnn") -> ConfigDict:
     config.optim.clip_norm = 1.0
     config.optim.ema_decay = 0.9998
     config.eval.weights = "ema"
-    config.model.dropout = 0.2
+    config.model.dropout = 0.0 if model == "sequencer" else 0.2
     if "width" in config.model:
         config.model.width = _WIDTH[model]
         config.model.stage_multipliers = (0.5, 1, 2, 4, 8)  # 224 pixels become 7
@@ -93,6 +98,10 @@ def get_config(argument: str = "crnn") -> ConfigDict:
         config.model.tokens, config.model.patch_size = "patches", 16
     if model == "rnn_deep":
         config.model.patch_sizes, config.model.hidden_units = (8, 2, 2), 256
+    if model == "sequencer":
+        size = _SEQUENCERS[preset]
+        config.model.depths = SEQUENCER_DEPTHS[size]
+        config.model.stochastic_depth = _STOCHASTIC_DEPTH[size]
     _apply(config, overrides)
     return config
 

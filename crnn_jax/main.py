@@ -16,7 +16,7 @@ _EPILOG = """examples:
   python -m crnn_jax.main --config=configs/digits.py:crnn --workdir=runs/digits
   python -m crnn_jax.main --config=configs/cifar10.py:crnn_small --workdir=runs/a \\
       --config.optim.learning_rate=0.002 --config.data.validation=0.1
-models: cnn, rnn, rnn_deep, lrcn, tsn, crnn; every key and its default: --help_config
+models: cnn, rnn, rnn_deep, lrcn, tsn, crnn, sequencer; every key and its default: --help_config
 """
 
 

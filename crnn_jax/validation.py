@@ -142,6 +142,18 @@ def _check_stages(flat: _Flat) -> None:
         )
 
 
+def _check_depths(flat: _Flat) -> None:
+    if "model.depths" not in flat:
+        return
+    stages = len(flat["model.depths"])
+    for key in ("model.channels", "model.patch_sizes"):
+        if len(flat[key]) != stages:
+            raise UserError(
+                f"config key '{key}' expects one number a stage ({stages}, from 'model.depths'), "
+                f"found {len(flat[key])}"
+            )
+
+
 def _check_implementation(flat: _Flat) -> None:
     if "model.implementation" not in flat:
         return
@@ -173,5 +185,6 @@ _RULES = (
     _check_reproducible,
     _check_crop,
     _check_stages,
+    _check_depths,
     _check_implementation,
 )

@@ -55,6 +55,8 @@ def tiny():
             "model.hidden_units": 8,
             "model.num_conv_layers": 2,
             "model.patch_sizes": (4,),  # one layer: compiling a sweep takes long
+            "model.depths": (1,),
+            "model.channels": (8,),
         }
         config = resolve_config(f"configs/digits.py:{model}", {})
         for key, value in small.items():

@@ -65,6 +65,9 @@ _HEAD = {
     "logit_scale": Key(1.0, "by which its scores are multiplied", within=above_0(1e6)),
 }
 
+# Blocks of each stage of Sequencer2D-S, -M and -L; all else is the same in the three.
+SEQUENCER_DEPTHS = {"s": (4, 3, 8, 3), "m": (4, 3, 14, 3), "l": (8, 8, 16, 4)}
+
 MODEL_KEYS: dict[str, dict[str, Key]] = {
     "cnn": {**_TRUNK, **_HEAD},
     "rnn": {
@@ -116,6 +119,32 @@ MODEL_KEYS: dict[str, dict[str, Key]] = {
             "what a step reads of the last map; raster: one cell, row by row",
             choices=registries.sequences,
         ),
+    },
+    "sequencer": {
+        "depths": Key(
+            SEQUENCER_DEPTHS["s"], "blocks of each stage", within=Range(1, 256), whole=True
+        ),
+        "channels": Key(
+            (192, 384, 384, 384),
+            "C of each stage; a recurrent layer has C / 4 units in each direction",
+            within=Range(1, 8192),
+            whole=True,
+        ),
+        "patch_sizes": Key(
+            (7, 2, 1, 1),
+            "side of each stage's patches; the first are of pixels",
+            within=Range(1, 4096),
+            whole=True,
+        ),
+        "mlp_ratio": Key(3.0, "hidden width of a block's MLP / C", within=above_0(64)),
+        "stochastic_depth": Key(
+            0.0,
+            "probability, in training, that an image skips a half of a block",
+            within=SHARE,
+        ),
+        "cell": replace(_RECURRENT["cell"], default="lstm"),
+        "implementation": _IMPLEMENTATION,
+        **_HEAD,
     },
     "reseg": {
         **_TRUNK,

@@ -18,6 +18,7 @@ from crnn_jax.models.recurrent.fastest import fastest
 from crnn_jax.models.reseg import Decoder, ReSeg
 from crnn_jax.models.rnn import RNN
 from crnn_jax.models.rnn_deep import RNNDeep
+from crnn_jax.models.sequencer import Sequencer
 from crnn_jax.models.trunk import Trunk
 from crnn_jax.models.tsn import TSN
 
@@ -30,6 +31,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "lrcn": LRCN,
     "tsn": TSN,
     "crnn": CRNN,
+    "sequencer": Sequencer,
     "reseg": ReSeg,
 }
 _OUTPUTS: dict[str, type] = {"reseg": DenseOutput}  # of models that do not return `Output`

@@ -23,6 +23,8 @@ from crnn_jax.validation import validate
 def tiny(name, **changes):
     config = default_config(name).model
     small = {"width": 4, "stage_multipliers": (1, 2), "num_conv_layers": 3, "hidden_units": 8}
+    if name == "sequencer":
+        small = {"depths": (1, 1), "channels": (8, 12), "patch_sizes": (2, 1)}
     config.update({key: value for key, value in small.items() if key in config} | changes)
     return build_model(config, 10, jnp.float32)
 
@@ -93,6 +95,22 @@ SWEEPS = {
     for direction in ("", "_reverse")
     for path in GRU
 }
+EMBED = {f"params/embed_{stage}/{leaf}" for stage in (0, 1) for leaf in ("kernel", "bias")}
+BLOCKS = {
+    f"params/block_{stage}_0/{path}"
+    for stage in (0, 1)
+    for path in (
+        *(f"{layer}/{leaf}" for layer in ("norm_sweeps", "norm_mlp") for leaf in ("scale", "bias")),
+        *(f"{dense}/{leaf}" for dense in ("mlp_in", "mlp_out") for leaf in ("kernel", "bias")),
+        *(f"sweeps/fuse/{leaf}" for leaf in ("kernel", "bias")),
+        *(
+            f"sweeps/{sweep}/layer_0{direction}/{path.rpartition('/')[2]}"
+            for sweep in ("columns", "rows")
+            for direction in ("", "_reverse")
+            for path in LSTM
+        ),
+    )
+}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +121,11 @@ SWEEPS = {
         ("rnn", {"readout": "mean"}, GRU | HEAD),
         ("rnn", {"readout": "attention"}, GRU | ATTENTION | HEAD),
         ("rnn_deep", {}, SWEEPS | HEAD),
+        (
+            "sequencer",
+            {},
+            EMBED | BLOCKS | {"params/norm/scale", "params/norm/bias"} | HEAD,
+        ),
         ("lrcn", {}, TRUNK | LSTM | HEAD),
         ("lrcn", {"readout": "attention"}, TRUNK | LSTM | ATTENTION | HEAD),
         ("tsn", {}, TRUNK | HEAD),
@@ -166,6 +189,7 @@ def test_choices_are_the_registries():
         ("lrcn", (6, 16, 16, 3), 6, 4),
         ("rnn", (7, 16, 16, 3), 7, 4),
         ("rnn_deep", (16, 16, 3), 8, 4 * 8),
+        ("sequencer", (28, 42, 3), 4, 4 * 6),  # columns first
     ],
 )
 def test_the_implementation_is_chosen_for_what_the_layer_reads(
@@ -176,7 +200,9 @@ def test_the_implementation_is_chosen_for_what_the_layer_reads(
         models, "fastest", lambda *shape, remat: asked.append((*shape, remat)) or "scan"
     )
     config = default_config(name).model
-    units = config.hidden_units
+    if name == "sequencer":
+        config.depths = (1, 1, 1, 1)
+    units = 48 if name == "sequencer" else config.hidden_units
     found = choose_implementation(config, input_shape, 4, jnp.bfloat16)
     assert found == "scan"
     assert asked == [(config.cell, steps, units, rows, jnp.bfloat16, False)]
@@ -203,6 +229,7 @@ def test_shapes_for_any_image_size(name, shape):
         ("cnn", {}),
         ("rnn", {}),
         ("rnn_deep", {}),
+        ("sequencer", {}),
         ("lrcn", {}),
         ("lrcn", {"readout": "attention"}),
         ("tsn", {"consensus": "learned"}),

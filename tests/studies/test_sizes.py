@@ -20,7 +20,7 @@ def test_counts_of_every_model_are_written(tmp_path, capsys):
     sizes.main([f"--config={config}", "--classes=7", f"--results={tmp_path}"])
     content = json.loads((tmp_path / "sizes_own.json").read_text())
     rows = {row["model"]: row for row in content["models"]}
-    assert list(rows) == ["cnn", "rnn", "rnn_deep", "lrcn", "tsn", "crnn"]
+    assert list(rows) == ["cnn", "rnn", "rnn_deep", "lrcn", "tsn", "crnn", "sequencer"]
     # RNN by hand: 16 rows of 48 numbers into 3 x 8, 8 into 3 x 8 at each, 8 into 7 at the end.
     assert rows["rnn"]["flops_per_image"] == 2 * (16 * 48 * 24 + 16 * 8 * 24 + 8 * 7)
     assert rows["crnn"]["parameters"] > rows["cnn"]["parameters"]
