@@ -37,10 +37,10 @@ IMAGE_SHAPE, NUM_CLASSES = (32, 32, 3), 10
 NORM = {"mean_C": np.full(3, 120.0, np.float32), "std_C": np.full(3, 60.0, np.float32)}
 
 
-def constant_batch(size: int) -> dict[str, np.ndarray]:
+def constant_batch(size: int, image_shape: tuple[int, ...] = IMAGE_SHAPE) -> dict[str, np.ndarray]:
     """Returns a batch of random images, all of weight 1."""
     index_B = np.arange(size, dtype=np.int32)
-    images = np.random.default_rng(0).integers(0, 256, (size, *IMAGE_SHAPE), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (size, *image_shape), np.uint8)
     return {
         "image": images, "label": index_B % NUM_CLASSES, "epoch_B": index_B,
         "example_B": index_B, "weight_B": np.ones(size, np.float32),

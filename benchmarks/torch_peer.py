@@ -1,4 +1,4 @@
-"""PyTorch's side of step.py and gru.py, in a process of its own; started by peer.py.
+"""PyTorch's side of step.py, gru.py and sequencer.py, in a process of its own; started by peer.py.
 
 A process of its own, so that PyTorch may live in another interpreter than JAX: each on the newest
 Python that it has a build for. Reads one JSON request a line and answers with one; see `main`.
@@ -111,14 +111,7 @@ def make_step(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Pro
                 scores.float(), label, label_smoothing=setting["label_smoothing"]
             )
 
-        loss_fn = torch.compile(loss_fn) if compiled else loss_fn
-
-        def run() -> None:
-            optimizer.zero_grad(set_to_none=True)
-            loss_fn().backward()
-            optimizer.step()
-
-        return run
+        return _step_of(optimizer, torch.compile(loss_fn) if compiled else loss_fn)
 
     return scores, {"torch_eager": program(False), "torch_compile": program(True)}
 
@@ -155,7 +148,53 @@ def make_gru(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Prog
     return forward().float().cpu().numpy(), programs
 
 
-MAKERS = {"step": make_step, "gru": make_gru}
+def make_sequencer(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Programs]:
+    """Returns (class scores, {"forward", "step"}, eager and compiled) of timm's Sequencer2D.
+
+    Args:
+      arrays: as `make_step`'s, with every weight under timm's name.
+      setting: `make_step`'s without "network"; timm's "model".
+    """
+    from timm.models import sequencer  # pyright: ignore[reportMissingImports]
+
+    torch.backends.cudnn.benchmark = True
+    image = torch.tensor(arrays.pop("image_BHWC")).permute(0, 3, 1, 2).to(DEVICE)
+    label = torch.tensor(arrays.pop("label_B")).long().to(DEVICE)
+    network = getattr(sequencer, setting["model"])(num_classes=arrays["head.fc.bias"].size)
+    network.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+    network = network.to(DEVICE)
+
+    def scores() -> Any:
+        with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16, enabled=setting["bfloat16"]):
+            return network(image)
+
+    def loss() -> Any:
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=setting["bfloat16"]):
+            found = network(image)
+        return nn.functional.cross_entropy(
+            found.float(), label, label_smoothing=setting["label_smoothing"]
+        )
+
+    programs: Programs = {}
+    for name, wrap in (("torch_eager", lambda fn: fn), ("torch_compile", torch.compile)):
+        optimizer = torch.optim.AdamW(network.parameters(), fused=True, **setting["adamw"])
+        programs[f"step/{name}"] = _step_of(optimizer, wrap(loss))
+        programs[f"forward/{name}"] = wrap(scores)
+    # Nothing in it differs between training and evaluation, and cuDNN's LSTM has a gradient in
+    # training alone.
+    return network(image).float().detach().cpu().numpy(), programs
+
+
+def _step_of(optimizer: Any, loss_fn: Callable[[], Any]) -> Callable[[], None]:
+    def run() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss_fn().backward()
+        optimizer.step()
+
+    return run
+
+
+MAKERS = {"step": make_step, "gru": make_gru, "sequencer": make_sequencer}
 
 
 def end_with_parent() -> None:
@@ -169,10 +208,10 @@ def end_with_parent() -> None:
 def main() -> None:
     """Answers requests until the input ends.
 
-    {"make": "step" | "gru", "arrays": NPZ, "setting": {...}, "output": NPY} makes the programs,
-    saves the output and answers {"programs", "torch", "device"}; {"call": PROGRAM} answers
-    {"seconds"} of a call (`steady_seconds`): a step's follow each other as in a training, a
-    layer's are each waited for.
+    {"make": KIND, "arrays": NPZ, "setting": {...}, "output": NPY} makes the programs of a kind of
+    `MAKERS`, saves the output and answers {"programs", "torch", "device"}; {"call": PROGRAM}
+    answers {"seconds"} of a call (`steady_seconds`): a network's follow each other as in a
+    training, a layer's are each waited for.
     """
     threading.Thread(target=end_with_parent, daemon=True).start()
     kind = ""
@@ -189,7 +228,7 @@ def main() -> None:
         else:
             synchronize()
             program = programs[request["call"]]
-            if kind == "step":
+            if kind != "gru":
                 answer = {"seconds": steady_seconds(program, synchronize, STEPS)}
             else:
                 answer = {"seconds": steady_seconds(finished(program))}
