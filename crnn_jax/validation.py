@@ -142,6 +142,14 @@ def _check_stages(flat: _Flat) -> None:
         )
 
 
+def _check_init(flat: _Flat) -> None:
+    if flat["init.skip"] and not flat["init.from"]:
+        raise UserError(
+            f"config key 'init.skip' is {shown(flat['init.skip'])}, what is not taken from "
+            "'init.from': set that to the workdir of a run, found ''"
+        )
+
+
 def _check_implementation(flat: _Flat) -> None:
     if "model.implementation" not in flat:
         return
@@ -173,5 +181,6 @@ _RULES = (
     _check_reproducible,
     _check_crop,
     _check_stages,
+    _check_init,
     _check_implementation,
 )

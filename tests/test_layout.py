@@ -44,7 +44,8 @@ LEVELS = (
     ("validation", "help_config"),
     ("flags", "train", "checkpoint", "writers"),
     ("workdir", "train.experiment", "train.programs", "train.evaluator"),
-    ("train.loop", "run"),
+    ("weights",),
+    ("train.loop", "train.start", "run"),
     ("evaluate", "predict", "studies", "doctor"),
     ("main",),
 )
