@@ -21,6 +21,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.config import flatten, override
+from crnn_jax.data.sources import labels_of
 from crnn_jax.errors import CorruptImageError, UserError, one_line_errors
 from crnn_jax.flags import resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
@@ -94,7 +95,7 @@ def write_images(
     unfinished = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     for part, split in (("train", source.train), ("test", source.test)):
-        class_N = _classes(split)
+        class_N = labels_of(split)
         for number in classes:
             index_N = np.flatnonzero(class_N == number)
             if part == "train" and images is not None:
@@ -109,14 +110,6 @@ def _draw(index_N: np.ndarray, images: int, seed: int, name: str) -> np.ndarray:
     if len(index_N) < images:
         raise UserError(f"--images expects at most {len(index_N)}, all of '{name}', found {images}")
     return np.sort(np.random.default_rng(seed).permutation(index_N)[:images])
-
-
-def _classes(split: Any) -> np.ndarray:
-    """Returns the class of each example, from the one field that is a value."""
-    if split.group_N is not None:
-        return split.group_N
-    (name,) = (name for name, field in split.fields.items() if field.kind == "value")
-    return np.array([int(example[name]) for example in _examples(split, np.arange(len(split)))])
 
 
 def _examples(split: Any, index_N: np.ndarray) -> Iterator[dict[str, np.ndarray]]:

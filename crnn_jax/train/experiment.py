@@ -16,6 +16,7 @@ from crnn_jax import compile_cache, flops, models, optim
 from crnn_jax.compiler import compiler_options
 from crnn_jax.config import round_up, steps
 from crnn_jax.data.cache import cache_dir
+from crnn_jax.data.sources import Split
 from crnn_jax.peaks import peak_flops
 from crnn_jax.sharding import tree_shardings
 from crnn_jax.tasks import Task, make_task
@@ -139,7 +140,11 @@ def enable_compile_cache(config: ConfigDict) -> None:
 
 
 def build(
-    config: ConfigDict, input_shape: Sequence[int], num_classes: int, num_train: int
+    config: ConfigDict,
+    input_shape: Sequence[int],
+    num_classes: int,
+    num_train: int,
+    train: Split | None = None,
 ) -> Experiment:
     """Returns the `Experiment` of a validated config.
 
@@ -148,6 +153,7 @@ def build(
       input_shape: (H, W, C) of the images as stored, (F, H, W, C) of clips.
       num_classes: K.
       num_train: examples of the training split, without the validation part.
+      train: that split, for a training; None where nothing is trained.
 
     Raises:
       UserError: `mesh.*` does not fit the devices.
@@ -162,7 +168,7 @@ def build(
         config=config,
         mesh=mesh,
         model=models.build_model(config.model, num_classes, jnp.dtype(config.precision)),
-        task=make_task(config, num_classes),
+        task=make_task(config, num_classes, train),
         schedule=schedule,
         optimizer=optim.make_optimizer(
             config.optim, schedule, total_steps, layer_decay=config.init.layer_decay

@@ -86,8 +86,9 @@ def _train_alone(config: ConfigDict, workdir: str, accept_data: bool) -> dict[st
         dataset = read()
         source = dataset.source
         check_fields(config, source)
+        num_train, train_split = dataset.num_train, dataset.split("train")
         dataset.split(split)
-        experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
+        experiment = build(config, source.input_shape, source.num_classes, num_train, train_split)
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
         facts = dataset.describe()
         check_same_on_all(facts)
