@@ -48,7 +48,8 @@ def load_weights(source: str) -> Weights:
     folder = pathlib.Path(source).expanduser()
     if (folder / "config.json").is_file():
         return _of_run(folder)
-    found = "a folder without" if folder.is_dir() else "a file" if folder.exists() else "no such"
+    kinds = ((folder.is_dir(), "a folder without it"), (folder.exists(), "a file"))
+    found = next((kind for is_kind, kind in kinds if is_kind), "nothing there")
     raise UserError(
         f"expected the workdir of a run, a folder with config.json, found {found}: '{source}'"
     )
