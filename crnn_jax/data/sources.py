@@ -15,6 +15,7 @@ from crnn_jax.errors import CorruptImageError, UserError
 _VALIDATION_TAG = 1  # keeps the random numbers of one use of the seed apart from another's
 TEST_TAG = 2
 _MANY = 1024  # examples read at a time
+LOSS_WEIGHT = "loss_weight"  # a field that a source may have: by what a task multiplies the loss
 
 
 class Encoded(NamedTuple):

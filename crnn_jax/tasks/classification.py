@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.data import mixing, transforms
 from crnn_jax.data.fields import Example, Fields
-from crnn_jax.data.sources import Split, labelled_fields, labels_of
+from crnn_jax.data.sources import LOSS_WEIGHT, Split, labelled_fields, labels_of
 from crnn_jax.models.heads import Output
 from crnn_jax.tasks import losses
 from crnn_jax.tasks.augmentation import Augmentation
@@ -101,6 +101,8 @@ class Classification:
         if train and "share_B" in batch:
             other_B = self._cross_entropy(output, batch["other_label_B"], train=train)
             loss_B = batch["share_B"] * loss_B + (1 - batch["share_B"]) * other_B
+        if train and LOSS_WEIGHT in batch:
+            loss_B = loss_B * batch[LOSS_WEIGHT]
         correct_B = (jnp.argmax(output.logits_BK, axis=-1) == label_B) & (weight_B > 0)
         hits = Hits(**loss_sums(loss_B, weight_B), num_correct=jnp.sum(correct_B.astype(jnp.int32)))
         return losses.weighted_mean(loss_B, weight_B), hits
