@@ -59,7 +59,7 @@ def _of_run(folder: pathlib.Path) -> Weights:
     config, facts = load_config(folder), read_dataset(folder)
     step, tree = _newest_state(folder / "checkpoints")
     state = TrainState(
-        step=np.int32(step),
+        step=tree["step"],
         seed=tree["seed"],
         norm=tree["norm"],
         params=tree["params"],
