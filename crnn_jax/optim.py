@@ -41,12 +41,13 @@ def decay_mask(params: Any) -> Any:
 
 
 def make_optimizer(
-    optim: ConfigDict, schedule: optax.Schedule, total_steps: int
+    optim: ConfigDict, schedule: optax.Schedule, total_steps: int, *, layer_decay: float
 ) -> optax.GradientTransformation:
     """Returns the optimizer: [clipping,] adam, adamw, sgd or muon [, multipliers] [, lookahead].
 
     adamw and muon decay weights apart from the gradient (Loshchilov and Hutter 2019), sgd adds
-    them to it (L2); none touches norms and biases.
+    them to it (L2); none touches norms and biases. A learning rate is multiplied by `layer_decay`
+    to the power of the layer's depth (`depths`).
     """
     parts = [OPTIMIZERS[optim.name](optim, schedule)]
     if optim.clip_norm > 0:
@@ -55,8 +56,8 @@ def make_optimizer(
         "bias": optim.bias_learning_rate_multiplier,
         "head": optim.head_learning_rate_multiplier,
     }
-    if set(multipliers.values()) != {1.0}:
-        parts.append(_multiply(multipliers))
+    if {*multipliers.values(), layer_decay} != {1.0}:
+        parts.append(_multiply(multipliers, layer_decay))
     update = optax.chain(*parts) if len(parts) > 1 else parts[0]
     if optim.lookahead_steps > 0:
         alpha, ramp = optim.lookahead_alpha, optim.lookahead_ramp
@@ -80,13 +81,41 @@ def groups(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(name, params)
 
 
-def _multiply(multipliers: dict[str, float]) -> optax.GradientTransformation:
-    """Multiplies the last updates of each group, and so its learning rate, its decay included."""
+def depths(params: Any) -> Any:
+    """Returns a tree of whole numbers: how many layers lie between an array's own and the head.
+
+    0: the head; 1: the layers below it, and so on down to the trunk's first stage. Recurrent layers
+    count as one together with the readout, those of the deep RNN as one for each grid, a decoder as
+    one, each stage of the trunk as one; a whitening layer belongs to the first stage. A layer
+    without an array in the tree, such as a frozen one, does not count.
+    """
+
+    def height(path: Any, array: jax.Array) -> tuple[int, int]:
+        del array
+        top, inside = path[0].key, path[-2 if len(path) > 1 else 0].key
+        if top == "trunk":
+            return 0, int(inside.split("_")[1]) if "_" in inside else 0
+        if top.startswith(("columns_", "rows_")):
+            return 1, int(top.rpartition("_")[2])
+        return {"recurrent": 1, "readout": 1, "decoder": 2}.get(top, 3), 0
+
+    heights = jax.tree_util.tree_map_with_path(height, params)
+    is_height = lambda x: isinstance(x, tuple)  # noqa: E731
+    ordered = sorted(set(jax.tree.leaves(heights, is_leaf=is_height)), reverse=True)
+    return jax.tree.map(ordered.index, heights, is_leaf=is_height)
+
+
+def _multiply(multipliers: dict[str, float], layer_decay: float) -> optax.GradientTransformation:
+    """Multiplies the last updates of each array, and so its learning rate, its decay included."""
 
     def update(updates: Any, params: Any) -> Any:
         del params
         # A Python float takes the update's dtype; a group that is not named keeps its rate.
-        factors = jax.tree.map(lambda group: multipliers.get(group, 1.0), groups(updates))
+        factors = jax.tree.map(
+            lambda group, depth: multipliers.get(group, 1.0) * layer_decay**depth,
+            groups(updates),
+            depths(updates),
+        )
         return jax.tree.map(lambda update, factor: update * factor, updates, factors)
 
     return optax.stateless(update)

@@ -154,6 +154,14 @@ def _check_depths(flat: _Flat) -> None:
             )
 
 
+def _check_init(flat: _Flat) -> None:
+    if flat["init.skip"] and not flat["init.from"]:
+        raise UserError(
+            f"config key 'init.skip' is {shown(flat['init.skip'])}, what is not taken from "
+            "'init.from': set that to the workdir of a run, found ''"
+        )
+
+
 def _check_implementation(flat: _Flat) -> None:
     if "model.implementation" not in flat:
         return
@@ -186,5 +194,6 @@ _RULES = (
     _check_crop,
     _check_stages,
     _check_depths,
+    _check_init,
     _check_implementation,
 )

@@ -45,7 +45,8 @@ LEVELS = (
     ("validation", "help_config"),
     ("flags", "train", "checkpoint", "writers"),
     ("workdir", "train.experiment", "train.programs", "train.evaluator"),
-    ("train.loop", "run"),
+    ("weights",),
+    ("train.loop", "train.start", "run"),
     ("evaluate", "predict", "convert", "studies", "doctor"),
     ("main",),
 )
@@ -57,6 +58,7 @@ LONGER_FUNCTIONS = {"crnn_jax/train/loop.py": 120}
 KNOW_TARGETS = ("tasks/", "data/sources.py", "data/digit", "data/folder.py", "data/tf")
 KNOW_TARGETS += ("data/prepare", "data/imagenet_", "report/", "studies/scaling_figures.py")
 KNOW_TARGETS += ("data/moving_digits.py", "data/video_folder.py", "data/classes.py")
+KNOW_TARGETS += ("data/csv_file.py",)
 TARGET = re.compile(r"(other_)?labels?(_[A-Z]+)?")
 JUNK_DRAWERS = {"util", "utils", "helper", "helpers", "misc", "common"}
 

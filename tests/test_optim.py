@@ -43,9 +43,11 @@ def one_step(config, grads):
     return run_steps(config, [grads], PARAMS)[-1]
 
 
-def run_steps(config, grads, params, total_steps=10):
+def run_steps(config, grads, params, total_steps=10, layer_decay=1.0):
     """The weights after each of the steps, at a rate of 0.1."""
-    optimizer = optim.make_optimizer(config, optax.constant_schedule(0.1), total_steps)
+    optimizer = optim.make_optimizer(
+        config, optax.constant_schedule(0.1), total_steps, layer_decay=layer_decay
+    )
 
     @jax.jit
     def step(grads, state, params):
@@ -134,6 +136,55 @@ def test_multipliers_are_learning_rates_of_their_groups(name):
         plain[0],
         changed[0],
     )
+
+
+def test_depths_by_hand():
+    leaf = {"kernel": 0}
+    tree = {
+        "trunk": {"whiten": leaf, "conv_0_0": leaf, "norm_0_1": leaf, "conv_1_0": leaf},
+        "recurrent": {"layer_0": leaf, "layer_1": leaf},
+        "readout": leaf,
+        "head": {"dense": leaf},
+        "consensus_weight": 0,
+    }
+    numbers = {"recurrent": 1, "readout": 1, "head": 0, "consensus_weight": 0}
+    stages = {"whiten": 3, "conv_0_0": 3, "norm_0_1": 3, "conv_1_0": 2}
+    found = optim.depths(tree)
+    assert {key: found["trunk"][key]["kernel"] for key in stages} == stages
+    for key, number in numbers.items():
+        assert set(jax.tree.leaves(found[key])) == {number}
+    deep = {"columns_0": leaf, "rows_0": leaf, "columns_1": leaf, "rows_1": leaf, "head": leaf}
+    assert jax.tree.leaves(optim.depths(deep)) == [2, 1, 0, 2, 1]
+    assert jax.tree.leaves(optim.depths({"trunk": {"conv_2_0": leaf}, "head": leaf})) == [0, 1]
+    reseg = {"trunk": {"conv_0_0": leaf}, "columns_0": leaf, "decoder": leaf, "head": leaf}
+    assert jax.tree.leaves(optim.depths(reseg)) == [2, 1, 0, 3]
+
+
+@pytest.mark.parametrize("name", ["sgd", "muon"])
+def test_rates_fall_with_the_depth(name):
+    params, grads = network(), jax.tree.map(jnp.sin, network())
+    config = optim_config(name=name, weight_decay=0.1, bias_learning_rate_multiplier=2.0)
+    (plain,) = run_steps(config, [grads], params)
+    (changed,) = run_steps(config, [grads], params, layer_decay=0.5)
+    factor = {"trunk": 0.25, "recurrent": 0.5, "head": 1.0, "consensus_weight": 1.0}
+    for part, expected in factor.items():
+        jax.tree.map(
+            lambda old, one, other, factor=expected: np.testing.assert_allclose(
+                other - old, factor * (one - old), rtol=1e-3, atol=1e-6
+            ),
+            params[part],
+            plain[part],
+            changed[part],
+        )
+
+
+def test_muon_of_a_head_alone_is_adamw():
+    params = {"head": network()["head"]}
+    grads = jax.tree.map(jnp.cos, params)
+    config = optim_config(name="muon", learning_rate=0.1, muon_adamw_learning_rate=0.1)
+    (found,) = run_steps(config, [grads], params)
+    (expected,) = run_steps(optim_config(name="adamw"), [grads], params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
 
 
 def newton_schulz(matrix, iterations):

@@ -7,7 +7,8 @@ _PIXELS = from_0(16384)
 DATA_KEYS: dict[str, Key] = {
     "data.source": Key(
         "digits",
-        "digits | moving_digits | digit_scenes | tfds:NAME | folder:PATH | video:PATH | masks:PATH",
+        "digits | moving_digits | digit_scenes | tfds:NAME | folder:PATH | csv:FILE | video:PATH | "
+        "masks:PATH",
     ),
     "data.dir": Key("", "of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder", places=True),
     "data.cache_dir": Key(

@@ -5,13 +5,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from crnn_jax.config.data_keys import DATA_KEYS
+from crnn_jax.config.init_keys import INIT_KEYS
 from crnn_jax.config.key import Key, shown
 from crnn_jax.config.model_keys import MODEL_KEYS
 from crnn_jax.config.optim_keys import OPTIM_KEYS
 from crnn_jax.config.run_keys import REPORT_KEYS, RUN_KEYS
 from crnn_jax.errors import UserError, closest
 
-SHARED_KEYS = {**RUN_KEYS, **DATA_KEYS, **OPTIM_KEYS, **REPORT_KEYS}
+SHARED_KEYS = {**RUN_KEYS, **DATA_KEYS, **OPTIM_KEYS, **INIT_KEYS, **REPORT_KEYS}
 
 
 def keys_of(model: str) -> dict[str, Key]:

@@ -64,7 +64,7 @@ class Key:
       default: of a new run.
       meaning: a phrase for --help_config and docs/config.md.
       choices: of a text; a function where they are a registry's, called when a value is checked.
-      within: of a number, or of each element of a tuple.
+      within: of a number, or of each element of a tuple; a tuple without it is of texts.
       whole: the elements of a tuple are whole numbers.
       check: (key, value) of a text that has a form; raises UserError.
       places: only places or reports a run, and may change when it is resumed.
@@ -166,12 +166,22 @@ def check_value(name: str, key: Key, value: Any) -> None:
 
 
 def _check_elements(name: str, key: Key, values: Any) -> None:
-    types, numbers = ((int,), "whole numbers") if key.whole else ((int, float), "numbers")
     within = key.within
-    assert within is not None, f"{name} declares no range of its elements"
+    if within is None:
+        if len(values) > _MOST_ELEMENTS or not all(_is_text(value) for value in values):
+            raise UserError(
+                f"config key '{name}' expects up to {_MOST_ELEMENTS} texts, such as 'a,b', "
+                f"found {shown(values)}"
+            )
+        return
+    types, numbers = ((int,), "whole numbers") if key.whole else ((int, float), "numbers")
     fits = all(type(value) in types and value in within for value in values)
     if not fits or not 1 <= len(values) <= _MOST_ELEMENTS:
         raise UserError(
             f"config key '{name}' expects 1 to {_MOST_ELEMENTS} {numbers} {within}, "
             f"found {shown(values)}"
         )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value

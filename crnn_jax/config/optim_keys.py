@@ -49,6 +49,11 @@ OPTIM_KEYS: dict[str, Key] = {
     ),
     "optim.clip_norm": Key(0.0, "largest global gradient norm; 0: none", within=from_0(1e30)),
     "optim.label_smoothing": Key(0.0, "share of the target given to all classes", within=SHARE),
+    "optim.class_weights": Key(
+        "none",
+        "of the loss; balanced: each class counts as much, however few examples it has",
+        choices=("none", "balanced"),
+    ),
     "optim.accumulation_steps": Key(
         1,
         "equal parts of a batch whose gradients are added, one at a time",

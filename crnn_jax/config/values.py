@@ -167,6 +167,8 @@ def override(config: ConfigDict, key: str, text: str) -> None:
 def _parse_value(key: str, text: str, default: Any) -> Any:
     if isinstance(default, str):
         return text
+    if isinstance(default, tuple) and all(isinstance(element, str) for element in default):
+        return _parse_texts(text)  # a tuple of numbers has one at least
     value = _literal(text.strip().capitalize() if isinstance(default, bool) else text)
     if isinstance(default, float) and type(value) is int:
         largest = 2**1023
@@ -179,6 +181,15 @@ def _parse_value(key: str, text: str, default: Any) -> Any:
             f"config key '{key}' expects {expected} (such as {default}), found '{shown(text)}'"
         )
     return value
+
+
+def _parse_texts(text: str) -> tuple[Any, ...]:
+    """Returns the elements of "a,b" or "('a', 'b')"."""
+    value = _literal(text)
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    text = value if isinstance(value, str) else text
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _literal(text: str) -> Any:

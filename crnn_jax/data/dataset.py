@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.data import (
     classes,
+    csv_file,
     digit_scenes,
     digits,
     folder,
@@ -38,10 +39,11 @@ SOURCES: dict[str, Callable[[str, Any, int], Source]] = {
     "digit_scenes": digit_scenes.load,
     "tfds": tfds_source.load,
     "folder": folder.load,
+    "csv": csv_file.load,
     "video": video_folder.load,
     "masks": mask_folder.load,
 }
-PATHS = ("folder", "video", "masks")  # those whose location is a path
+PATHS = ("folder", "csv", "video", "masks")  # those whose location is a path
 EMBEDDED = ("digits", "moving_digits", "digit_scenes")  # those without a location
 PIPELINES = ("resident", "streaming")
 

@@ -14,6 +14,8 @@ from crnn_jax.errors import CorruptImageError, UserError
 
 _VALIDATION_TAG = 1  # keeps the random numbers of one use of the seed apart from another's
 TEST_TAG = 2
+_MANY = 1024  # examples read at a time
+LOSS_WEIGHT = "loss_weight"  # a field that a source may have: by what a task multiplies the loss
 
 
 class Encoded(NamedTuple):
@@ -192,6 +194,24 @@ def masked_fields(image_shape: tuple[int, ...], pixels: str = "image") -> Fields
 def labelled(label: int, **pixels: np.ndarray) -> Example:
     """Returns an example with a label; `pixels` is image=image_HWC or clip=clip_FHWC."""
     return {**pixels, "label": np.int32(label)}  # type: ignore[dict-item]
+
+
+def labels_of(split: Split) -> np.ndarray:
+    """Returns label_N, int32, of all examples, -1 of those that cannot be read.
+
+    Pixels are decoded only where there is no other way.
+    """
+    if split.group_N is not None:
+        return split.group_N
+    found: list[int] = []
+    for first in range(0, len(split), _MANY):
+        index_B = range(first, min(first + _MANY, len(split)))
+        if split.encoded is not None:
+            examples = [e.values if isinstance(e, Encoded) else e for e in split.encoded(index_B)]
+        else:
+            examples = split.read_many(index_B)
+        found += [-1 if isinstance(e, CorruptImageError) else int(e["label"]) for e in examples]
+    return np.array(found, np.int32)
 
 
 def check_label(label: int, num_classes: int, name: str) -> int:

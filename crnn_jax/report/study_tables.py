@@ -261,6 +261,7 @@ STUDY_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sensitivity": sensitivity_table,
     "ablation": ablation_table,
     "variants": variants_table,
+    "transfer": variants_table,
     "race": race_table,
     "cost": cost_table,
     "mean_iou": mean_iou_table,

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from crnn_jax.data.sources import Source
+from crnn_jax.data.sources import Source, Split
 from crnn_jax.errors import UserError
 from crnn_jax.models import MODELS, output_of
 from crnn_jax.tasks.classification import Classification
@@ -17,8 +17,8 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def make_task(config: ConfigDict, num_classes: int) -> Task:
-    """Returns the task that `config.task` names.
+def make_task(config: ConfigDict, num_classes: int, train: Split | None = None) -> Task:
+    """Returns the task that `config.task` names; `train` is the training split where it is needed.
 
     Raises:
       UserError: the model returns another kind of output than the task reads.
@@ -30,7 +30,7 @@ def make_task(config: ConfigDict, num_classes: int) -> Task:
             f"task '{config.task}' expects 'model.name' to be one of {', '.join(fitting)}, found "
             f"'{name}': choose one of them, or change config key 'task'"
         )
-    return TASKS[config.task].of(config, num_classes)
+    return TASKS[config.task].of(config, num_classes, train)
 
 
 def check_fields(config: ConfigDict, source: Source) -> None:

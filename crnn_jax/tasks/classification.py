@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.data import mixing, transforms
 from crnn_jax.data.fields import Example, Fields
-from crnn_jax.data.sources import labelled_fields
+from crnn_jax.data.sources import LOSS_WEIGHT, Split, labelled_fields, labels_of
 from crnn_jax.models.heads import Output
 from crnn_jax.tasks import losses
 from crnn_jax.tasks.augmentation import Augmentation
@@ -36,23 +36,32 @@ class Classification:
     Attributes:
       augmentation: of the pixels.
       label_smoothing: in [0, 1), in training alone.
+      class_weights: by which an example's loss is multiplied in training, K numbers; () for none.
       pixels: the field that the model reads.
     """
 
     output: ClassVar[type] = Output
-    keys: ClassVar[tuple[str, ...]] = ("optim.label_smoothing", "data.mixup", "data.cutmix")
+    keys: ClassVar[tuple[str, ...]] = (
+        "optim.label_smoothing",
+        "optim.class_weights",
+        "data.mixup",
+        "data.cutmix",
+    )
     score: ClassVar[str] = "accuracy"
     pixels: ClassVar[str] = "image"
 
     augmentation: Augmentation
     label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, config: ConfigDict, num_classes: int) -> Self:
-        """Returns the task of a validated config."""
-        del num_classes
+    def of(cls, config: ConfigDict, num_classes: int, train: Split | None = None) -> Self:
+        """Returns the task of a validated config; `train` is read for balanced class weights."""
         augmentation = Augmentation.of(config.data, jnp.dtype(config.precision))
-        return cls(augmentation, config.optim.label_smoothing)
+        weights: tuple[float, ...] = ()
+        if config.optim.class_weights == "balanced" and train is not None:
+            weights = balanced_weights(labels_of(train), num_classes)
+        return cls(augmentation, config.optim.label_smoothing, weights)
 
     @classmethod
     def fields(cls, input_shape: tuple[int, ...]) -> Fields:
@@ -84,19 +93,26 @@ class Classification:
         A model with `step_logits_BTK` (LRCN) is trained on the mean of its steps' losses; an
         evaluation always reads the consensus `logits_BK`, without label smoothing. Of mixed images
         the loss is that of both labels by their shares, which equals that of the soft label
-        share * one_hot + (1 - share) * other; a hit is the image's own label.
+        share * one_hot + (1 - share) * other; a hit is the image's own label. Class weights
+        multiply an example's loss and do not divide the batch's: over the split their mean is 1.
         """
         label_B, weight_B = batch["label"], batch["weight_B"]
         loss_B = self._cross_entropy(output, label_B, train=train)
         if train and "share_B" in batch:
             other_B = self._cross_entropy(output, batch["other_label_B"], train=train)
             loss_B = batch["share_B"] * loss_B + (1 - batch["share_B"]) * other_B
+        if train and LOSS_WEIGHT in batch:
+            loss_B = loss_B * batch[LOSS_WEIGHT]
         correct_B = (jnp.argmax(output.logits_BK, axis=-1) == label_B) & (weight_B > 0)
         hits = Hits(**loss_sums(loss_B, weight_B), num_correct=jnp.sum(correct_B.astype(jnp.int32)))
         return losses.weighted_mean(loss_B, weight_B), hits
 
     def _cross_entropy(self, output: Output, label_B: jax.Array, *, train: bool) -> jax.Array:
         smoothing = self.label_smoothing if train else 0.0
+        if train and self.class_weights:
+            weight_B = jnp.asarray(self.class_weights, jnp.float32)[label_B]
+            unweighted = dataclasses.replace(self, class_weights=())
+            return weight_B * unweighted._cross_entropy(output, label_B, train=train)
         if train and output.step_logits_BTK is not None:
             label_BT = jnp.broadcast_to(label_B[:, None], output.step_logits_BTK.shape[:2])
             loss_BT = losses.cross_entropy(
@@ -148,3 +164,16 @@ class Classification:
         if "label" in example:
             facts["true"] = class_names[int(example["label"])]
         return Rendered(f"{top[0]['class']}\t{top[0]['probability']:.4f}", facts)
+
+
+def balanced_weights(label_N: np.ndarray, num_classes: int) -> tuple[float, ...]:
+    """Returns N / (K N_k) for each class k: those of `sklearn.utils.compute_class_weight`.
+
+    The mean over the examples is 1. A class without an example has the weight of one with one.
+
+    Args:
+      label_N: int, of the training split; negative ones do not count.
+      num_classes: K.
+    """
+    count_K = np.bincount(label_N[label_N >= 0], minlength=num_classes)
+    return tuple((count_K.sum() / (num_classes * np.maximum(count_K, 1))).tolist())

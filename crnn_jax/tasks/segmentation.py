@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.data import transforms
 from crnn_jax.data.fields import IGNORE, Example, Fields
-from crnn_jax.data.sources import masked_fields
+from crnn_jax.data.sources import Split, masked_fields
 from crnn_jax.errors import UserError
 from crnn_jax.models.heads import DenseOutput
 from crnn_jax.tasks import losses
@@ -70,12 +70,13 @@ class Segmentation:
     num_classes: int
 
     @classmethod
-    def of(cls, config: ConfigDict, num_classes: int) -> Self:
+    def of(cls, config: ConfigDict, num_classes: int, train: Split | None = None) -> Self:
         """Returns the task of a validated config.
 
         Raises:
           UserError: crops or views that have no masks, or too many classes.
         """
+        del train
         if config.data.crop != "none":
             raise UserError(
                 "config key 'data.crop' expects none for task 'segmentation', since crops of files "

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.data.fields import Example, Fields
+from crnn_jax.data.sources import Split
 from crnn_jax.tasks.sums import Sums
 
 Batch = dict[str, jax.Array]
@@ -45,8 +46,15 @@ class Task(Protocol):
     pixels: ClassVar[str]
 
     @classmethod
-    def of(cls, config: ConfigDict, num_classes: int) -> Self:
-        """Returns the task of a validated config."""
+    def of(cls, config: ConfigDict, num_classes: int, train: Split | None = None) -> Self:
+        """Returns the task of a validated config.
+
+        Args:
+          config: of the run.
+          num_classes: K.
+          train: the training split, from which a task may learn how common its classes are; None
+            where nothing is trained.
+        """
         ...
 
     @classmethod

@@ -16,6 +16,7 @@ from crnn_jax import compile_cache, flops, models, optim
 from crnn_jax.compiler import compiler_options
 from crnn_jax.config import round_up, steps
 from crnn_jax.data.cache import cache_dir
+from crnn_jax.data.sources import Split
 from crnn_jax.peaks import peak_flops
 from crnn_jax.sharding import tree_shardings
 from crnn_jax.tasks import Task, make_task
@@ -53,7 +54,8 @@ class Experiment:
 
     def _init(self) -> Callable[[jax.Array, Any], TrainState]:
         ema = self.config.optim.ema_decay > 0
-        return make_init(self.model, self.optimizer, self.input_shape, ema=ema)
+        frozen = self.config.init.freeze
+        return make_init(self.model, self.optimizer, self.input_shape, ema=ema, frozen=frozen)
 
     def init_state(self, norm: dict[str, Any]) -> TrainState:
         """Returns the state at step 0; `norm` is that of `Dataset.norm`."""
@@ -87,6 +89,7 @@ class Experiment:
             ema_decay=self.config.optim.ema_decay,
             accumulation_steps=self.config.optim.accumulation_steps,
             mesh=self.mesh,
+            frozen=self.config.init.freeze,
         )
         return repeat_step(step, self.steps_per_dispatch)
 
@@ -116,8 +119,11 @@ class Experiment:
 
         Model FLOPs utilization (Chowdhery et al. 2022, "PaLM", appendix B): three times the forward
         pass's products and convolutions, whatever is computed besides or twice, over the peak of
-        the precision (crnn_jax/peaks.py). None where the peak is not known.
+        the precision (crnn_jax/peaks.py). None where the peak is not known, and where a part is
+        frozen, which is less to compute.
         """
+        if self.config.init.freeze:
+            return None
         kind = self.mesh.devices.flat[0].device_kind
         matmul_precision = jax.config.jax_default_matmul_precision
         peak = peak_flops(kind, self.config.precision, matmul_precision)
@@ -134,7 +140,11 @@ def enable_compile_cache(config: ConfigDict) -> None:
 
 
 def build(
-    config: ConfigDict, input_shape: Sequence[int], num_classes: int, num_train: int
+    config: ConfigDict,
+    input_shape: Sequence[int],
+    num_classes: int,
+    num_train: int,
+    train: Split | None = None,
 ) -> Experiment:
     """Returns the `Experiment` of a validated config.
 
@@ -143,6 +153,7 @@ def build(
       input_shape: (H, W, C) of the images as stored, (F, H, W, C) of clips.
       num_classes: K.
       num_train: examples of the training split, without the validation part.
+      train: that split, for a training; None where nothing is trained.
 
     Raises:
       UserError: `mesh.*` does not fit the devices.
@@ -157,9 +168,11 @@ def build(
         config=config,
         mesh=mesh,
         model=models.build_model(config.model, num_classes, jnp.dtype(config.precision)),
-        task=make_task(config, num_classes),
+        task=make_task(config, num_classes, train),
         schedule=schedule,
-        optimizer=optim.make_optimizer(config.optim, schedule, total_steps),
+        optimizer=optim.make_optimizer(
+            config.optim, schedule, total_steps, layer_decay=config.init.layer_decay
+        ),
         input_shape=tuple(input_shape),
         num_train=num_train,
         steps_per_dispatch=num_dispatched,

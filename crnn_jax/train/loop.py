@@ -26,6 +26,7 @@ from crnn_jax.train.evaluator import evaluate, evaluator_of, result_line
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.programs import compile_step
 from crnn_jax.train.resolve import resolve
+from crnn_jax.train.start import begin, read_start
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.stop import StopRequested, StopSignal
 from crnn_jax.train.trace import StepTrace
@@ -85,12 +86,16 @@ def _train_alone(config: ConfigDict, workdir: str, accept_data: bool) -> dict[st
         dataset = read()
         source = dataset.source
         check_fields(config, source)
+        num_train, train_split = dataset.num_train, dataset.split("train")
         dataset.split(split)
-        experiment = build(config, source.input_shape, source.num_classes, dataset.num_train)
+        experiment = build(config, source.input_shape, source.num_classes, num_train, train_split)
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
         facts = dataset.describe()
         check_same_on_all(facts)
         check_same_data(folder, facts, accept=accept_data)
+        start = functools.cache(lambda: read_start(experiment, source.class_names))
+        if stored is None:
+            start()  # a mistake in section `init` leaves no config.json
         write_config(folder, config)
         write_dataset(folder, facts)
         norm = dataset.norm()
@@ -102,7 +107,7 @@ def _train_alone(config: ConfigDict, workdir: str, accept_data: bool) -> dict[st
     with checkpoints:
         with clock.phase("setup"):
             restored = checkpoints.restore(experiment.abstract_state())
-        start_step, state = restored or (0, experiment.init_state(norm))
+        start_step, state = restored or (0, begin(start(), norm, folder))
         if config.mesh.explain:
             say("\n".join(explain(state)))
         if start_step:

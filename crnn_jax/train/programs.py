@@ -27,6 +27,7 @@ def make_step(experiment: Experiment, assemble: Assemble) -> Step:
         ema_decay=config.optim.ema_decay,
         mesh=experiment.mesh,
         logical_shards=config.logical_shards,
+        frozen=config.init.freeze,
     )
 
 

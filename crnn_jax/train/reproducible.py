@@ -17,7 +17,7 @@ holds all shards' gradients for a moment, and programs are compiled for each loc
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -94,6 +94,7 @@ def make_reproducible_step(
     ema_decay: float,
     mesh: Mesh,
     logical_shards: int,
+    frozen: Sequence[str] = (),
 ) -> ReproducibleStep:
     """Returns the step; its programs are compiled when they are first called.
 
@@ -107,7 +108,7 @@ def make_reproducible_step(
             f"'mesh.data', found {logical_shards}"
         )
     rounds = logical_shards // devices
-    gradient = make_gradient(model, task, None)
+    gradient = make_gradient(model, task, None, frozen)
 
     def cut(inputs: Inputs, step: jax.Array) -> tuple[Tree, ...]:
         return _rounds_of(assemble(inputs, step), devices, rounds)

@@ -1,7 +1,7 @@
 """TrainState: everything that a training step changes, and nothing else."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from crnn_jax.sharding import tree_shardings
+from crnn_jax.train.frozen import overlay, select, without
 
 Tree = Any
 
@@ -26,8 +27,9 @@ class TrainState:
     norm: Tree  # {"mean_C", "std_C"} of the training split: a checkpoint can predict by itself
     params: Tree  # float32
     batch_stats: Tree  # float32; empty for a model without BatchNorm
-    opt_state: Tree
-    ema: Tree  # {"params", "batch_stats"}: sums from 0, see `variables`; None without an average
+    opt_state: Tree  # of the trained parameters
+    # {"params", "batch_stats"} of what is not frozen: sums from 0, see `variables`; None: none
+    ema: Tree
 
 
 def make_init(
@@ -36,11 +38,13 @@ def make_init(
     input_shape: tuple[int, ...],
     *,
     ema: bool,
+    frozen: Sequence[str] = (),
 ) -> Callable[[jax.Array, Tree], TrainState]:
     """Returns init(seed, norm) -> the state at step 0; pure.
 
     `input_shape` is (H, W, C), or (F, H, W, C) of clips. `norm` is {"mean_C", "std_C"}, and
-    "whitening_HWIO" for a model with a whitening layer, which becomes that layer's kernel.
+    "whitening_HWIO" for a model with a whitening layer, which becomes that layer's kernel. What the
+    patterns `frozen` match has no part in the optimizer's state and the average.
     """
 
     def init(seed: jax.Array, norm: Tree) -> TrainState:
@@ -53,14 +57,15 @@ def make_init(
         norm = dict(norm)
         if "whiten" in batch_stats.get("trunk", {}):
             batch_stats = _with_whitening(batch_stats, norm.pop("whitening_HWIO"))
-        average = {"params": params, "batch_stats": batch_stats}
+        trained = without(params, frozen)
+        average = {"params": trained, "batch_stats": without(batch_stats, frozen)}
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             seed=seed,
             norm=norm,
             params=params,
             batch_stats=batch_stats,
-            opt_state=optimizer.init(params),
+            opt_state=optimizer.init(trained),
             ema=jax.tree.map(jnp.zeros_like, average) if ema else None,
         )
 
@@ -102,7 +107,7 @@ def update_ema(state: TrainState, decay: float) -> TrainState:
     """Returns the state with its averages moved by 1 - decay towards the present weights."""
     if state.ema is None:
         return state
-    now = {"params": state.params, "batch_stats": state.batch_stats}
+    now = select({"params": state.params, "batch_stats": state.batch_stats}, state.ema)
     ema = jax.tree.map(lambda mean, x: decay * mean + (1 - decay) * x, state.ema, now)
     return dataclasses.replace(state, ema=ema)
 
@@ -119,4 +124,9 @@ def variables(state: TrainState, weights: str, ema_decay: float) -> dict[str, Tr
     started = state.step > 0  # before the first step there is nothing to average
     debias = 1 - jnp.float32(ema_decay) ** state.step.astype(jnp.float32)
     divisor = jnp.where(started, debias, 1.0)
-    return jax.tree.map(lambda mean, now: jnp.where(started, mean / divisor, now), state.ema, last)
+    averaged = jax.tree.map(
+        lambda mean, now: jnp.where(started, mean / divisor, now),
+        state.ema,
+        select(last, state.ema),
+    )
+    return overlay(last, averaged)

@@ -1,7 +1,7 @@
 """The pure steps that run under jit: one optimizer step, one evaluation batch."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from crnn_jax.sharding import gather, scatter
 from crnn_jax.tasks import Task
 from crnn_jax.tasks.sums import Sums
 from crnn_jax.tasks.task import Predictions
+from crnn_jax.train.frozen import keeping_statistics, overlay, select, without
 from crnn_jax.train.state import TrainState, step_rngs, update_ema, variables
 
 Inputs = Any
@@ -26,11 +27,14 @@ Assemble = Callable[[Inputs, jax.Array], dict[str, jax.Array]]
 Gradient = Callable[..., tuple[Tree, Tree, Metrics]]
 
 
-def make_gradient(model: nn.Module, task: Task, mesh: Mesh | None) -> Gradient:
+def make_gradient(
+    model: nn.Module, task: Task, mesh: Mesh | None, frozen: Sequence[str] = ()
+) -> Gradient:
     """Returns gradient(params, state, batch, rngs, share) -> (grads, batch_stats, metrics).
 
     The loss is the batch's weighted mean times `share`; `params` are those of `state`, gathered.
-    Without a mesh the program is for one device.
+    `grads` have no leaves for the parameters whose names the patterns `frozen` match: these are
+    constants of the loss. Without a mesh the program is for one device.
     """
     parts = 1 if mesh is None else batch_parts(mesh)
 
@@ -43,9 +47,9 @@ def make_gradient(model: nn.Module, task: Task, mesh: Mesh | None) -> Gradient:
     ) -> tuple[Tree, Tree, Metrics]:
         pixels, batch = task.prepare(batch, state.norm, state.seed, train=True)
 
-        def loss_fn(params: Tree) -> tuple[jax.Array, tuple[Tree, Metrics]]:
+        def loss_fn(trained: Tree) -> tuple[jax.Array, tuple[Tree, Metrics]]:
             output, updated = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
+                {"params": overlay(params, trained), "batch_stats": state.batch_stats},
                 pixels,
                 train=True,
                 rngs=rngs,
@@ -54,8 +58,9 @@ def make_gradient(model: nn.Module, task: Task, mesh: Mesh | None) -> Gradient:
             loss, metrics = task.loss(output, batch, train=True)
             return loss * share, (updated.get("batch_stats", {}), metrics)
 
-        with tracing_batch(parts):
-            grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(params)
+        with tracing_batch(parts), keeping_statistics(frozen):
+            trained = without(params, frozen)
+            grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(trained)
         return scatter(grads, mesh), batch_stats, metrics
 
     return gradient
@@ -105,12 +110,13 @@ def apply_gradient(
     optimizer: optax.GradientTransformation,
     ema_decay: float,
 ) -> TrainState:
-    """Returns the state after one step of the optimizer."""
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    """Returns the state after one step of the optimizer, of the parameters that `grads` has."""
+    trained = select(state.params, grads)
+    updates, opt_state = optimizer.update(grads, state.opt_state, trained)
     state = dataclasses.replace(
         state,
         step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=overlay(state.params, optax.apply_updates(trained, updates)),
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
@@ -126,6 +132,7 @@ def make_train_step(
     ema_decay: float,
     accumulation_steps: int = 1,
     mesh: Mesh | None = None,
+    frozen: Sequence[str] = (),
 ) -> Callable[[TrainState, Metrics, Inputs], tuple[TrainState, Metrics]]:
     """Returns train_step(state, totals, inputs) -> (state, totals plus this batch's metrics).
 
@@ -133,8 +140,9 @@ def make_train_step(
     with resident data nothing goes from host to device. Under a sharded batch the compiler adds the
     gradient's all-reduce, and BatchNorm sees the global batch; `accumulate` says what it sees with
     `accumulation_steps` above 1. Parameters are split over a `mesh` that says so (`sharding`).
+    Those that the patterns `frozen` match stay as they are (`frozen`).
     """
-    gradient = make_gradient(model, task, mesh)
+    gradient = make_gradient(model, task, mesh, frozen)
 
     def train_step(
         state: TrainState, totals: Metrics, inputs: Inputs

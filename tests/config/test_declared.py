@@ -63,6 +63,10 @@ def test_what_a_key_declares_is_what_is_checked(model, name, key):
         refused(model, name, "no such form")
     elif isinstance(default, str):
         refused(model, name, "a\0b")
+    elif isinstance(default, tuple) and key.within is None:
+        for values in ((3,), ("",), ("a\0",), ("a",) * 17):
+            refused(model, name, values)
+        check_value(name, key, ("a/*", "b"))
     elif isinstance(default, tuple):
         assert key.within is not None
         for number in [*outside(key.within), "a", True, math.nan]:

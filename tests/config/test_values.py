@@ -63,6 +63,24 @@ def test_override_parses_by_the_type_of_the_default():
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("trunk/*", ("trunk/*",)),
+        ("trunk/*, head/*", ("trunk/*", "head/*")),
+        ("('trunk/*', 'head/*')", ("trunk/*", "head/*")),
+        ("'trunk/*'", ("trunk/*",)),
+        ("", ()),
+        ("()", ()),
+    ],
+)
+def test_texts_are_separated_by_commas(text, expected):
+    config = cfg.default_config("crnn")
+    for _ in range(2):  # over what is there, too
+        cfg.override(config, "init.freeze", text)
+        assert config.init.freeze == expected
+
+
+@pytest.mark.parametrize(
     ("key", "text", "message"),
     [
         ("optim.learning_rat", "1", "did you mean 'optim.learning_rate'"),

@@ -1,5 +1,6 @@
 """What the model sees and what it is judged by."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from crnn_jax.data.dataset import load_dataset
 from crnn_jax.data.mixing import Mixing
+from crnn_jax.data.sources import labels_of
 from crnn_jax.models.heads import Output
 from crnn_jax.tasks.augmentation import Augmentation
-from crnn_jax.tasks.classification import Classification
+from crnn_jax.tasks.classification import Classification, balanced_weights
 
 NORM = {"mean_C": jnp.array([10.0]), "std_C": jnp.array([2.0])}
 
@@ -43,6 +46,52 @@ def test_images_are_normalised_and_augmented_in_training_alone():
     augmented = image(task, batch, NORM, seed, train=True)
     assert not np.array_equal(augmented, plain)
     np.testing.assert_array_equal(image(task, batch, NORM, seed, train=True), augmented)
+
+
+def test_class_weights_by_hand_and_as_scikit_learn_has_them(tiny):
+    from sklearn.utils import compute_class_weight
+
+    label_N = np.array([0, 0, 0, 1, 2, 2])
+    weights = balanced_weights(label_N, 3)
+    assert weights == pytest.approx((2 / 3, 2.0, 1.0))
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=label_N)
+    np.testing.assert_allclose(weights, expected)
+    assert balanced_weights(np.array([1, -1, 1]), 2) == (1.0, 0.5)
+    plain, task = make_task(), dataclasses.replace(make_task(), class_weights=weights)
+    logits_BK = jnp.array([[1.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
+    batch = {"label": jnp.array([0, 1]), "weight_B": jnp.array([1.0, 1.0])}
+    loss_0, loss_1 = np.log(np.exp([1, 0, 0]).sum()) - 1, np.log(np.exp([0, 0, 2]).sum())
+    loss, metrics = task.loss(Output(logits_BK), batch, train=True)
+    np.testing.assert_allclose(loss, (2 / 3 * loss_0 + 2 * loss_1) / 2, rtol=1e-6)
+    assert int(metrics.num_examples) == 2
+    evaluated, _ = task.loss(Output(logits_BK), batch, train=False)
+    np.testing.assert_allclose(evaluated, (loss_0 + loss_1) / 2, rtol=1e-6)
+    np.testing.assert_allclose(evaluated, plain.loss(Output(logits_BK), batch, train=True)[0])
+
+
+def test_class_weights_of_mixed_images_are_those_of_each_class():
+    weights = (0.5, 2.0, 1.0)
+    task = dataclasses.replace(make_task(), class_weights=weights)
+    share_B = jnp.array([0.25])
+    mixed = {"share_B": share_B, "other_label_B": jnp.array([1])}
+    batch = {"label": jnp.array([0]), "weight_B": jnp.ones(1), **mixed}
+    logits_BK = jnp.array([[1.0, 0.0, 0.0]])
+    total = np.log(np.exp([1, 0, 0]).sum())
+    loss, _ = task.loss(Output(logits_BK), batch, train=True)
+    np.testing.assert_allclose(loss, 0.25 * 0.5 * (total - 1) + 0.75 * 2 * total, rtol=1e-6)
+
+
+def test_weights_are_of_the_training_split(tiny):
+    config = tiny("cnn", optim__class_weights="balanced", data__validation=0.1)
+    train = load_dataset(config).splits["train"]
+    unknown = dataclasses.replace(train, group_N=None)
+    np.testing.assert_array_equal(labels_of(unknown), train.group_N)
+    task = Classification.of(config, 10, unknown)
+    assert train.group_N is not None
+    counts = np.bincount(train.group_N)
+    np.testing.assert_allclose(task.class_weights, len(train) / (10 * counts))
+    assert Classification.of(config, 10).class_weights == ()
+    assert Classification.of(tiny("cnn"), 10, train).class_weights == ()
 
 
 def test_a_square_is_cut_out_in_training_alone():

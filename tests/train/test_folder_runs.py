@@ -50,3 +50,18 @@ def test_a_broken_image_is_skipped_and_counted_if_the_config_says_so(
     facts = json.loads((tmp_path / "run" / "dataset.json").read_text())
     assert facts["class_names"] == ["bright", "dark"]
     assert facts["input_shape"] == [12, 12, 3]
+
+
+def test_rare_classes_count_as_much_if_the_config_says_so(tiny, folder, tmp_path):
+    """Of 12 dark images and 20 bright ones: the first batch's loss is another."""
+    for path in sorted((folder / "train" / "dark").iterdir())[:8]:
+        path.unlink()
+    losses = []
+    for weights in ("none", "balanced"):
+        changes = {"optim__class_weights": weights, "data__skip_corrupt": True}
+        config = make_config(tiny, folder, log__every="1 steps", **changes)
+        config.duration = "1 steps"
+        train(config, str(tmp_path / weights))
+        first = (tmp_path / weights / "metrics.jsonl").read_text().splitlines()[0]
+        losses.append(json.loads(first)["train/loss"])
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)

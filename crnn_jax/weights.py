@@ -1,0 +1,119 @@
+"""Weights of what was trained before, by the names of their arrays."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from crnn_jax.checkpoint import Checkpoints, metadata
+from crnn_jax.checksums import DamagedError, named_leaves
+from crnn_jax.config import flatten
+from crnn_jax.errors import UserError
+from crnn_jax.mesh import replicated
+from crnn_jax.train.state import TrainState, variables
+from crnn_jax.workdir import load_config, read_dataset
+
+Arrays = dict[str, np.ndarray]  # "trunk/conv_0_0/kernel" -> array
+
+
+class Weights(NamedTuple):
+    """What a run learned.
+
+    Attributes:
+      params: by their names below "params".
+      batch_stats: by their names below "batch_stats".
+      metadata: "source", "step", "weights" ("last" or "ema"), "class_names", "input_shape", "model"
+        (the model's keys and values), and "norm", the arrays "mean_C" and "std_C" by which the
+        pixels are normalised that the weights know.
+    """
+
+    params: Arrays
+    batch_stats: Arrays
+    metadata: dict[str, Any]
+
+
+def load_weights(source: str) -> Weights:
+    """Returns the weights of the newest good checkpoint in a run's workdir, those that it reports.
+
+    All processes of a run must call it.
+
+    Args:
+      source: the workdir.
+
+    Raises:
+      UserError: no run there, no checkpoint, or damaged ones alone.
+    """
+    folder = pathlib.Path(source).expanduser()
+    if (folder / "config.json").is_file():
+        return _of_run(folder)
+    kinds = ((folder.is_dir(), "a folder without it"), (folder.exists(), "a file"))
+    found = next((kind for is_kind, kind in kinds if is_kind), "nothing there")
+    raise UserError(
+        f"expected the workdir of a run, a folder with config.json, found {found}: '{source}'"
+    )
+
+
+def _of_run(folder: pathlib.Path) -> Weights:
+    config, facts = load_config(folder), read_dataset(folder)
+    step, tree = _newest_state(folder / "checkpoints")
+    state = TrainState(
+        step=tree["step"],
+        seed=tree["seed"],
+        norm=tree["norm"],
+        params=tree["params"],
+        batch_stats=tree.get("batch_stats", {}),
+        opt_state=None,
+        ema=tree.get("ema"),
+    )
+    chosen = variables(state, config.eval.weights, config.optim.ema_decay)
+    on_host = {name: np.asarray(leaf) for name, leaf in named_leaves(chosen).items()}
+    model = {k: v for k, v in flatten(config).items() if k.startswith("model.")}
+    return Weights(
+        _below("params/", on_host),
+        _below("batch_stats/", on_host),
+        {
+            "source": str(folder),
+            "step": step,
+            "weights": config.eval.weights,
+            "class_names": tuple(facts["class_names"]),
+            "input_shape": tuple(facts["input_shape"]),
+            "model": model,
+            "norm": {name: np.asarray(array) for name, array in state.norm.items()},
+        },
+    )
+
+
+def _newest_state(directory: pathlib.Path) -> tuple[int, dict[str, Any]]:
+    """Returns (step, state as nested dicts) of the newest good checkpoint, whatever its model."""
+    checkpoints = Checkpoints(directory, keep_latest=1, keep_best=False)  # never saves
+    whole = replicated(Mesh(np.array(jax.devices()), ("data",)))
+    for step in reversed(checkpoints.steps()):
+        try:
+            saved = metadata(directory / str(step))["leaves"]
+        except DamagedError:
+            continue  # `restore` says so
+        abstract = {
+            name: jax.ShapeDtypeStruct(shape, dtype, sharding=whole)
+            for name, (dtype, shape, _) in saved.items()
+        }
+        restored = checkpoints.restore(abstract)
+        if restored is not None:
+            return restored[0], _nested(restored[1])
+    raise UserError(f"expected a good checkpoint in {directory}, found none")
+
+
+def _below(prefix: str, arrays: Arrays) -> Arrays:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def _nested(arrays: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *parents, leaf = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = array
+    return tree

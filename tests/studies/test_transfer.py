@@ -1,0 +1,79 @@
+"""Features of other classes: half of the digits, then a few images of the other half."""
+
+import json
+import shutil
+
+import pytest
+
+from crnn_jax.studies import transfer
+
+SOURCE = ["--config=configs/digits.py:cnn,model.width=4", "--config.duration=6 steps"]
+SOURCE += ["--config.model.num_conv_layers=2", "--config.optim.warmup=0 steps"]
+SOURCE += ["--config.batch_size=64", "--config.log.tensorboard=False", "--images=8"]
+TARGET = "--target=data.cutout=2,duration=2 epochs,batch_size=8,optim.warmup=0 steps"
+
+
+def run(tmp_path, *arguments, seeds=1):
+    places = [f"--results={tmp_path}/results", f"--workdir={tmp_path}/runs", "--name=t"]
+    transfer.main([*SOURCE, TARGET, f"--seeds={seeds}", *places, *arguments])
+    return json.loads((tmp_path / "results" / "transfer_t.json").read_text())
+
+
+def test_through_the_loop(tmp_path, capsys):
+    content = run(tmp_path)
+    assert [row["row"] for row in content["rows"]] == list(transfer.ROWS)
+    images = tmp_path / "runs" / "images"
+    assert sorted(p.name for p in (images / "source" / "train").iterdir()) == list("01234")
+    assert sorted(p.name for p in (images / "target_0" / "test").iterdir()) == list("56789")
+    assert len(list((images / "target_0" / "train" / "7").iterdir())) == 8
+    facts = {
+        row: json.loads((tmp_path / "runs" / f"{row}_seed_0" / "config.json").read_text())
+        for row in transfer.ROWS
+    }
+    assert {facts[row]["duration"] for row in facts} == {"2 epochs"}
+    assert facts["finetune"]["init"]["from"] == facts["probe"]["init"]["from"]
+    assert facts["scratch"]["init"]["from"] == facts["scratch_source"]["init"]["from"] == ""
+    assert facts["scratch_source"]["optim"]["learning_rate"] == 0.004  # of the digits
+    assert content["sentences"][0].startswith("'finetune' and 'scratch")
+    table = (tmp_path / "results" / "transfer_t.md").read_text()
+    assert "| probe | `init.from=the source`, `recipe=probe` |" in table
+    # What is kept is not trained again, even if nothing else is there.
+    shutil.rmtree(tmp_path / "runs")
+    assert run(tmp_path)["rows"] == content["rows"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_rows_are_compared_by_seed_with_the_better_scratch(stub, tmp_path):
+    accuracy = {"scratch": 0.4, "scratch_source": 0.5, "finetune": 0.7, "probe": 0.6}
+
+    def answer(config):
+        point = stub.trained[-1]
+        name = point.rpartition("/")[2].rpartition("_seed_")[0]
+        return accuracy.get(name, 0.9) + 0.01 * config.seed
+
+    stub.accuracy = answer
+    content = run(tmp_path, seeds=2)
+    assert len(stub.trained) == 9
+    differences = [row["difference"] and row["difference"]["mean"] for row in content["rows"]]
+    assert differences == [None, *(pytest.approx(x) for x in (0.1, 0.3, 0.2))]
+    (sentence,) = content["sentences"]
+    assert "'scratch_source', the better" in sentence
+    assert "differ over 2 seeds: +20.00 ± 0.00 points, in 100 and 100 seconds" in sentence
+    draws = [
+        {p.name for p in (tmp_path / "runs/images" / f"target_{seed}" / "train/9").iterdir()}
+        for seed in (0, 1)
+    ]
+    assert draws[0] != draws[1]
+
+
+def test_more_images_than_there_are(stub, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, "--images=1000")
+    assert stop.value.code == 2
+    assert "--images expects at most" in capsys.readouterr().err
+
+
+def test_nothing_to_report(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(tmp_path, "--report")
+    assert "expected kept runs" in capsys.readouterr().err
