@@ -13,6 +13,7 @@ from crnn_jax.config import flatten
 from crnn_jax.errors import UserError
 from crnn_jax.mesh import replicated
 from crnn_jax.train.state import TrainState, variables
+from crnn_jax.weight_files import read_weights
 from crnn_jax.workdir import load_config, read_dataset
 
 Arrays = dict[str, np.ndarray]  # "trunk/conv_0_0/kernel" -> array
@@ -24,7 +25,8 @@ class Weights(NamedTuple):
     Attributes:
       params: by their names below "params".
       batch_stats: by their names below "batch_stats".
-      metadata: "source", "step", "weights" ("last" or "ema"), "class_names", "input_shape", "model"
+      metadata: "source", "step" (None for a file), "weights" ("last" or "ema"), "class_names",
+        "input_shape" (None for a file), "model"
         (the model's keys and values), and "norm", the arrays "mean_C" and "std_C" by which the
         pixels are normalised that the weights know.
     """
@@ -35,23 +37,26 @@ class Weights(NamedTuple):
 
 
 def load_weights(source: str) -> Weights:
-    """Returns the weights of the newest good checkpoint in a run's workdir, those that it reports.
+    """Returns the weights of a run's newest good checkpoint, those that it reports, or of a file.
 
     All processes of a run must call it.
 
     Args:
-      source: the workdir.
+      source: the workdir of a run, or a file of `weight_files`, of the suffix .safetensors.
 
     Raises:
-      UserError: no run there, no checkpoint, or damaged ones alone.
+      UserError: no run or file there, no checkpoint, or damaged ones alone.
     """
     folder = pathlib.Path(source).expanduser()
     if (folder / "config.json").is_file():
         return _of_run(folder)
+    if folder.suffix == ".safetensors":
+        return _of_file(folder)
     kinds = ((folder.is_dir(), "a folder without it"), (folder.exists(), "a file"))
     found = next((kind for is_kind, kind in kinds if is_kind), "nothing there")
     raise UserError(
-        f"expected the workdir of a run, a folder with config.json, found {found}: '{source}'"
+        "expected the workdir of a run, a folder with config.json, or a .safetensors file, found "
+        f"{found}: '{source}'"
     )
 
 
@@ -81,6 +86,26 @@ def _of_run(folder: pathlib.Path) -> Weights:
             "input_shape": tuple(facts["input_shape"]),
             "model": model,
             "norm": {name: np.asarray(array) for name, array in state.norm.items()},
+        },
+    )
+
+
+def _of_file(path: pathlib.Path) -> Weights:
+    content = read_weights(path)
+    return Weights(
+        _below("params/", content.arrays),
+        _below("batch_stats/", content.arrays),
+        {
+            "source": str(path),
+            "step": None,
+            "weights": "last",
+            "class_names": content.class_names or ("classes without names",),
+            "input_shape": None,
+            "model": {f"model.{key}": value for key, value in content.model.items()},
+            "norm": {
+                "mean_C": np.asarray(content.mean, np.float32),
+                "std_C": np.asarray(content.std, np.float32),
+            },
         },
     )
 

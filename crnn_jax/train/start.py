@@ -134,7 +134,8 @@ def describe(start: Start) -> list[str]:
     """Returns the lines of the table: how many arrays and parameters of each state, and which."""
     lines = ["without weights of another run (init.from)"]
     if source := start.source:
-        lines = [f"weights of {source['source']}, step {source['step']}, {source['weights']}"]
+        at = "" if source["step"] is None else f", step {source['step']}, {source['weights']}"
+        lines = [f"weights of {source['source']}{at}"]
     for state in STATES:
         names = [name for name, entry in start.table.items() if entry["state"] == state]
         if names:

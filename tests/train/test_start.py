@@ -15,6 +15,7 @@ from crnn_jax.run import open_run
 from crnn_jax.train import start
 from crnn_jax.train.experiment import build
 from crnn_jax.train.loop import train
+from crnn_jax.weight_files import WeightFile, write_weights
 from crnn_jax.weights import load_weights
 from tests.train.test_loop import assert_equal_to_the_bit, final_state, train_in_two_parts
 
@@ -207,6 +208,24 @@ def test_a_mistake_is_one_line_and_leaves_nothing(source, tmp_path, changes, mes
         train(make(source, **changes), str(tmp_path / "run"))
     assert "\n" not in str(error.value)
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_file_of_weights_begins_a_run(source, tmp_path, capsys):
+    weights = load_weights(str(source))
+    arrays = {f"params/{name}": array for name, array in weights.params.items()}
+    arrays |= {f"batch_stats/{name}": array for name, array in weights.batch_stats.items()}
+    model = {k.removeprefix("model."): v for k, v in weights.metadata["model"].items()}
+    norm = weights.metadata["norm"]
+    mean, std = (tuple(map(float, norm[name])) for name in ("mean_C", "std_C"))
+    file = tmp_path / "a.safetensors"
+    write_weights(file, WeightFile(arrays, model, 10, weights.metadata["class_names"], mean, std))
+    found = load_weights(str(file))
+    assert found.params.keys() == weights.params.keys()
+    for name, array in weights.params.items():
+        np.testing.assert_array_equal(found.params[name], array)
+    state, _ = begin(make(file), tmp_path)
+    assert f"weights of {file}\n" in capsys.readouterr().out
+    np.testing.assert_array_equal(state.norm["mean_C"], np.float32(mean))
 
 
 def test_a_run_without_checkpoints_has_no_weights(source, tmp_path):
