@@ -61,12 +61,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     rows = read_rows(path)
     _check_twice(path, rows)
     parts = _divide(path, rows, data_config)
-    class_names = tuple(sorted({row.label for row in parts["train"]}))
-    for row in rows:
-        if row.label not in class_names:
-            raise _mistake(
-                path, row, f"a label that train has, found '{row.label}'", row.label, class_names
-            )
+    class_names = _class_names(path, parts["train"], rows)
     root = path.parent.absolute()
     files = {row.path: _file(path, row, data_config.skip_corrupt) for row in rows}
     shape = folder.first_shape(root, [files[row.path] for row in parts["train"]], data_config)
@@ -82,21 +77,23 @@ def load(location: str, data_config: Any, seed: int) -> Source:
             split = _weighted(split, of.get(name, [1.0] * len(ordered)))
         splits[name] = split
         listed[name] = Files(root, [files[row.path] for row in ordered])
-    table = [row[2:] for row in rows]
+    key = key_of(listed.values()), [row[2:] for row in rows], data_config.test_fraction
     return Source(
         name=f"csv:{location}",
         class_names=class_names,
-        fingerprint=fingerprint(
-            "csv",
-            key_of(listed.values()),
-            table,
-            data_config.test_fraction,
-            data_config.image_size,
-            DECODING,
-        ),
+        fingerprint=fingerprint("csv", *key, data_config.image_size, DECODING),
         files=listed,
         **splits,
     )
+
+
+def _class_names(path: pathlib.Path, train: list[Row], rows: list[Row]) -> tuple[str, ...]:
+    names = tuple(sorted({row.label for row in train}))
+    for row in rows:
+        if row.label not in names:
+            found = f"a label that train has, found '{row.label}'"
+            raise _mistake(path, row, found, row.label, names)
+    return names
 
 
 def read_rows(path: pathlib.Path) -> list[Row]:
@@ -228,7 +225,7 @@ def _file(path: pathlib.Path, row: Row, skip_missing: bool) -> File:
         status = os.stat(path.parent / row.path)
     except OSError as error:
         if skip_missing:  # it keeps its place, as any unreadable image
-            return File(row.path, 0, 0, 0, 0)
+            return File(row.path, 0, 0, 0)
         raise UserError(
             f"'{path}', line {row.line}: expected an image at '{path.parent / row.path}', found: "
             f"{error.strerror}; paths are relative to the CSV file"
