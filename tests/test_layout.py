@@ -42,8 +42,8 @@ LEVELS = (
     ("config",),  # its choices are the registries of what lies below
     ("validation", "help_config"),
     ("flags", "train", "checkpoint", "writers"),
-    ("workdir", "train.experiment", "train.programs", "train.evaluator"),
-    ("train.loop", "run"),
+    ("workdir", "train.experiment", "train.programs", "train.evaluator", "train.restore"),
+    ("train.loop", "train.results", "train.changes", "train.replay", "run"),
     ("evaluate", "predict", "studies", "doctor"),
     ("main",),
 )

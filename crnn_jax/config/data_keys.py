@@ -8,12 +8,15 @@ DATA_KEYS: dict[str, Key] = {
     "data.source": Key(
         "digits",
         "digits | moving_digits | digit_scenes | tfds:NAME | folder:PATH | video:PATH | masks:PATH",
+        changes="moved",
     ),
-    "data.dir": Key("", "of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder", places=True),
+    "data.dir": Key(
+        "", "of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder", changes="always"
+    ),
     "data.cache_dir": Key(
         "",
         "decoded images, programs; empty: $XDG_CACHE_HOME or ~/.cache/crnn_jax",
-        places=True,
+        changes="always",
     ),
     "data.pipeline": Key(
         "resident",
@@ -76,6 +79,6 @@ DATA_KEYS: dict[str, Key] = {
         0,
         "decoding processes of the streaming pipeline; 0: threads",
         within=Range(0, 1024),
-        places=True,
+        changes="always",
     ),
 }

@@ -28,6 +28,7 @@ class TrainState:
     batch_stats: Tree  # float32; empty for a model without BatchNorm
     opt_state: Tree
     ema: Tree  # {"params", "batch_stats"}: sums from 0, see `variables`; None without an average
+    skipped: Tree = None  # {"in_a_row", "total"} int32, updates; None if they are never skipped
 
 
 def make_init(
@@ -36,6 +37,7 @@ def make_init(
     input_shape: tuple[int, ...],
     *,
     ema: bool,
+    skips: bool,
 ) -> Callable[[jax.Array, Tree], TrainState]:
     """Returns init(seed, norm) -> the state at step 0; pure.
 
@@ -62,9 +64,15 @@ def make_init(
             batch_stats=batch_stats,
             opt_state=optimizer.init(params),
             ema=jax.tree.map(jnp.zeros_like, average) if ema else None,
+            skipped=no_skips() if skips else None,
         )
 
     return init
+
+
+def no_skips() -> dict[str, jax.Array]:
+    """Returns `TrainState.skipped` of a run that has skipped no update."""
+    return {"in_a_row": jnp.zeros((), jnp.int32), "total": jnp.zeros((), jnp.int32)}
 
 
 def _with_whitening(batch_stats: Tree, kernel_HWIO: jax.Array) -> Tree:

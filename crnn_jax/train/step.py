@@ -15,6 +15,7 @@ from crnn_jax.sharding import gather, scatter
 from crnn_jax.tasks import Task
 from crnn_jax.tasks.sums import Sums
 from crnn_jax.tasks.task import Predictions
+from crnn_jax.train.finite import skip_if_not_finite
 from crnn_jax.train.state import TrainState, step_rngs, update_ema, variables
 
 Inputs = Any
@@ -102,19 +103,23 @@ def apply_gradient(
     state: TrainState,
     grads: Tree,
     batch_stats: Tree,
+    metrics: Metrics,
     optimizer: optax.GradientTransformation,
     ema_decay: float,
-) -> TrainState:
-    """Returns the state after one step of the optimizer."""
+    skip_nonfinite: int,
+) -> tuple[TrainState, Metrics]:
+    """Returns (the state after one step of the optimizer, the metrics; none if it was skipped)."""
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    state = dataclasses.replace(
+    after = dataclasses.replace(
         state,
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
-    return update_ema(state, ema_decay)
+    if skip_nonfinite > 0:
+        after, metrics = skip_if_not_finite(state, after, metrics, skip_nonfinite)
+    return update_ema(after, ema_decay), metrics
 
 
 def make_train_step(
@@ -125,6 +130,7 @@ def make_train_step(
     *,
     ema_decay: float,
     accumulation_steps: int = 1,
+    skip_nonfinite: int = 0,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Metrics, Inputs], tuple[TrainState, Metrics]]:
     """Returns train_step(state, totals, inputs) -> (state, totals plus this batch's metrics).
@@ -142,7 +148,9 @@ def make_train_step(
         batch = assemble(inputs, state.step)
         params = gather(state.params, mesh)
         grads, batch_stats, metrics = accumulate(gradient, params, state, batch, accumulation_steps)
-        state = apply_gradient(state, grads, batch_stats, optimizer, ema_decay)
+        state, metrics = apply_gradient(
+            state, grads, batch_stats, metrics, optimizer, ema_decay, skip_nonfinite
+        )
         return scatter(state, mesh), totals.merge(metrics)
 
     return train_step
