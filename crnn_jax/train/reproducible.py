@@ -110,6 +110,8 @@ def make_reproducible_step(
         )
     rounds = logical_shards // devices
     gradient = make_gradient(model, task, None, frozen)
+    settings = {"optimizer": optimizer, "ema_decay": ema_decay, "skip_nonfinite": skip_nonfinite}
+    apply = functools.partial(apply_gradient, **settings)
 
     def cut(inputs: Inputs, step: jax.Array) -> tuple[Tree, ...]:
         return _rounds_of(assemble(inputs, step), devices, rounds)
@@ -128,8 +130,7 @@ def make_reproducible_step(
         grads, change, metrics, weight = jax.tree.map(add_in_order, found)
         grads = jax.tree.map(lambda x: x / jnp.maximum(weight, 1e-12), grads)
         batch_stats = jax.tree.map(jnp.add, state.batch_stats, change)
-        settings = (optimizer, ema_decay, skip_nonfinite)
-        state, metrics = apply_gradient(state, grads, batch_stats, metrics, *settings)
+        state, metrics = apply(state, grads, batch_stats, metrics)
         return state, totals.merge(metrics)
 
     def number() -> tuple[jax.Array, ...]:
