@@ -92,6 +92,11 @@ def test_a_message_is_one_line_whatever_the_value():
         with pytest.raises(UserError) as error:
             check_value("x", Key("a", "", choices=("a", "b")), text)
         assert str(error.value).isprintable()
+        for name in ("duration", "log.profile"):
+            key = cfg.EVERY_KEY[name]
+            with pytest.raises(UserError) as error:
+                check_value(name, key, text)
+            assert str(error.value).isprintable()
 
 
 def test_a_share_that_rounds_to_one_is_refused():
