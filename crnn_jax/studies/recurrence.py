@@ -47,7 +47,7 @@ def cnn_name(config_name: str) -> str:
             f"--config expects FILE:crnn or FILE:crnn_small, whose file has a preset of the CNN "
             f"too, found '{config_name}'"
         )
-    kept = of_cnn(dict(pair.partition("=")[::2] for pair in pairs))
+    kept = of_cnn({key: text for key, _, text in (pair.partition("=") for pair in pairs)})
     return ",".join([f"{file}:{CNN}{preset.removeprefix(CRNN)}", *(f"{k}={kept[k]}" for k in kept)])
 
 

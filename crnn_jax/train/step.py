@@ -31,7 +31,7 @@ _ORDER = 5
 
 def order_keys(
     model: nn.Module, batch: dict[str, jax.Array], seed: jax.Array | int, *, train: bool
-) -> dict[str, jax.Array]:
+) -> dict[str, Any]:
     """Returns {"order_key_B"} for a model that shuffles each example's steps; {} for any other.
 
     In training a key is a function of (seed, epoch, example), in evaluation of the example alone:
@@ -239,7 +239,7 @@ def make_eval_step(
 
 
 def apply_views(
-    model: nn.Module, task: Task, tree: Tree, pixels: jax.Array, tta: str, **keys: jax.Array
+    model: nn.Module, task: Task, tree: Tree, pixels: jax.Array, tta: str, **keys: Any
 ) -> Any:
     """Returns the model's output of prepared pixels, combined from the views that `tta` names.
 
