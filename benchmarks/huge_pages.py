@@ -1,9 +1,10 @@
-"""A training step with memory from malloc in three ways (crnn_jax/huge_pages.py), on a Linux CPU.
+"""A training step with memory from malloc in four ways (crnn_jax/huge_pages.py), on a Linux CPU.
 
     python benchmarks/huge_pages.py [--config FILE:MODEL] [--repeats 3] [--write]
 
-Starts one process after the other: as glibc is (plain), with huge pages (huge), and with all of our
-setting, one heap of them that is kept (kept). Each takes 8 steps on one constant batch. Prints the
+Starts one process after the other: as glibc is (plain), with huge pages (huge), with one heap of
+them that is kept but for blocks of 64 MiB and more, which leave no holes then and are fresh at each
+step (mapped), and with one heap of all (kept). Each takes 8 steps on one constant batch. Prints the
 median seconds and page faults of a step and the ratio of the seconds, plain over kept.
 --write appends a JSON line to results/benchmarks/huge_pages.jsonl.
 """
@@ -23,6 +24,8 @@ SETTINGS = {
     "kept": SETTING,
     "huge": "glibc.malloc.hugetlb=1",
     "plain": "glibc.malloc.hugetlb=0",
+    "mapped": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864"
+    ":glibc.malloc.arena_max=1:glibc.malloc.trim_threshold=68719476736",
 }
 STEPS, WARM_UP = 8, 2
 

@@ -17,12 +17,13 @@ class TorchPeer:
 
     Attributes:
       version: PyTorch's, once `make` was called.
+      peak_bytes: the most memory of its process until the last answer.
     """
 
     def __init__(self, python: str) -> None:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen([python, str(SCRIPT)], stdin=pipe, stdout=pipe, text=True)
-        self.version = ""
+        self.version, self.peak_bytes = "", 0
 
     def make(
         self, kind: str, arrays: dict[str, Any], setting: dict[str, Any]
@@ -51,4 +52,12 @@ class TorchPeer:
         stdin.flush()
         if not (line := stdout.readline()):
             raise SystemExit(f"PyTorch's process ended with code {self._process.wait()}")
-        return json.loads(line)
+        answer = json.loads(line)
+        self.peak_bytes = answer["peak_bytes"]
+        return answer
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()

@@ -41,3 +41,16 @@ def steady_seconds(
         program()
     finish()
     return (time.perf_counter() - start) / calls
+
+
+def peak_resident_bytes() -> int:
+    """Returns the most resident memory of this process since its start, or since `reset_peak`."""
+    with open("/proc/self/status") as file:
+        kilobytes = {line.split()[0]: line.split()[1] for line in file if line.startswith("Vm")}
+    return 1024 * int(kilobytes["VmHWM:"])
+
+
+def reset_peak() -> None:
+    """Lets `peak_resident_bytes` count anew from what is resident now."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")

@@ -10,10 +10,13 @@ row of five or more, before which is one that is not counted. The weights are co
 outputs checked equal first. PyTorch runs channels-last with its fused optimizer, as it is and under
 torch.compile; the faster counts. On a GPU cuDNN tunes itself and TF32 is off on both sides. Prints
 seconds as min/median/max over interleaved repeats, and the same of PyTorch's over ours in each
-round. --write appends a JSON line to results/benchmarks/step.jsonl.
+round. Then each takes a row of steps in a fresh process, whose most memory is printed beside what
+XLA plans for ours. --write appends a JSON line to results/benchmarks/step.jsonl.
 """
 
 import argparse
+import json
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +25,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from memory import planned_bytes
 from peer import TorchPeer
-from steady import STEPS
+from steady import STEPS, peak_resident_bytes
 from timing import PLAIN_CONFIG, append, interleave, matmul_program, spread
 
 from crnn_jax.flags import resolve_config
@@ -88,18 +92,23 @@ def torch_setting(config: Any) -> dict[str, Any]:
     }
 
 
-def our_step(
-    experiment: Experiment, state: TrainState, batch: Any
-) -> tuple[Callable[[], None], Callable[[], Any]]:
-    """Returns (one call = one step of ours, a call that waits for the last step)."""
-    step_fn = make_train_step(
+def jitted_step(experiment: Experiment) -> Any:
+    """Returns the training step on a given batch, not compiled yet."""
+    step = make_train_step(
         experiment.model,
         experiment.task,
         experiment.optimizer,
         lambda inputs, step: inputs,
         ema_decay=0.0,
     )
-    step = jax.jit(step_fn, donate_argnums=0, compiler_options=experiment.compiler_options)
+    return jax.jit(step, donate_argnums=0, compiler_options=experiment.compiler_options)
+
+
+def our_step(
+    experiment: Experiment, state: TrainState, batch: Any
+) -> tuple[Callable[[], None], Callable[[], Any]]:
+    """Returns (one call = one step of ours, a call that waits for the last step)."""
+    step = jitted_step(experiment)
     held, totals = [state], experiment.task.empty()
 
     def run() -> None:
@@ -108,26 +117,47 @@ def our_step(
     return run, lambda: jax.block_until_ready(held[0])
 
 
-def main() -> None:
-    """Checks that both networks are one, times their steps and prints the ratio."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--config", default=PLAIN_CONFIG)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--torch_python", default=sys.executable, help="that has PyTorch")
-    parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
-    flags = parser.parse_args()
-    config = resolve_config(flags.config, {"mesh.data": "1", "batch_size": str(flags.batch)})
-    experiment = build(config, IMAGE_SHAPE, NUM_CLASSES, 50_000)
-    state = experiment.init_state(NORM)
-    host_batch = constant_batch(flags.batch)
-    image_BHWC, label_B = host_batch["image"], host_batch["label"]
-    batch = jax.tree.map(jnp.asarray, host_batch)
+def our_memory(experiment: Experiment, batch: Any) -> dict[str, int]:
+    """Returns {"plan", "ours"}, bytes: what XLA plans for a step, and this process's most memory.
 
-    peer = TorchPeer(flags.torch_python)
-    normalised = (image_BHWC.astype(np.float32) - NORM["mean_C"]) / NORM["std_C"]
+    Of a GPU's it is what arrays had; else what was resident, compilation and Python included.
+    """
+    state = experiment.init_state(NORM)
+    run, finish = our_step(experiment, state, batch)
+    for _ in range(STEPS):
+        run()
+    finish()
+    device = jax.local_devices()[0].memory_stats()
+    peak = device["peak_bytes_in_use"] if device else peak_resident_bytes()
+    # Not before: it compiles once more.
+    arguments = experiment.init_state(NORM), experiment.task.empty(), batch
+    compiled = jitted_step(experiment).lower(*arguments).compile()
+    return {"plan": planned_bytes(compiled), "ours": peak}
+
+
+def memory_of_each(
+    config: str, batch: int, torch_python: str, arrays: dict[str, Any], setting: dict[str, Any]
+) -> dict[str, int]:
+    """Returns the bytes of `our_memory` and of PyTorch's programs, each in a process of its own."""
+    command = [sys.executable, __file__, "--child", f"--config={config}", f"--batch={batch}"]
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = json.loads(out.splitlines()[-1])
+    for name in ("torch_eager", "torch_compile"):
+        peer = TorchPeer(torch_python)
+        peer.make("step", arrays, setting)[1][name]()
+        found[name] = peer.peak_bytes
+        peer.close()
+    return found
+
+
+def compare(flags: argparse.Namespace, config: Any, experiment: Experiment, batch: Any) -> None:
+    """Checks that both networks are one, times their steps and prints the ratio."""
+    state = experiment.init_state(NORM)
+    peer, setting = TorchPeer(flags.torch_python), torch_setting(config)
+    normalised = (np.asarray(batch["image"], np.float32) - NORM["mean_C"]) / NORM["std_C"]
+    label_B = np.asarray(batch["label"])
     arrays = {"image_BHWC": normalised, "label_B": label_B, **torch_arrays(state.params)}
-    expected, peer_programs = peer.make("step", arrays, torch_setting(config))
+    expected, peer_programs = peer.make("step", arrays, setting)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     prepared, _ = experiment.task.prepare(batch, state.norm, state.seed, train=False)
     output: Any = experiment.model.apply(variables, prepared, train=False)
@@ -158,11 +188,35 @@ def main() -> None:
         print(f"{name:14} {low:.4f}/{median:.4f}/{high:.4f} s  {rate:,.0f} images/s")
     low, median, high = ratios
     print(f"{best} / ours {low:.2f}/{median:.2f}/{high:.2f}, PyTorch {peer.version}")
+    peer.close()
+    memory = memory_of_each(flags.config, flags.batch, flags.torch_python, arrays, setting)
+    for name, size in memory.items():
+        print(f"{name:14} {size / 1e9:.2f} GB")
     if flags.write:
-        setting = {"config": flags.config, "batch": flags.batch, "precision": config.precision}
-        record = {**setting, "repeats": flags.repeats, "torch": peer.version}
+        record = {"config": flags.config, "batch": flags.batch, "precision": config.precision}
+        record = {**record, "repeats": flags.repeats, "torch": peer.version}
         record |= {"unit": "seconds [min, median, max]", "matmul_flops_per_second": peak}
-        append("step", {**record, **found, "floor_seconds": floor, "ratios": ratios})
+        record |= {"memory_bytes": memory, "floor_seconds": floor, "ratios": ratios}
+        append("step", {**record, **found})
+
+
+def main() -> None:
+    """Compares the steps; in a process of its own, measures our memory alone."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--config", default=PLAIN_CONFIG)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--torch_python", default=sys.executable, help="that has PyTorch")
+    parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
+    parser.add_argument("--child", action="store_true", help="measure our memory alone")
+    flags = parser.parse_args()
+    config = resolve_config(flags.config, {"mesh.data": "1", "batch_size": str(flags.batch)})
+    experiment = build(config, IMAGE_SHAPE, NUM_CLASSES, 50_000)
+    batch = jax.tree.map(jnp.asarray, constant_batch(flags.batch))
+    if flags.child:
+        print(json.dumps(our_memory(experiment, batch)))
+    else:
+        compare(flags, config, experiment, batch)
 
 
 if __name__ == "__main__":

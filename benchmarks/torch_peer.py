@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
-from steady import STEPS, matmul_side, steady_seconds
+from steady import STEPS, matmul_side, peak_resident_bytes, steady_seconds
 from torch import nn  # pyright: ignore[reportMissingImports]
 
 Programs = dict[str, Callable[[], Any]]
@@ -25,6 +25,11 @@ def synchronize() -> None:
     """Waits for the device."""
     if DEVICE == "cuda":
         torch.cuda.synchronize()
+
+
+def peak_bytes() -> int:
+    """Returns the most memory so far: of a GPU's what tensors had, else what was resident."""
+    return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else peak_resident_bytes()
 
 
 def finished(program: Callable[[], Any]) -> Callable[[], None]:
@@ -211,7 +216,7 @@ def main() -> None:
     {"make": KIND, "arrays": NPZ, "setting": {...}, "output": NPY} makes the programs of a kind of
     `MAKERS`, saves the output and answers {"programs", "torch", "device"}; {"call": PROGRAM}
     answers {"seconds"} of a call (`steady_seconds`): a network's follow each other as in a
-    training, a layer's are each waited for.
+    training, a layer's are each waited for. Every answer has "peak_bytes".
     """
     threading.Thread(target=end_with_parent, daemon=True).start()
     kind = ""
@@ -232,7 +237,7 @@ def main() -> None:
                 answer = {"seconds": steady_seconds(program, synchronize, STEPS)}
             else:
                 answer = {"seconds": steady_seconds(finished(program))}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps({**answer, "peak_bytes": peak_bytes()}), flush=True)
 
 
 if __name__ == "__main__":

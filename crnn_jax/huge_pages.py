@@ -3,10 +3,11 @@
 import os
 import sys
 
-# Huge pages, and memory that the process keeps: all of it in one heap (mmap_max, arena_max) that is
-# never given back (trim_threshold, bytes).
+# Huge pages, and memory that the process keeps: in one heap (arena_max) that is never given back
+# (trim_threshold, bytes). But a block of 1 GiB or more (mmap_threshold) comes from the kernel and
+# goes back to it: in the heap its place may not fit it again, and the heap grows by as much.
 SETTING = (
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1"
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.arena_max=1"
     ":glibc.malloc.trim_threshold=68719476736"
 )
 

@@ -23,7 +23,7 @@ from crnn_jax.distributed import check_same_on_all, say
 from crnn_jax.errors import UserError
 from crnn_jax.tasks import check_fields
 from crnn_jax.tasks.task import Predictions
-from crnn_jax.train.evaluator import make_evaluator
+from crnn_jax.train.evaluator import evaluator_of
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.restore import restore
 from crnn_jax.train.state import TrainState, variables
@@ -122,8 +122,7 @@ class Run:
 
     def evaluate(self, split: str, tta: str = "none") -> dict[str, Any]:
         """Returns the summary of a split: the task's score, "loss", counts."""
-        pipeline = self.dataset().pipeline(split, self.config.eval.batch_size, self.experiment.mesh)
-        return make_evaluator(self.experiment, pipeline, tta)(self.state)
+        return evaluator_of(self.experiment, self.dataset(), split, tta)(self.state)
 
     def _compiled(self, tta: str) -> Callable[..., Predictions]:
         model, task = self.experiment.model, self.experiment.task

@@ -53,6 +53,14 @@ _RECURRENT = {
     "implementation": _IMPLEMENTATION,
     "remat": Key(False, "compute steps again in the backward pass: less memory for long sequences"),
 }
+_STEP_ORDER = {
+    "step_order": Key(
+        "natural",
+        "in which the recurrence reads the steps: natural | fixed (one shuffle for all) | "
+        "per_image (another for each image, in each epoch)",
+        choices=registries.step_orders,
+    )
+}
 _READOUT = {
     "readout": Key(
         "last",
@@ -74,6 +82,7 @@ MODEL_KEYS: dict[str, dict[str, Key]] = {
         **_RECURRENT,
         **_READOUT,
         **_HEAD,
+        **_STEP_ORDER,
         "tokens": Key("rows", "what a step reads of the image", choices=registries.tokens),
         "patch_size": Key(4, "pixels, side of a patch", within=Range(1, 4096)),
     },
@@ -94,6 +103,7 @@ MODEL_KEYS: dict[str, dict[str, Key]] = {
         **_RECURRENT,
         **_READOUT,
         **_HEAD,
+        **_STEP_ORDER,
         "cell": replace(_RECURRENT["cell"], default="lstm"),
         "num_frames": Key(4, "T overlapping bands of the image", within=Range(1, 256)),
         "frame_height": Key(
@@ -114,6 +124,7 @@ MODEL_KEYS: dict[str, dict[str, Key]] = {
         **_RECURRENT,
         **_READOUT,
         **_HEAD,
+        **_STEP_ORDER,
         "sequence": Key(
             "rows",
             "what a step reads of the last map; raster: one cell, row by row",

@@ -83,6 +83,13 @@ def sequences() -> Iterable[str]:
     return SEQUENCES
 
 
+def step_orders() -> Iterable[str]:
+    """Returns the names of `model.step_order`."""
+    from crnn_jax.models.step_order import STEP_ORDERS
+
+    return STEP_ORDERS
+
+
 def tokens() -> Iterable[str]:
     """Returns the names of `model.tokens`."""
     from crnn_jax.models.rnn import TOKENS

@@ -7,6 +7,7 @@ from crnn_jax.models.frames import is_clip, over_frames
 from crnn_jax.models.heads import Output
 from crnn_jax.models.readout import Readout
 from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.step_order import order_steps
 from crnn_jax.models.trunk import Trunk
 
 Array = jax.Array
@@ -43,6 +44,7 @@ class CRNN(nn.Module):
         are concatenated: the forward one has read the last step last, the reverse one the first.
       head: of the readout's vector, (B, N) to logits (B, K).
       sequence: of a still image: 'rows', 'columns' or 'raster' (`read_map`).
+      step_order: in which the recurrence reads the steps (`order_steps`).
     """
 
     trunk: Trunk
@@ -50,12 +52,17 @@ class CRNN(nn.Module):
     readout: Readout
     head: nn.Module
     sequence: str
+    step_order: str
 
-    def __call__(self, pixels: Array, *, train: bool) -> Output:
-        """Returns `logits_BK` of normalised float images (B, H, W, C) or clips (B, F, H, W, C)."""
+    def __call__(self, pixels: Array, *, train: bool, order_key_B: Array | None = None) -> Output:
+        """Returns `logits_BK` of normalised float images (B, H, W, C) or clips (B, F, H, W, C).
+
+        `order_key_B`: of `order_steps`.
+        """
         if is_clip(pixels):
             feature_BTD = over_frames(lambda x: self.trunk(x, train=train).pooled_BD, pixels)
         else:
             feature_BTD = read_map(self.trunk(pixels, train=train).map_BHWC, self.sequence)
+        feature_BTD = order_steps(feature_BTD, self.step_order, order_key_B)
         pooled_BN = self.readout(*self.recurrent(feature_BTD))
         return Output(self.head(pooled_BN, train=train))

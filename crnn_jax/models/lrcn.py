@@ -9,6 +9,7 @@ from crnn_jax.models.frames import is_clip, over_frames
 from crnn_jax.models.heads import Output
 from crnn_jax.models.readout import Last, Readout
 from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.step_order import order_steps
 from crnn_jax.models.trunk import Trunk
 
 Array = jax.Array
@@ -49,6 +50,7 @@ class LRCN(nn.Module):
       head: of a state or of the readout's vector, (..., N) to logits (..., K).
       num_frames: bands of a still image, T; of a clip T = F.
       frame_height: of a band, as a fraction of the image's height, in (0, 1].
+      step_order: in which the recurrence reads the frames (`order_steps`).
     """
 
     trunk: Trunk
@@ -57,19 +59,22 @@ class LRCN(nn.Module):
     head: nn.Module
     num_frames: int
     frame_height: float
+    step_order: str
 
-    def __call__(self, pixels: Array, *, train: bool) -> Output:
+    def __call__(self, pixels: Array, *, train: bool, order_key_B: Array | None = None) -> Output:
         """Returns `logits_BK` and, with the readout 'last', `step_logits_BTK` of each frame.
 
         Args:
           pixels: normalised float images (B, H, W, C) or clips (B, F, H, W, C).
           train: whether it is a training step.
+          order_key_B: of `order_steps`.
         """
         if is_clip(pixels):
             video_BFHWC = pixels
         else:
             video_BFHWC = cut_bands(pixels, self.num_frames, self.frame_height)
         feature_BTD = over_frames(lambda x: self.trunk(x, train=train).pooled_BD, video_BFHWC)
+        feature_BTD = order_steps(feature_BTD, self.step_order, order_key_B)
         state_BTN, last_BN = self.recurrent(feature_BTD)
         if not isinstance(self.readout, Last):
             return Output(self.head(self.readout(state_BTN, last_BN), train=train))

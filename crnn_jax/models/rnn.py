@@ -8,6 +8,7 @@ from crnn_jax.models.frames import is_clip
 from crnn_jax.models.heads import Output
 from crnn_jax.models.readout import Readout
 from crnn_jax.models.recurrent import Recurrent
+from crnn_jax.models.step_order import order_steps
 
 Array = jax.Array
 TOKENS = ("rows", "patches")  # what a step reads
@@ -47,6 +48,7 @@ class RNN(nn.Module):
       head: of the readout's vector, (B, N) to logits (B, K).
       tokens: of a still image: 'rows' (`read_rows`) or 'patches' (`read_patches`).
       patch_size: side of a patch in pixels.
+      step_order: in which the recurrence reads the steps (`order_steps`).
     """
 
     recurrent: Recurrent
@@ -54,12 +56,17 @@ class RNN(nn.Module):
     head: nn.Module
     tokens: str
     patch_size: int
+    step_order: str
 
-    def __call__(self, pixels: Array, *, train: bool) -> Output:
-        """Returns `logits_BK` of normalised float images (B, H, W, C) or clips (B, F, H, W, C)."""
+    def __call__(self, pixels: Array, *, train: bool, order_key_B: Array | None = None) -> Output:
+        """Returns `logits_BK` of normalised float images (B, H, W, C) or clips (B, F, H, W, C).
+
+        `order_key_B`: of `order_steps`.
+        """
         if is_clip(pixels) or self.tokens == "rows":
             feature_BTD = read_rows(pixels)
         else:
             feature_BTD = read_patches(pixels, self.patch_size)
+        feature_BTD = order_steps(feature_BTD, self.step_order, order_key_B)
         pooled_BN = self.readout(*self.recurrent(feature_BTD))
         return Output(self.head(pooled_BN, train=train))

@@ -1,6 +1,7 @@
 """Figures of the studies' result files, by the study's name."""
 
 import pathlib
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -131,7 +132,54 @@ def sensitivity_figure(content: dict[str, Any], path: pathlib.Path) -> None:
     _save(figure, path)
 
 
+# Colours that people with any colour vision tell apart (Okabe and Ito 2008), and a marker each.
+_STYLES = {
+    "cnn": ("#0072B2", "o"),
+    "rnn": ("#56B4E9", "v"),
+    "rnn_deep": ("#E69F00", "^"),
+    "lrcn": ("#009E73", "s"),
+    "tsn": ("#CC79A7", "D"),
+    "crnn": ("#D55E00", "X"),
+}
+
+
+def efficiency_figure(content: dict[str, Any], path: pathlib.Path) -> None:
+    """Writes accuracy against training FLOPs and against seconds, a curve a row."""
+    pyplot = _pyplot()
+    from matplotlib import ticker
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9.5, 4.4), sharey=True, layout="constrained")
+    names = dict.fromkeys(row["row"] for row in content["rows"])
+    costs = {"training_flops": "training FLOPs", "train_seconds": "seconds in training steps"}
+    for axis, (cost, label) in zip(axes, costs.items(), strict=True):
+        for name in names:
+            rows = [row for row in content["rows"] if row["row"] == name]
+            x = [statistics.median(c if isinstance(c := row[cost], list) else [c]) for row in rows]
+            y = [100 * row["accuracy_mean"] for row in rows]
+            spread = [100 * (row["ci95"] or 0.0) for row in rows]
+            color, marker = _STYLES[name]
+            axis.errorbar(x, y, yerr=spread if any(spread) else None, color=color, marker=marker,
+                          capsize=3, label=_NAMES[name])  # fmt: skip
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(lambda x, _: f"{x:g}" if x < 1e5 else f"{x:.0e}")
+        axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+        axis.set_xlabel(label)
+        axis.grid(color="#eeeeee")
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("test accuracy, %")
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(names), frameon=False)
+    dataset = _DATASETS.get(content["dataset"], content["dataset"])
+    spread = ", with 95% intervals of the mean" if any(r["ci95"] for r in content["rows"]) else ""
+    title = f"{dataset}, budget {content['budget']}: a point is a size of the model{spread}"
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
 FIGURES: dict[str, Callable[[dict[str, Any], pathlib.Path], None]] = {
     "table1": table1_figure,
     "sensitivity": sensitivity_figure,
+    "efficiency": efficiency_figure,
 }

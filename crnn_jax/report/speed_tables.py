@@ -62,7 +62,9 @@ def huge_pages_table(results: pathlib.Path) -> str:
     """Returns the seconds and page faults of a step by how its memory is taken."""
     lines = ["| config | | s/step | page faults a step |", "|---|---|---|---|"]
     for record in read_records(results, "huge_pages", "config"):
-        for name in ("plain", "huge", "kept"):
+        for name in ("plain", "huge", "mapped", "kept"):
+            if name not in record:  # older records have fewer
+                continue
             faults = record[name]["page_faults"][1]
             seconds = _median(record[name]["seconds"], 3)
             lines.append(f"| {record['config']} | {name} | {seconds} | {faults:,.0f} |")
@@ -77,8 +79,8 @@ def step_table(results: pathlib.Path) -> str:
     """Returns the images/s of a step, ours and PyTorch's."""
     lines = [
         "| config, batch | ours, images/s | PyTorch, eager | torch.compile | ours / best "
-        "| at most, by our matmul rate | on |",
-        "|---|---|---|---|---|---|---|",
+        "| at most, by our matmul rate | most memory, GB: XLA's plan, ours, eager, compiled | on |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for record in read_records(results, "step", "config"):
         rates = " | ".join(
@@ -89,7 +91,34 @@ def step_table(results: pathlib.Path) -> str:
         setting = f"{record['config']}, {record['batch']}"
         best = min(record[name][1] for name in ("torch_eager", "torch_compile"))
         ratios = f"{_median(record['ratios'])} | {best / record['floor_seconds']:.2f}"
-        lines.append(f"| {setting} | {rates} | {ratios} | {where} |")
+        memory = record.get("memory_bytes", {})  # older records have none
+        sizes = ", ".join(
+            f"{memory[name] / 1e9:.2f}"
+            for name in ("plan", "ours", "torch_eager", "torch_compile")
+            if name in memory
+        )
+        lines.append(f"| {setting} | {rates} | {ratios} | {sizes or '-'} | {where} |")
+    return "\n".join(lines)
+
+
+def memory_table(results: pathlib.Path) -> str:
+    """Returns the peak of each phase of a training, beside what XLA plans for its programs."""
+    phases = ("setup", "compilation", "steps", "evaluation")
+    lines = [
+        "| training | malloc | most memory, GB: "
+        + " | ".join(phases)
+        + " | XLA's plan, GB: a step "
+        "| an evaluation's batch | peak / (1.5 plan + 1 GB) | images/s | on |",
+        "|---" * 11 + "|",
+    ]
+    for record in read_records(results, "memory", "setting", "malloc"):
+        peak, plan = record["peak"], record["plan"]
+        cells = [record["setting"], record["malloc"]]
+        cells += [f"{peak[phase] / 1e9:.2f}" for phase in phases]
+        cells += [f"{plan[name] / 1e9:.2f}" for name in ("training", "evaluation")]
+        cells.append(f"{max(peak.values()) / (1.5 * plan['training'] + 1e9):.2f}")
+        cells += [f"{record['images_per_second']:,.0f}", _where(record)]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

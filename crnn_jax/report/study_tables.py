@@ -4,44 +4,15 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-
-def percent(value: float | None) -> str:
-    """Returns "93.12%" of 0.9312, "-" of None."""
-    return "-" if value is None else f"{100 * value:.2f}%"
-
-
-def with_interval(mean: float, ci95: float | None, sign: str = "", unit: str = "") -> str:
-    """Returns "93.12% ± 0.20" of a fraction and half its 95% interval; without one, "93.12%"."""
-    text = f"{100 * mean:{sign}.2f}{unit}"
-    return text if ci95 is None else f"{text} ± {100 * ci95:.2f}"
-
-
-def format_accuracy(row: dict[str, Any]) -> str:
-    """Returns the mean test accuracy of a row as `with_interval`."""
-    return with_interval(row["accuracy_mean"], row["ci95"], unit="%")
-
-
-def format_seconds(seconds: float) -> str:
-    """Returns "95 s", or minutes from two of them on."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
-
-
-def train_seconds(row: dict[str, Any]) -> str:
-    """Returns the median over the seeds of the seconds spent in training steps."""
-    return format_seconds(statistics.median(item.get("train", 0.0) for item in row["seconds"]))
-
-
-def format_commits(row: dict[str, Any]) -> str:
-    """Returns the short commits of a row's runs; `*`: the tree had uncommitted changes."""
-    return ", ".join(
-        commit[:7] + ("*" if "dirty" in commit else "") for commit in row["git_commit"]
-    )
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """Returns a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+from crnn_jax.report.compute_tables import efficiency_table, recurrence_table
+from crnn_jax.report.formats import (
+    format_accuracy,
+    format_commits,
+    markdown,
+    percent,
+    train_seconds,
+    with_interval,
+)
 
 
 def table1_table(content: dict[str, Any]) -> str:
@@ -262,6 +233,8 @@ STUDY_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation": ablation_table,
     "variants": variants_table,
     "transfer": variants_table,
+    "recurrence": recurrence_table,
+    "efficiency": efficiency_table,
     "race": race_table,
     "cost": cost_table,
     "mean_iou": mean_iou_table,

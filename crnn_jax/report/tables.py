@@ -15,13 +15,8 @@ from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.report import fault_tables, input_tables, scaling_tables, speed_tables
-from crnn_jax.report.study_tables import (
-    SHORT_TABLES,
-    STUDY_TABLES,
-    format_accuracy,
-    format_commits,
-    train_seconds,
-)
+from crnn_jax.report.formats import format_accuracy, format_commits, train_seconds
+from crnn_jax.report.study_tables import SHORT_TABLES, STUDY_TABLES
 
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 _HEADER = (
@@ -85,6 +80,7 @@ TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "conv_gradient": speed_tables.conv_gradient_table,
     "huge_pages": speed_tables.huge_pages_table,
     "step": speed_tables.step_table,
+    "memory": speed_tables.memory_table,
     "gru": speed_tables.gru_table,
     "gru_gpu": speed_tables.gru_gpu_table,
     "gru_parts": speed_tables.gru_parts_table,

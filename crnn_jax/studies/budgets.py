@@ -60,7 +60,7 @@ def make_plan(
     reference = resolve_config(f"{config_file}:{REFERENCE}{suffix}", overrides)
     if budget == "equal_flops":
         target = training_flops(reference)
-        matched = {row: _match_flops(row, config, target) for row, config in points.items()}
+        matched = {row: match_flops(row, config, target) for row, config in points.items()}
         return Plan(matched, "training_flops", target)
     if budget == "equal_params":
         target = _describe(reference)["parameters"]
@@ -86,7 +86,12 @@ def _describe(config: ConfigDict) -> dict[str, int]:
     return {**experiment.describe(), "steps": experiment.total_steps}
 
 
-def _match_flops(row: str, config: ConfigDict, target: float) -> ConfigDict:
+def match_flops(row: str, config: ConfigDict, target: float) -> ConfigDict:
+    """Returns the config with as many steps as make its training FLOPs `target`.
+
+    Raises:
+      UserError: no number of steps comes within 5%.
+    """
     config = ConfigDict(config.to_dict())
     per_step = 3.0 * _describe(config)["flops_per_image"] * config.batch_size
     override(config, "duration", f"{max(1, round(target / per_step))} steps")

@@ -50,12 +50,12 @@ def ordering(found: dict[str, list[Result]]) -> str:
         if difference is None:
             continue
         if difference["mean"] <= 0:
-            against.append(f"{_name(low)} over {_name(high)} by {points(difference)}")
+            against.append(f"{name_of(low)} over {name_of(high)} by {points(difference)}")
         if difference["ci95"] is not None and abs(difference["mean"]) <= difference["ci95"]:
-            unclear.append(f"{_name(low)} and {_name(high)}")
-    paper = " < ".join(_name(row) for row in rows)
+            unclear.append(f"{name_of(low)} and {name_of(high)}")
+    paper = " < ".join(name_of(row) for row in rows)
     ours = " < ".join(
-        f"{_name(row)} {100 * means[row]:.2f}" for row in sorted(rows, key=lambda row: means[row])
+        f"{name_of(row)} {100 * means[row]:.2f}" for row in sorted(rows, key=lambda row: means[row])
     )
     whole = "" if len(rows) == len(ORDER) else ", as far as its rows are here,"
     verdict = "does not hold" if against else "holds"
@@ -85,7 +85,7 @@ def efficiency(rows: list[dict[str, Any]]) -> str:
         flops = crnn["flops_per_image"] / row["flops_per_image"]
         rate = statistics.median(crnn["images_per_second"])
         rate /= statistics.median(row["images_per_second"])
-        text = f"{_name(name)} ({flops:.2f} times its FLOPs"
+        text = f"{name_of(name)} ({flops:.2f} times its FLOPs"
         text += f", {rate:.2f} times its images/s)" if same_hardware else ")"
         (holds if flops <= 1 and (rate >= 1 or not same_hardware) else fails).append(text)
     what = "no more FLOPs an image" + (" and no fewer images/s" if same_hardware else "")
@@ -136,5 +136,6 @@ def _setting(row: dict[str, Any]) -> str:
     return f"{accuracy:.2f}% ({row['num_conv_layers']} layers, {row['hidden_units']} units)"
 
 
-def _name(row: str) -> str:
+def name_of(row: str) -> str:
+    """Returns "RNN deep" of "rnn_deep"."""
     return row.replace("_", " ").upper().replace("DEEP", "deep")

@@ -124,6 +124,11 @@ def run_or_read(folders: Folders, point: str, config: ConfigDict) -> Result:
     return result
 
 
+def spent_flops(result: Result) -> float:
+    """Returns a run's training FLOPs: 3 x forward FLOPs x images, as the backward pass is two."""
+    return 3.0 * result["flops_per_image"] * result["steps"] * result["config"]["batch_size"]
+
+
 def last_validation(workdir: pathlib.Path) -> dict[str, float]:
     """Returns {"accuracy", "loss"} on the validation part after the last step."""
     lines = (workdir / "metrics.jsonl").read_text().splitlines()

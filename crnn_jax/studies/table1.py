@@ -25,8 +25,7 @@ def make_row(dataset: str, plan: Plan, row: str, results: list[runs.Result]) -> 
     summary = summarize(row, results)
     paper = claims.PAPER[dataset][row] if dataset in claims.PAPER else None
     first = results[0]
-    images = first["steps"] * first["config"]["batch_size"]
-    training_flops = 3.0 * first["flops_per_image"] * images
+    training_flops = runs.spent_flops(first)
     facts = {"training_flops": training_flops, "parameters": first["parameters"]}
     return {
         **summary,

@@ -11,17 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from crnn_jax.compiler import compiler_options
 from crnn_jax.data.dataset import Dataset
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.errors import NotFiniteError
-from crnn_jax.mesh import replicated
+from crnn_jax.mesh import batch_parts, replicated
 from crnn_jax.tasks import Task
 from crnn_jax.tasks.sums import Sums
 from crnn_jax.train.experiment import Experiment
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.step import make_eval_step
+
+_CPU_BATCH = 100  # examples a device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +147,18 @@ def evaluator_of(
     experiment: Experiment, dataset: Dataset, split: str, tta: str = "none"
 ) -> Evaluator:
     """Returns the evaluator of a split of the run's data; see `make_evaluator`."""
-    batch_size = experiment.config.eval.batch_size
-    return make_evaluator(experiment, dataset.pipeline(split, batch_size, experiment.mesh), tta)
+    size = eval_batch_size(experiment.config.eval.batch_size, experiment.mesh)
+    return make_evaluator(experiment, dataset.pipeline(split, size, experiment.mesh), tta)
+
+
+def eval_batch_size(batch_size: int, mesh: Mesh) -> int:
+    """Returns how many examples an evaluation reads at once: `batch_size`, on a CPU at most 100.
+
+    Without oneDNN a convolution on a CPU copies the patches of its whole batch first, 9 times its
+    input for a 3 x 3 kernel, into memory that XLA's plan leaves out (benchmarks/memory.py).
+    """
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return min(batch_size, _CPU_BATCH * batch_parts(mesh)) if on_cpu else batch_size
 
 
 def result_line(task: Task, split: str, summary: dict[str, Any], tta: str = "none") -> str:

@@ -10,6 +10,7 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
+from crnn_jax.data.transforms import example_keys
 from crnn_jax.mesh import batch_parts, tracing_batch
 from crnn_jax.sharding import gather, scatter
 from crnn_jax.tasks import Task
@@ -23,9 +24,27 @@ Inputs = Any
 Metrics = Sums
 Tree = Any
 Assemble = Callable[[Inputs, jax.Array], dict[str, jax.Array]]
-
-
 Gradient = Callable[..., tuple[Tree, Tree, Metrics]]
+
+# A stream of random numbers of an example, beside those of tasks/augmentation.py.
+_ORDER = 5
+
+
+def order_keys(
+    model: nn.Module, batch: dict[str, jax.Array], seed: jax.Array | int, *, train: bool
+) -> dict[str, Any]:
+    """Returns {"order_key_B"} for a model that shuffles each example's steps; {} for any other.
+
+    In training a key is a function of (seed, epoch, example), in evaluation of the example alone:
+    every run is evaluated with the same orders, whatever the batch and the devices.
+    """
+    if getattr(model, "step_order", "natural") != "per_image":
+        return {}
+    epoch_B, example_B = batch["epoch_B"], batch["example_B"]
+    if not train:
+        seed, epoch_B = 0, jnp.zeros_like(epoch_B)
+    key_B = example_keys(seed, epoch_B, example_B)
+    return {"order_key_B": jax.vmap(lambda key: jax.random.fold_in(key, _ORDER))(key_B)}
 
 
 def make_gradient(
@@ -47,6 +66,7 @@ def make_gradient(
         share: jax.Array | float,
     ) -> tuple[Tree, Tree, Metrics]:
         pixels, batch = task.prepare(batch, state.norm, state.seed, train=True)
+        keys = order_keys(model, batch, state.seed, train=True)
 
         def loss_fn(trained: Tree) -> tuple[jax.Array, tuple[Tree, Metrics]]:
             output, updated = model.apply(
@@ -55,6 +75,7 @@ def make_gradient(
                 train=True,
                 rngs=rngs,
                 mutable=["batch_stats"],
+                **keys,
             )
             loss, metrics = task.loss(output, batch, train=True)
             return loss * share, (updated.get("batch_stats", {}), metrics)
@@ -220,15 +241,21 @@ def make_eval_step(
         batch = assemble(inputs, first_index)
         pixels, batch = task.prepare(batch, state.norm, state.seed, train=False)
         tree = gather(variables(state, weights, ema_decay), mesh)
-        output = apply_views(model, task, tree, pixels, tta)
+        keys = order_keys(model, batch, state.seed, train=False)
+        output = apply_views(model, task, tree, pixels, tta, **keys)
         predictions = {**task.predictions(output), "weight": batch["weight_B"]}
         return totals.merge(task.loss(output, batch, train=False)[1]), predictions
 
     return eval_step
 
 
-def apply_views(model: nn.Module, task: Task, tree: Tree, pixels: jax.Array, tta: str) -> Any:
-    """Returns the model's output of prepared pixels, combined from the views that `tta` names."""
+def apply_views(
+    model: nn.Module, task: Task, tree: Tree, pixels: jax.Array, tta: str, **keys: Any
+) -> Any:
+    """Returns the model's output of prepared pixels, combined from the views that `tta` names.
+
+    `keys`: of `order_keys`.
+    """
     weights, views = zip(*task.views(pixels, tta), strict=True)
-    outputs = [model.apply(tree, view, train=False) for view in views]
+    outputs = [model.apply(tree, view, train=False, **keys) for view in views]
     return task.combine(outputs, weights, tta)

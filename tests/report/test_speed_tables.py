@@ -12,11 +12,30 @@ def test_the_newest_line_of_a_benchmark_counts(tmp_path, append):
         append(
             tmp_path, "step", config=config, ours=[0, ours, 9], ratios=[1, 2 / ours, 5], **common
         )
+        common["memory_bytes"] = {
+            "plan": 1e9,
+            "ours": 2e9,
+            "torch_eager": 3e9,
+            "torch_compile": 4e9,
+        }
     lines = speed_tables.step_table(tmp_path).splitlines()
+    memory = "1.00, 2.00, 3.00, 4.00"
     assert lines[2].startswith(
-        "| a, 100 | 200 | 25 | 50 | 4.00 (1.00 to 5.00) | 8.00 | PyTorch 2.0, 2 cores, jax 9.9"
+        f"| a, 100 | 200 | 25 | 50 | 4.00 (1.00 to 5.00) | 8.00 | {memory} | PyTorch 2.0, 2 cores"
     )
     assert len(lines) == 4
+
+
+def test_a_trainings_memory_is_held_against_its_plan(tmp_path, append):
+    gb = 10**9
+    peak = {"setup": gb, "compilation": 2 * gb, "steps": 5 * gb, "evaluation": 3 * gb}
+    plan = {"training": 2 * gb, "evaluation": gb}
+    for rate in (1.0, 2500.0):
+        append(tmp_path, "memory", setting="a", malloc="kept", peak=peak, plan=plan,
+               images_per_second=rate)  # fmt: skip
+    (line,) = speed_tables.memory_table(tmp_path).splitlines()[2:]
+    numbers = "1.00 | 2.00 | 5.00 | 3.00 | 2.00 | 1.00 | 1.25 | 2,500"
+    assert line.startswith(f"| a | kept | {numbers} | 2 cores")
 
 
 def test_rates_and_faults_are_medians(tmp_path, append):

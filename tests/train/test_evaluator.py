@@ -1,11 +1,20 @@
 """An evaluation counts every example once, or says so."""
 
+import types
+from typing import Any
+
 import numpy as np
 import pytest
 
 from crnn_jax import tasks
 from crnn_jax.config import default_config
-from crnn_jax.train.evaluator import make_evaluator, result_line
+from crnn_jax.mesh import make_mesh
+from crnn_jax.train.evaluator import (
+    eval_batch_size,
+    evaluator_of,
+    make_evaluator,
+    result_line,
+)
 
 
 def test_result_line():
@@ -26,6 +35,15 @@ def test_evaluation_counts_each_example_once(tiny, start_run, pipeline, eval_bat
     )
     assert results["num_examples"] == 360
     assert results["accuracy"] == results["num_correct"] / 360
+
+
+def test_an_evaluation_on_a_cpu_reads_few_examples_at_once(tiny, start_run):
+    experiment, dataset, *_ = start_run(tiny("cnn", mesh__data=1))
+    assert evaluator_of(experiment, dataset, "test").pipeline.eval_batch_size == 100
+    assert eval_batch_size(1000, make_mesh(8)) == 800
+    assert eval_batch_size(64, make_mesh(1)) == 64
+    gpu: Any = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(platform="gpu")]))
+    assert eval_batch_size(1000, gpu) == 1000
 
 
 def test_evaluation_refuses_another_count(tiny, start_run):
