@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from crnn_jax.report.architecture import architecture_table
+
 
 def percent(value: float | None) -> str:
     """Returns "93.12%" of 0.9312, "-" of None."""
@@ -264,6 +266,7 @@ STUDY_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "race": race_table,
     "cost": cost_table,
     "mean_iou": mean_iou_table,
+    "architecture": architecture_table,
 }
 # For the README.
 SHORT_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"table1": table1_short}
