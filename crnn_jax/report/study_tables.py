@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from crnn_jax.report.architecture import architecture_table
+from crnn_jax.report.saliency import saliency_table
 
 
 def percent(value: float | None) -> str:
@@ -267,6 +268,7 @@ STUDY_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "cost": cost_table,
     "mean_iou": mean_iou_table,
     "architecture": architecture_table,
+    "saliency": saliency_table,
 }
 # For the README.
 SHORT_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"table1": table1_short}
