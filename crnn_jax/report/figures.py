@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from crnn_jax.report.anytime import anytime_figure
 from crnn_jax.report.architecture import architecture_figure
 from crnn_jax.report.drawing import pyplot, save
 
@@ -125,4 +126,5 @@ FIGURES: dict[str, Callable[[dict[str, Any], pathlib.Path], None]] = {
     "table1": table1_figure,
     "sensitivity": sensitivity_figure,
     "architecture": architecture_figure,
+    "anytime": anytime_figure,
 }

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from crnn_jax.report.anytime import anytime_table
 from crnn_jax.report.architecture import architecture_table
 from crnn_jax.report.saliency import saliency_table
 
@@ -269,6 +270,7 @@ STUDY_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "mean_iou": mean_iou_table,
     "architecture": architecture_table,
     "saliency": saliency_table,
+    "anytime": anytime_table,
 }
 # For the README.
 SHORT_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"table1": table1_short}
