@@ -7,6 +7,7 @@ from typing import Any
 from crnn_jax.report.anytime import anytime_figure
 from crnn_jax.report.architecture import architecture_figure
 from crnn_jax.report.drawing import pyplot, save
+from crnn_jax.report.robustness import robustness_figure
 
 _OURS, _PAPER = "#1f5fa8", "#c8501e"
 _DATASETS = {"cifar10": "CIFAR-10", "imagenet": "ImageNet"}
@@ -127,4 +128,5 @@ FIGURES: dict[str, Callable[[dict[str, Any], pathlib.Path], None]] = {
     "sensitivity": sensitivity_figure,
     "architecture": architecture_figure,
     "anytime": anytime_figure,
+    "robustness": robustness_figure,
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 from crnn_jax.report.anytime import anytime_table
 from crnn_jax.report.architecture import architecture_table
+from crnn_jax.report.robustness import robustness_table
 from crnn_jax.report.saliency import saliency_table
 
 
@@ -271,6 +272,7 @@ STUDY_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "architecture": architecture_table,
     "saliency": saliency_table,
     "anytime": anytime_table,
+    "robustness": robustness_table,
 }
 # For the README.
 SHORT_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"table1": table1_short}
