@@ -96,5 +96,7 @@ def insertion_and_deletion(
 
     curves_LB = jax.lax.map(at, count_L)
     share_L = count_L / num_pixels
-    insertion_B, deletion_B = (jnp.trapezoid(curve_LB, share_L, axis=0) for curve_LB in curves_LB)
+    insertion_B, deletion_B = (
+        jnp.trapezoid(curve_LB, share_L[:, None], axis=0) for curve_LB in curves_LB
+    )
     return insertion_B, deletion_B

@@ -64,8 +64,8 @@ def step_logits(model: nn.Module, weights: Any, passed: Passed) -> Array:
     """
     if (logits_BTK := passed.output.step_logits_BTK) is not None:
         num_steps = logits_BTK.shape[1]
-        count_T1 = jnp.arange(1, num_steps + 1, dtype=jnp.float32)[:, None]
-        return jnp.log(jnp.cumsum(nn.softmax(logits_BTK), axis=1) / count_T1)
+        count_1T1 = jnp.arange(1, num_steps + 1, dtype=jnp.float32)[None, :, None]
+        return jnp.log(jnp.cumsum(nn.softmax(logits_BTK), axis=1) / count_1T1)
     parts: Any = model
     state_BTN, params = passed.state_BTN, weights["params"]
     number_T = jnp.arange(state_BTN.shape[1])

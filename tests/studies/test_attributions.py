@@ -67,7 +67,7 @@ def test_integrated_gradients_of_a_square_by_hand():
 def test_grad_cam_by_hand():
     map_BHWC = jnp.array([[[[1.0, 2.0], [0.0, 4.0]]]])  # one row, two places, two channels
     weight_HWC = jnp.array([[[1.0, -1.0], [3.0, 0.0]]])
-    found = attributions.grad_cam(lambda x: jnp.sum(x * weight_HWC, (1, 2, 3)), map_BHWC)
+    found = attributions.grad_cam(lambda x: jnp.sum(x * weight_HWC[None], (1, 2, 3)), map_BHWC)
     # Mean gradients 2 and -1/2: 2 * 1 - 2 / 2 = 1, and 0 - 4 / 2 < 0.
     np.testing.assert_allclose(found, [[[1.0, 0.0]]])
 
@@ -75,7 +75,7 @@ def test_grad_cam_by_hand():
 def test_relevance_of_a_step_is_the_length_of_its_gradient():
     feature_BTD = jnp.ones((1, 2, 2))
     weight_TD = jnp.array([[3.0, 4.0], [0.0, -2.0]])
-    found = attributions.step_relevance(lambda x: jnp.sum(x * weight_TD, (1, 2)), feature_BTD)
+    found = attributions.step_relevance(lambda x: jnp.sum(x * weight_TD[None], (1, 2)), feature_BTD)
     np.testing.assert_allclose(found, [[5.0, 2.0]])
 
 
