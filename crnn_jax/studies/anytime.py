@@ -22,7 +22,7 @@ from crnn_jax.studies import runs
 from crnn_jax.studies.inside import through_recurrence
 from crnn_jax.studies.module_calls import module_calls
 from crnn_jax.studies.steps import check_steps, step_logits
-from crnn_jax.studies.trained import open_classifier, run_name
+from crnn_jax.studies.trained import made_with, open_classifier, run_name
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -131,7 +131,7 @@ def main(argv: list[str]) -> None:
         }
         name = flags.name or f"anytime_{run_name(run)}"
         path = pathlib.Path(flags.results) / f"{name}.json"
-        runs.write_results(path, runs.header("anytime", argv, **facts))
+        runs.write_results(path, runs.header("anytime", argv, **made_with(), **facts))
 
 
 if __name__ == "__main__":

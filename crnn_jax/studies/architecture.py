@@ -25,6 +25,7 @@ from crnn_jax.models.readout import Readout
 from crnn_jax.models.recurrent import Recurrent
 from crnn_jax.models.trunk import Trunk
 from crnn_jax.models.whitening import Whitening
+from crnn_jax.provenance import git_commit
 from crnn_jax.studies import runs
 from crnn_jax.studies.module_calls import Call, module_calls
 
@@ -195,6 +196,7 @@ def main(argv: list[str]) -> None:
         content = runs.header(
             "architecture",
             argv,
+            git_commit=git_commit(),
             config=flags.config,
             model=config.model.name,
             precision=config.precision,

@@ -18,7 +18,7 @@ from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.run import Run
 from crnn_jax.studies import runs
 from crnn_jax.studies.corruptions import CORRUPTIONS, STRENGTHS, corrupt, sizes_of
-from crnn_jax.studies.trained import open_classifier, run_name
+from crnn_jax.studies.trained import made_with, open_classifier, run_name
 from crnn_jax.train.step import make_eval_step
 
 CLEAN = ("clean", 0)
@@ -116,7 +116,7 @@ def main(argv: list[str]) -> None:
         }
         name = flags.name or f"robustness_{'_'.join(dict.fromkeys(map(run_name, opened)))}"
         path = pathlib.Path(flags.results) / f"{name}.json"
-        runs.write_results(path, runs.header("robustness", argv, **facts))
+        runs.write_results(path, runs.header("robustness", argv, **made_with(), **facts))
 
 
 if __name__ == "__main__":

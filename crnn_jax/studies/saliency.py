@@ -23,7 +23,7 @@ from crnn_jax.studies import runs
 from crnn_jax.studies.explanations import INTEGRATED, check, in_chunks, in_order, make_maps
 from crnn_jax.studies.saliency_figure import Row, draw
 from crnn_jax.studies.steps import read_steps, why_no_steps
-from crnn_jax.studies.trained import open_classifier, run_name
+from crnn_jax.studies.trained import made_with, open_classifier, run_name
 
 _SEARCHED = 2000  # test images among which right and wrong ones are looked for
 Facts = dict[str, Any]
@@ -147,7 +147,7 @@ def main(argv: list[str]) -> None:
         # Images of one's own need no data set; the figures are of the test split.
         if flags.check and not flags.images:
             facts["checks"] = checked(run, maps, flags.check)
-        runs.write_results(path, runs.header("saliency", argv, **facts))
+        runs.write_results(path, runs.header("saliency", argv, **made_with(), **facts))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from crnn_jax.errors import UserError
+from crnn_jax.provenance import describe_devices, git_commit, versions
 from crnn_jax.run import Run, open_run
 
 
@@ -26,3 +28,8 @@ def run_name(run: Run) -> str:
     """Returns "digits_crnn": data and model, for names of files."""
     source = run.config.data.source.partition(":")[2] or run.config.data.source
     return f"{pathlib.Path(source).name}_{run.config.model.name}"
+
+
+def made_with() -> dict[str, Any]:
+    """Returns what a result file says of its making: "git_commit", "versions", "devices"."""
+    return {"git_commit": git_commit(), "versions": versions(), "devices": describe_devices()}
