@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from crnn_jax.errors import OneLineParser, one_line_errors
+from crnn_jax.flags import add_placement_flags, placement
 from crnn_jax.models.heads import Output
 from crnn_jax.models.trunk import Trunk
 from crnn_jax.run import Run
@@ -109,9 +110,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--split", default="test", help="test, validation or train")
     parser.add_argument("--name", default="", help="of the files; default: from the config")
     parser.add_argument("--results", default="results", help="folder of the files")
+    add_placement_flags(parser)
     flags = parser.parse_args(argv)
     with one_line_errors():
-        run = open_classifier(flags.workdir, ("classification", "video"))
+        run = open_classifier(
+            flags.workdir, ("classification", "video"), placement=placement(flags)
+        )
         check_steps(run.experiment.model, flags.workdir)
         after, exits = evaluate(run, flags.split, THRESHOLDS)
         flops = flops_after(run.experiment.model, run.experiment.input_shape, len(after))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.flags import add_placement_flags, placement
 from crnn_jax.run import Run
 from crnn_jax.studies import runs
 from crnn_jax.studies.corruptions import CORRUPTIONS, STRENGTHS, corrupt, sizes_of
@@ -93,10 +94,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--num", type=int, default=2000, help="images of the test split")
     parser.add_argument("--name", default="", help="of the files; default: from the configs")
     parser.add_argument("--results", default="results", help="folder of the files")
+    add_placement_flags(parser)
     flags = parser.parse_args(argv)
     with one_line_errors():
         runs.at_least_one("--num", flags.num)
-        opened = [open_classifier(workdir) for workdir in flags.workdir]
+        opened = [open_classifier(workdir, placement=placement(flags)) for workdir in flags.workdir]
         shapes = {run.experiment.input_shape[:2] for run in opened}
         if len(shapes) > 1:
             raise UserError(

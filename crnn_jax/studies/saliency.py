@@ -18,6 +18,7 @@ from crnn_jax.data.fields import Example
 from crnn_jax.data.inputs import read_input
 from crnn_jax.data.views import make_view
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.flags import add_placement_flags, placement
 from crnn_jax.run import Run
 from crnn_jax.studies import runs
 from crnn_jax.studies.explanations import INTEGRATED, check, in_chunks, in_order, make_maps
@@ -122,13 +123,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--check", type=int, default=64, help="test images; 0: measure nothing")
     parser.add_argument("--name", default="", help="of the files; default: from the config")
     parser.add_argument("--results", default="results", help="folder of the files")
+    add_placement_flags(parser)
     parser.add_argument("images", nargs="*", metavar="IMAGE")
     flags = parser.parse_args(argv)
     with one_line_errors():
         runs.at_least_one("--num", flags.num)
         if flags.check < 0:
             raise UserError(f"--check expects 0 or more, found {flags.check}")
-        run = open_classifier(flags.workdir)
+        run = open_classifier(flags.workdir, placement=placement(flags))
         if flags.images:
             shape, view = run.experiment.input_shape, make_view(run.config)
             pixels = run.experiment.task.pixels

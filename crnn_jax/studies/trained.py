@@ -1,7 +1,7 @@
 """Trained runs that a study looks into: opened, checked and named."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crnn_jax.errors import UserError
@@ -9,13 +9,18 @@ from crnn_jax.provenance import describe_devices, git_commit, versions
 from crnn_jax.run import Run, open_run
 
 
-def open_classifier(workdir: str, tasks: Sequence[str] = ("classification",)) -> Run:
-    """Returns the run in `workdir`.
+def open_classifier(
+    workdir: str,
+    tasks: Sequence[str] = ("classification",),
+    *,
+    placement: Mapping[str, str],
+) -> Run:
+    """Returns the run in `workdir`; `placement` as in `open_run`.
 
     Raises:
       UserError: see `open_run`; its task is none of `tasks`.
     """
-    run = open_run(workdir)
+    run = open_run(workdir, placement=placement)
     if run.config.task not in tasks:
         raise UserError(
             f"'{workdir}': expected a run of task {' or '.join(tasks)}, found one of task "
