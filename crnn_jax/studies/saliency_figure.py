@@ -51,6 +51,10 @@ def draw(path: pathlib.Path, rows: Sequence[Row], signed: Sequence[str], *, side
         left=0.005, right=1 - 0.65 / size[0] * has_steps, top=1 - 0.3 / size[1],
         bottom=bottom / size[1], wspace=0.06, hspace=0.1,
     )  # fmt: skip
+    for axis in axes[:, -1] if has_steps else ():  # room for the numbers of the steps
+        place = axis.get_position()
+        room = 0.2 / size[0]
+        axis.set_position((place.x0 + room, place.y0, place.width - room, place.height))
     for row, line in zip(rows, axes, strict=True):
         for axis in line[: 2 + len(methods)]:
             axis.set_axis_off()
