@@ -46,7 +46,7 @@ lint: $(VENV)/.installed-dev  ## Check format, style, types, and that the tables
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pyright --pythonpath $(RUN)
 	$(VENV)/bin/shellcheck launch/*.sh .ci/run
-	$(RUN) -m crnn_jax.report.tables --check README.md docs/results.md docs/performance.md docs/imagenet.md docs/scaling.md docs/video.md docs/segmentation.md docs/faults.md
+	$(RUN) -m crnn_jax.report.tables --check README.md docs/results.md docs/performance.md docs/imagenet.md docs/scaling.md docs/video.md docs/segmentation.md docs/faults.md docs/explain.md
 	$(RUN) -m crnn_jax.help_config --check docs/config.md
 
 doctor: $(VENV)/.installed  ## Say whether this installation can train.

@@ -5,6 +5,11 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from crnn_jax.report.anytime import anytime_figure
+from crnn_jax.report.architecture import architecture_figure
+from crnn_jax.report.drawing import pyplot, save
+from crnn_jax.report.robustness import robustness_figure
+
 _OURS, _PAPER = "#1f5fa8", "#c8501e"
 _DATASETS = {"cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 # Points of accuracy that a heat map's colours span at least: small differences should look small.
@@ -17,21 +22,6 @@ _NAMES = {
     "tsn": "TSN",
     "crnn": "CRNN",
 }
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _save(figure: Any, path: pathlib.Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
-    _pyplot().close(figure)
 
 
 def _accuracy_line(axis: Any, height: int, row: dict[str, Any]) -> None:
@@ -63,9 +53,9 @@ def _accuracy_line(axis: Any, height: int, row: dict[str, Any]) -> None:
 
 def table1_figure(content: dict[str, Any], path: pathlib.Path) -> None:
     """Writes a picture of each row's accuracy, the paper's and ours with its 95% interval."""
-    pyplot = _pyplot()
+    plt = pyplot()
     rows = list(reversed(content["rows"]))
-    figure, axis = pyplot.subplots(figsize=(7.5, 1.3 + 0.52 * len(rows)), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7.5, 1.3 + 0.52 * len(rows)), layout="constrained")
     for height, row in enumerate(rows):
         _accuracy_line(axis, height, row)
     axis.set_yticks(range(len(rows)), [_NAMES[row["row"]] for row in rows])
@@ -86,12 +76,13 @@ def table1_figure(content: dict[str, Any], path: pathlib.Path) -> None:
         by_label.values(), by_label.keys(), loc="outside lower center", ncols=3, frameon=False,
         fontsize=8.5,
     )  # fmt: skip
-    _save(figure, path)
+    save(figure, path)
+    plt.close(figure)
 
 
 def sensitivity_figure(content: dict[str, Any], path: pathlib.Path) -> None:
     """Writes a heat map of test accuracy, the number in each cell."""
-    pyplot = _pyplot()
+    plt = pyplot()
     layers, units = content["layers"], content["units"]
     points = {(row["num_conv_layers"], row["hidden_units"]): row for row in content["rows"]}
     values = [
@@ -100,7 +91,7 @@ def sensitivity_figure(content: dict[str, Any], path: pathlib.Path) -> None:
         for y in layers
     ]  # fmt: skip
     size = (2.6 + 1.25 * len(units), 1.7 + 0.8 * len(layers))
-    figure, axis = pyplot.subplots(figsize=size, layout="constrained")
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
     known = [100 * row["accuracy_mean"] for row in content["rows"]]
     middle = (min(known) + max(known)) / 2
     half = max(max(known) - min(known), _LEAST_RANGE) / 2
@@ -129,7 +120,8 @@ def sensitivity_figure(content: dict[str, Any], path: pathlib.Path) -> None:
     axis.tick_params(which="both", length=0)
     axis.spines[:].set_visible(False)
     figure.colorbar(image, ax=axis, label="test accuracy, %").outline.set_visible(False)
-    _save(figure, path)
+    save(figure, path)
+    plt.close(figure)
 
 
 # Colours that people with any colour vision tell apart (Okabe and Ito 2008), and a marker each.
@@ -145,10 +137,10 @@ _STYLES = {
 
 def efficiency_figure(content: dict[str, Any], path: pathlib.Path) -> None:
     """Writes accuracy against training FLOPs and against seconds, a curve a row."""
-    pyplot = _pyplot()
+    plt = pyplot()
     from matplotlib import ticker
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(9.5, 4.4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.4), sharey=True, layout="constrained")
     names = dict.fromkeys(row["row"] for row in content["rows"])
     costs = {"training_flops": "training FLOPs", "train_seconds": "seconds in training steps"}
     for axis, (cost, label) in zip(axes, costs.items(), strict=True):
@@ -175,11 +167,15 @@ def efficiency_figure(content: dict[str, Any], path: pathlib.Path) -> None:
     spread = ", with 95% intervals of the mean" if any(r["ci95"] for r in content["rows"]) else ""
     title = f"{dataset}, budget {content['budget']}: a point is a size of the model{spread}"
     figure.suptitle(title, fontsize=11)
-    _save(figure, path)
+    save(figure, path)
+    plt.close(figure)
 
 
 FIGURES: dict[str, Callable[[dict[str, Any], pathlib.Path], None]] = {
     "table1": table1_figure,
     "sensitivity": sensitivity_figure,
     "efficiency": efficiency_figure,
+    "architecture": architecture_figure,
+    "anytime": anytime_figure,
+    "robustness": robustness_figure,
 }

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from crnn_jax.report.anytime import anytime_table
+from crnn_jax.report.architecture import architecture_table
 from crnn_jax.report.compute_tables import efficiency_table, recurrence_table
 from crnn_jax.report.formats import (
     format_accuracy,
@@ -13,6 +15,8 @@ from crnn_jax.report.formats import (
     train_seconds,
     with_interval,
 )
+from crnn_jax.report.robustness import robustness_table
+from crnn_jax.report.saliency import saliency_table
 
 
 def table1_table(content: dict[str, Any]) -> str:
@@ -238,6 +242,10 @@ STUDY_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "race": race_table,
     "cost": cost_table,
     "mean_iou": mean_iou_table,
+    "architecture": architecture_table,
+    "saliency": saliency_table,
+    "anytime": anytime_table,
+    "robustness": robustness_table,
 }
 # For the README.
 SHORT_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"table1": table1_short}

@@ -1,11 +1,11 @@
-"""Which pixels decide: python -m crnn_jax.studies.saliency --workdir=runs/a [IMAGE...]
+"""Which pixels and steps decide: python -m crnn_jax.studies.saliency --workdir=runs/a [IMAGE...]
 
-Draws a grid of images, each with its map of the gradient of the predicted class's score (Simonyan,
-Vedaldi and Zisserman 2013, "Deep Inside Convolutional Networks", section 3.1), and writes it with
-the predictions to results/saliency_NAME.png and .json. Without images: the first of the test split.
+Draws images, right and wrong ones, each with its maps for the predicted class (gradient,
+SmoothGrad, integrated gradients, Grad-CAM) and, where a recurrence reads one way, with the class
+after each step. Measures on --check test images how far the maps can be believed: insertion and
+deletion of pixels, and randomised weights. Writes RESULTS/saliency_NAME.png, .json and .md.
 """
 
-import datetime
 import pathlib
 import sys
 from typing import Any
@@ -13,149 +13,143 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from crnn_jax.data.fields import Example
 from crnn_jax.data.inputs import read_input
 from crnn_jax.data.views import make_view
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import add_placement_flags, placement
-from crnn_jax.provenance import git_commit
-from crnn_jax.run import Run, open_run
-from crnn_jax.writers import write_json_atomically
+from crnn_jax.run import Run
+from crnn_jax.studies import runs
+from crnn_jax.studies.explanations import INTEGRATED, check, in_chunks, in_order, make_maps
+from crnn_jax.studies.saliency_figure import Row, draw
+from crnn_jax.studies.steps import read_steps, why_no_steps
+from crnn_jax.studies.trained import made_with, open_classifier, run_name
 
-_COLUMNS = 6  # images side by side; their maps lie below them
-
-
-def class_gradient(
-    model: nn.Module, weights: Any, image_BHWC: jax.Array, class_B: jax.Array
-) -> jax.Array:
-    """Returns gradient_BHWC, dS_c / dI of each image's class score S_c, before the softmax.
-
-    Args:
-      model: any; for LRCN the score is the log of the mean probability.
-      weights: its variables.
-      image_BHWC: normalised float32 images.
-      class_B: int, whose score.
-    """
-
-    def total(image_BHWC: jax.Array) -> jax.Array:
-        output: Any = model.apply(weights, image_BHWC, train=False)
-        # Images do not see each other in evaluation, so one gradient of the sum serves them all.
-        return jnp.sum(jnp.take_along_axis(output.logits_BK, class_B[:, None], axis=1))
-
-    return jax.grad(total)(image_BHWC)
+_SEARCHED = 2000  # test images among which right and wrong ones are looked for
+Facts = dict[str, Any]
 
 
-def saliency_map(gradient_BHWC: jax.Array) -> jax.Array:
-    """Returns map_BHW, max over the channels of |gradient|: M_ij of section 3.1."""
-    return jnp.max(jnp.abs(gradient_BHWC), axis=-1)
-
-
-def explain(run: Run, image_BHWC: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Returns (map_BHW, the run's predictions) of uint8 images, for each one's likeliest class."""
-    model = run.experiment.model
-
-    @jax.jit
-    def maps(weights: Any, image_BHWC: jax.Array, class_B: jax.Array) -> jax.Array:
-        gradient_BHWC = class_gradient(model, weights, run.prepare(image_BHWC), class_B)
-        return saliency_map(gradient_BHWC.astype(jnp.float32))
-
-    predictions = run.apply(image_BHWC)
-    class_B = jnp.argmax(predictions["probability"], axis=-1)
-    return np.asarray(maps(run.weights, jnp.asarray(image_BHWC), class_B)), predictions
-
-
-def draw(
-    path: pathlib.Path, image_BHWC: np.ndarray, map_BHW: np.ndarray, titles: list[tuple[str, bool]]
-) -> None:
-    """Writes the grid as a picture; a title is (text, whether the prediction is right)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    rows = -(-len(titles) // _COLUMNS)
-    columns = min(_COLUMNS, len(titles))
-    size = (1.7 * columns, 3.75 * rows)
-    figure, axes = pyplot.subplots(
-        2 * rows, columns, figsize=size, squeeze=False, layout="constrained"
-    )
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for index, (text, right) in enumerate(titles):
-        row, column = divmod(index, columns)
-        above, below = axes[2 * row, column], axes[2 * row + 1, column]
-        above.imshow(image_BHWC[index].squeeze(), cmap="gray", vmin=0, vmax=255)
-        above.set_title(text, parse_math=False, fontsize=8, color="black" if right else "firebrick")
-        # A few pixels have by far the largest gradients; the 99th percentile shows the others too.
-        below.imshow(map_BHW[index], cmap="inferno", vmin=0, vmax=np.percentile(map_BHW[index], 99))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
-    pyplot.close(figure)
-
-
-def _read_examples(run: Run, paths: list[str], num: int) -> tuple[list[Example], list[str]]:
-    """Returns (examples, with their class where it is known, names)."""
-    pixels = run.experiment.task.pixels
-    if paths:
-        view, shape = make_view(run.config), run.experiment.input_shape
-        files = [pathlib.Path(path) for path in paths]
-        return [{pixels: read_input(path, shape, view)} for path in files], paths
+def choose(run: Run, num: int) -> list[tuple[str, Example]]:
+    """Returns (name, example) of test images: up to half of them wrong, the first of each kind."""
     test = run.dataset().splits["test"]
-    count = min(num, len(test))
-    return [test.read(i) for i in range(count)], [f"test {i}" for i in range(count)]
+    right: list[tuple[str, Example]] = []
+    wrong: list[tuple[str, Example]] = []
+    for first in range(0, min(len(test), _SEARCHED), 200):
+        index = range(first, min(first + 200, len(test), _SEARCHED))
+        examples = [test.read(i) for i in index]
+        for i, example, facts in zip(index, examples, _rendered(run, examples), strict=True):
+            same = facts["true"] == facts["class"]
+            (right if same else wrong).append((f"{test.name} {i}", example))
+        if len(right) >= num and 2 * len(wrong) >= num:
+            break
+    few = wrong[: num // 2]
+    return (right[: num - len(few)] + few) or wrong[:num]
 
 
-def _title(facts: dict[str, Any]) -> tuple[str, bool]:
-    text = f"{facts['class']} {facts['probability']:.2f}"
-    if "true" not in facts:
-        return text, True
-    return f"true: {facts['true']}\n{text}", facts["true"] == facts["class"]
+def _rendered(run: Run, examples: list[Example]) -> list[Facts]:
+    """Returns what the run says of each example."""
+    task = run.experiment.task
+    found = run.apply(np.stack([example[task.pixels] for example in examples]))
+    return [
+        task.render({k: v[i] for k, v in found.items()}, run.class_names, example).facts
+        for i, example in enumerate(examples)
+    ]
+
+
+def _prepared(run: Run, examples: list[Example]) -> np.ndarray:
+    """Returns the model's input, float32."""
+    pixels = np.stack([example[run.experiment.task.pixels] for example in examples])
+    return np.asarray(run.prepare(jnp.asarray(pixels)), np.float32)
+
+
+def step_facts(run: Run, image_BHWC: np.ndarray, facts: list[Facts]) -> list[Facts]:
+    """Returns, for each prediction, what is known after each step, as JSON can hold it."""
+    names, model = list(run.class_names), run.experiment.model
+    class_B = jnp.array([names.index(item["class"]) for item in facts])
+    program = jax.jit(lambda weights, x, c: read_steps(model, weights, x, c))
+    steps = in_chunks(lambda x, c: program(run.weights, x, c), image_BHWC, class_B)
+    found = []
+    for i, item in enumerate(facts):
+        probability_TK = steps.probability_BTK[i]
+        true = names.index(item["true"]) if "true" in item else None
+        attention = steps.attention_BT
+        found.append(
+            {
+                "class": [names[k] for k in probability_TK.argmax(axis=1)],
+                "probability": probability_TK[:, names.index(item["class"])].tolist(),
+                "true_probability": None if true is None else probability_TK[:, true].tolist(),
+                "relevance": steps.relevance_BT[i].tolist(),
+                "attention": None if attention is None else attention[i].tolist(),
+            }
+        )
+    return found
+
+
+def explain(run: Run, maps: Any, named: list[tuple[str, Example]]) -> list[Row]:
+    """Returns the rows of the picture, with all that is written of them; `maps`: `make_maps`."""
+    examples = [example for _, example in named]
+    said = _rendered(run, examples)
+    facts: list[Facts] = [
+        {"image": name, **item} for (name, _), item in zip(named, said, strict=True)
+    ]
+    image_BHWC = _prepared(run, examples)
+    class_B = np.array([run.class_names.index(item["class"]) for item in facts])
+    key = jax.random.key(0)
+    found, _ = in_chunks(lambda x, c: maps(run.weights, x, c, key), image_BHWC, class_B)
+    if not why_no_steps(run.experiment.model):
+        for item, steps in zip(facts, step_facts(run, image_BHWC, facts), strict=True):
+            item["steps"] = steps
+    pixels = run.experiment.task.pixels
+    return [
+        Row(example[pixels], {name: found[name][i] for name in in_order(found)}, facts[i])
+        for i, example in enumerate(examples)
+    ]
+
+
+def checked(run: Run, maps: Any, count: int) -> dict[str, Any]:
+    """Returns `check` of the first test images, for the class that is predicted of each."""
+    test = run.dataset().splits["test"]
+    examples = [test.read(i) for i in range(min(count, len(test)))]
+    classes = [run.class_names.index(facts["class"]) for facts in _rendered(run, examples)]
+    return check(run, maps, _prepared(run, examples), np.array(classes))
 
 
 def main(argv: list[str]) -> None:
-    """Writes the picture and the predictions."""
+    """Writes the picture, the predictions and the figures."""
     parser = OneLineParser(prog="python -m crnn_jax.studies.saliency", description=__doc__)
     parser.add_argument("--workdir", required=True, help="of a run of crnn_jax.main")
-    parser.add_argument("--num", type=int, default=12, help="images of the test split")
+    parser.add_argument("--num", type=int, default=8, help="images of the test split")
+    parser.add_argument("--check", type=int, default=64, help="test images; 0: measure nothing")
     parser.add_argument("--name", default="", help="of the files; default: from the config")
     parser.add_argument("--results", default="results", help="folder of the files")
     add_placement_flags(parser)
     parser.add_argument("images", nargs="*", metavar="IMAGE")
     flags = parser.parse_args(argv)
     with one_line_errors():
-        if flags.num < 1:
-            raise UserError(f"--num expects 1 or more, found {flags.num}")
-        run = open_run(flags.workdir, placement=placement(flags))
-        config, task = run.config, run.experiment.task
-        if config.task != "classification":
-            raise UserError(
-                f"'{flags.workdir}': expected a run that classifies images, found one of task "
-                f"'{config.task}': choose another with --workdir"
-            )
-        examples, names = _read_examples(run, flags.images, flags.num)
-        image_BHWC = np.stack([example[task.pixels] for example in examples])
-        map_BHW, found = explain(run, image_BHWC)
-        rendered = [
-            task.render({k: v[i] for k, v in found.items()}, run.class_names, example)
-            for i, example in enumerate(examples)
-        ]
-        predictions = [
-            {"image": name, **item.facts} for name, item in zip(names, rendered, strict=True)
-        ]
-        source = config.data.source.partition(":")[2] or config.data.source
-        name = flags.name or f"saliency_{pathlib.Path(source).name}_{config.model.name}"
-        path = pathlib.Path(flags.results) / f"{name}.png"
-        draw(path, image_BHWC, map_BHW, [_title(item) for item in predictions])
-        content = {
-            "command": " ".join(["python -m crnn_jax.studies.saliency", *argv]),
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "git_commit": git_commit(),
-            "predictions": predictions,
-        }
-        write_json_atomically(path.with_suffix(".json"), content)
-        print(f"written to {path}")
+        runs.at_least_one("--num", flags.num)
+        if flags.check < 0:
+            raise UserError(f"--check expects 0 or more, found {flags.check}")
+        run = open_classifier(flags.workdir, placement=placement(flags))
+        if flags.images:
+            shape, view = run.experiment.input_shape, make_view(run.config)
+            pixels = run.experiment.task.pixels
+            named = [
+                (path, {pixels: read_input(pathlib.Path(path), shape, view)})
+                for path in flags.images
+            ]
+        else:
+            named = choose(run, flags.num)
+        maps = make_maps(run.experiment.model)  # compiled once for the rows and the figures
+        rows = explain(run, maps, named)
+        path = pathlib.Path(flags.results) / f"{flags.name or 'saliency_' + run_name(run)}.json"
+        sideways = getattr(run.experiment.model, "sequence", "") == "columns"
+        draw(path.with_suffix(".png"), rows, (INTEGRATED,), sideways=sideways)
+        facts: Facts = {"predictions": [row.facts for row in rows]}
+        # Images of one's own need no data set; the figures are of the test split.
+        if flags.check and not flags.images:
+            facts["checks"] = checked(run, maps, flags.check)
+        runs.write_results(path, runs.header("saliency", argv, **made_with(), **facts))
 
 
 if __name__ == "__main__":

@@ -1,65 +1,119 @@
-"""Gradient maps against finite differences, and the figure's file."""
+"""The picture of a run's explanations, its facts and its figures."""
 
 import json
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax.models import CLASSIFIERS
+from crnn_jax.run import open_run
 from crnn_jax.studies import saliency
+from crnn_jax.studies.explanations import make_maps
+from crnn_jax.studies.saliency_figure import Row, draw
 from crnn_jax.train.loop import train
 
-
-@pytest.mark.parametrize("model", CLASSIFIERS)
-def test_gradient_equals_finite_differences(tiny, start_run, model):
-    experiment, _, _, _, state = start_run(tiny(model, mesh__data=1))
-    weights = {"params": state.params, "batch_stats": state.batch_stats}
-    random = np.random.default_rng(0)
-    image_BHWC = jnp.asarray(random.normal(size=(3, 8, 8, 1)), jnp.float32)
-    direction_BHWC = jnp.asarray(random.normal(size=(3, 8, 8, 1)), jnp.float32)
-    class_B = jnp.array([1, 5, 9])
-
-    @jax.jit
-    def score_B(image_BHWC):
-        logits_BK = experiment.model.apply(weights, image_BHWC, train=False).logits_BK
-        return logits_BK[jnp.arange(3), class_B]
-
-    step = 1e-3  # small enough that few of the ReLUs and maxima in between change sides
-    difference_B = score_B(image_BHWC + step * direction_BHWC)
-    difference_B = (difference_B - score_B(image_BHWC - step * direction_BHWC)) / (2 * step)
-    gradient = jax.jit(saliency.class_gradient, static_argnums=0)
-    gradient_BHWC = gradient(experiment.model, weights, image_BHWC, class_B)
-    slope_B = jnp.sum(gradient_BHWC * direction_BHWC, axis=(1, 2, 3))
-    np.testing.assert_allclose(slope_B, difference_B, atol=0.05 * np.abs(difference_B).max())
+HOSTILE = (
+    "$\\frac{1}{2}$ & <b>_",
+    "_hidden",
+    "\U0001f984 unicorn",
+    "line\nbreak",
+    "long " * 12,
+    "",
+)
 
 
-def test_map_is_the_largest_channel_by_hand():
-    gradient_BHWC = jnp.array([[[[0.5, -2.0, 1.0], [0.0, 0.1, -0.3]]]])
-    np.testing.assert_allclose(saliency.saliency_map(gradient_BHWC), [[[2.0, 0.3]]])
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    from crnn_jax.flags import resolve_config
+
+    folder = tmp_path_factory.mktemp("run")
+    keys = {"model.width": "4", "model.hidden_units": "8", "model.num_conv_layers": "2"}
+    keys |= {"duration": "12 steps", "optim.warmup": "2 steps", "model.readout": "attention"}
+    train(resolve_config("configs/digits.py:crnn", keys), str(folder))
+    return folder
 
 
-def test_figure_of_test_images_and_of_files(tiny, tmp_path):
-    train(tiny("crnn"), str(tmp_path / "run"))
-    common = [f"--workdir={tmp_path}/run", f"--results={tmp_path}"]
-    saliency.main([*common, "--num=7"])
-    with Image.open(tmp_path / "saliency_digits_crnn.png") as picture:
-        assert picture.width > 500
-    content = json.loads((tmp_path / "saliency_digits_crnn.json").read_text())
-    assert len(content["predictions"]) == 7
-    assert all(item["true"] in "0123456789" for item in content["predictions"])
-    Image.new("RGB", (30, 20), "white").save(tmp_path / "a.png")
-    saliency.main([*common, "--name=own", str(tmp_path / "a.png")])
-    (item,) = json.loads((tmp_path / "own.json").read_text())["predictions"]
+@pytest.fixture(scope="module")
+def written(workdir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    saliency.main([f"--workdir={workdir}", f"--results={folder}", "--num=5", "--check=6"])
+    return folder, json.loads((folder / "saliency_digits_crnn.json").read_text())
+
+
+def test_right_and_wrong_predictions_are_shown_with_their_steps(written):
+    folder, content = written
+    with Image.open(folder / "saliency_digits_crnn.png") as picture:
+        assert picture.width > 800
+    items = content["predictions"]
+    assert len(items) == 5
+    wrong = [item["true"] != item["class"] for item in items]
+    assert wrong == [False, False, False, True, True]  # so short a training has enough of both
+    for item in items:
+        steps = item["steps"]
+        assert {len(values) for values in steps.values()} == {2}  # of the 2 x 2 map a row each
+        assert steps["class"][-1] == item["class"]
+        assert steps["probability"][-1] == pytest.approx(item["probability"], abs=1e-5)
+        assert sum(steps["relevance"]) == pytest.approx(1, abs=1e-5)
+        assert sum(steps["attention"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_figures_of_every_method_are_written(written):
+    folder, content = written
+    checks = content["checks"]
+    assert checks["images"] == 6
+    assert set(checks["methods"]) == {"gradient", "SmoothGrad", "integrated gradients", "Grad-CAM"}
+    for row in checks["methods"].values():
+        assert row["difference"] == pytest.approx(row["insertion"] - row["deletion"])
+        random = checks["random"]["difference"]
+        assert row["minus_random"] == pytest.approx(row["difference"] - random, abs=1e-6)
+        assert list(row["correlation"]) == ["head", "head + readout",
+                                            "head + readout + recurrent", "all"]  # fmt: skip
+    assert 0 <= checks["integrated_gradients_gap"] < 0.2
+    assert "| random order |" in (folder / "saliency_digits_crnn.md").read_text()
+
+
+def test_files_are_explained_without_the_data(workdir, tmp_path):
+    Image.new("RGB", (30, 20), "white").save(tmp_path / "a$_<.png")
+    argv = [f"--workdir={workdir}", f"--results={tmp_path}", "--name=own"]
+    saliency.main([*argv, str(tmp_path / "a$_<.png")])
+    content = json.loads((tmp_path / "own.json").read_text())
+    (item,) = content["predictions"]
     assert "true" not in item
+    assert item["steps"]["true_probability"] is None
+    assert "checks" not in content
     assert (tmp_path / "own.png").exists()
 
 
-def test_class_names_are_no_formulas(tmp_path):
-    titles = [("true: $a_\nb\\frac{ 0.50", True), ("100 $ $ _ ^ 0.25", False)]
-    zeros = np.zeros((2, 8, 8, 1), np.uint8)
-    saliency.draw(tmp_path / "a.png", zeros, np.zeros((2, 8, 8)), titles)
+def test_steps_agree_with_the_run_itself(workdir):
+    run = open_run(workdir)
+    maps = make_maps(run.experiment.model)
+    (row, *_) = saliency.explain(run, maps, saliency.choose(run, 2))
+    probability_K = run.apply(row.image_HWC[None])["probability"][0]
+    assert row.facts["steps"]["probability"][-1] == pytest.approx(probability_K.max(), abs=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sideways", [False, True])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_of_any_kind_do_no_harm(tmp_path, name, sideways):
+    steps = {
+        "class": [name, "b", name], "probability": [0.1, 0.5, 0.9], "relevance": [0.2, 0.5, 0.3],
+        "true_probability": [0.3, 0.2, 0.1], "attention": None,
+    }  # fmt: skip
+    facts = {
+        "image": name,
+        "class": name,
+        "probability": 0.9,
+        "true": f"not {name}",
+        "steps": steps,
+    }
+    image_HWC, maps = np.zeros((8, 8, 1), np.uint8), {"gradient": np.ones((8, 8))}
+    draw(tmp_path / "a.png", [Row(image_HWC, maps, facts)], (), sideways=sideways)
     with Image.open(tmp_path / "a.png") as picture:
-        assert picture.width > 100
+        assert picture.height < 500
+
+
+def test_a_number_of_images_is_checked(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        saliency.main([f"--workdir={tmp_path}", "--num=0"])
+    assert "--num expects 1 or more, found 0" in capsys.readouterr().err
