@@ -127,7 +127,8 @@ def _frame_shape(output: Any) -> tuple[int, ...]:
 
 def _part_stage(call: Call, order: str) -> Stage:
     """Returns the stage of a part that has no convolutions; `order` is of `_reading_order`."""
-    module, facts = call.module, {"parameters": call.num_parameters, "flops": call.flops}
+    module = call.module
+    facts: dict[str, Any] = {"parameters": call.num_parameters, "flops": call.flops}
     shapes = [leaf.shape for leaf in call.arguments if hasattr(leaf, "shape")]
     output = call.output[0] if isinstance(call.output, tuple) else call.output
     if isinstance(module, Recurrent):

@@ -216,7 +216,7 @@ def test_a_file_of_weights_begins_a_run(source, tmp_path, capsys):
     arrays |= {f"batch_stats/{name}": array for name, array in weights.batch_stats.items()}
     model = {k.removeprefix("model."): v for k, v in weights.metadata["model"].items()}
     norm = weights.metadata["norm"]
-    mean, std = (tuple(map(float, norm[name])) for name in ("mean_C", "std_C"))
+    mean, std = (tuple(norm[name].tolist()) for name in ("mean_C", "std_C"))
     file = tmp_path / "a.safetensors"
     write_weights(file, WeightFile(arrays, model, 10, weights.metadata["class_names"], mean, std))
     found = load_weights(str(file))
