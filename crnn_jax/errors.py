@@ -3,6 +3,8 @@
 import argparse
 import contextlib
 import difflib
+import io
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
@@ -10,6 +12,14 @@ from typing import Any, NoReturn
 
 class UserError(Exception):
     """A mistake of the user's; the message says what was expected, found, and is to be changed."""
+
+
+class NotFiniteError(UserError):
+    """A loss or a state with NaN or inf in it; the message says where, and what to change."""
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(f"{what}: lower 'optim.learning_rate' or set 'optim.clip_norm'")
+        self.step = step  # after which it was found
 
 
 class CorruptImageError(UserError):
@@ -22,17 +32,72 @@ def closest(name: str, valid: Iterable[str]) -> str:
     return f" (did you mean '{match[0]}'?)" if match else ""
 
 
+def printable(text: str) -> str:
+    """Returns the text with tabs, line breaks and other control characters as escapes.
+
+    So that a line of output is a line, and its fields are those between its tabs.
+    """
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return char if "\ud800" <= char <= "\udfff" else repr(char)[1:-1]
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns a `UserError` inside the block into one line on stderr and exit code 2."""
+    """Turns a `UserError` inside the block into one line on stderr and exit code 2.
+
+    So too for memory that runs out. What stdout's encoding lacks is printed as escapes. Output that
+    nobody reads any more, as of `predict | head`, ends the program with the code of SIGPIPE.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # What is left in the buffer would be tried once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + 13)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        first = next(iter(str(error).splitlines()), "")[:200]
+        print(
+            f"error: expected enough memory, found too little ({first}): lower 'batch_size', "
+            "'eval.batch_size' or the model's size",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+
+
+def forgive_closed_output() -> None:
+    """Makes this process go on where its output is no longer read, as of `main | head`."""
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        return
+    sys.stdout.flush()
+    buffer = io.BufferedWriter(_Forgiving(sys.stdout.fileno(), "w", closefd=False))
+    sys.stdout = io.TextIOWrapper(
+        buffer,
+        encoding=sys.stdout.encoding,
+        errors="backslashreplace",
+        line_buffering=sys.stdout.line_buffering,
+    )
+
+
+class _Forgiving(io.FileIO):
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -14,7 +14,13 @@ import numpy as np
 
 from crnn_jax.data.inputs import find_inputs, read_input
 from crnn_jax.data.views import make_view
-from crnn_jax.errors import CorruptImageError, OneLineParser, UserError, one_line_errors
+from crnn_jax.errors import (
+    CorruptImageError,
+    OneLineParser,
+    UserError,
+    one_line_errors,
+    printable,
+)
 from crnn_jax.flags import add_placement_flags, placement
 from crnn_jax.run import Run, open_run
 from crnn_jax.tasks.task import Rendered
@@ -80,8 +86,8 @@ def main(argv: list[str]) -> None:
             text, facts = result.text, {"path": str(path), **result.facts}
             if result.picture_HWC is not None:
                 facts["picture"] = _write_picture(pathlib.Path(flags.out), path, result.picture_HWC)
-                text += f"\t{facts['picture']}"
-            print(json.dumps(facts) if flags.json else f"{path}\t{text}")
+                text += f"\t{printable(facts['picture'])}"
+            print(json.dumps(facts) if flags.json else f"{printable(str(path))}\t{text}")
         if failed:
             others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
             raise UserError(f"{failed[0]}{others}")

@@ -1,8 +1,12 @@
 """One line and exit code 2, whatever the mistake."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
-from crnn_jax.errors import OneLineParser, UserError, closest, one_line_errors
+from crnn_jax.errors import OneLineParser, UserError, closest, one_line_errors, printable
 
 
 def test_closest():
@@ -37,3 +41,72 @@ def test_wrong_arguments_are_one_line(capsys, arguments):
         parser.parse_args(arguments)
     assert stop.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_line_of_output_is_a_line():
+    assert printable("a\tb\nc\\d é") == "a\\tb\\nc\\d é"
+    assert printable("\x1b[31m\r") == "\\x1b[31m\\r"
+    assert printable("caf\udce9") == "caf\udce9"  # a name in another encoding, as it is
+
+
+def test_memory_that_runs_out_is_one_line(capsys):
+    for error in (MemoryError("of 9 GB"), RuntimeError("RESOURCE_EXHAUSTED: of 9 GB\nhere")):
+        with pytest.raises(SystemExit) as stop, one_line_errors():
+            raise error
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "of 9 GB): lower 'batch_size'" in line
+    with pytest.raises(RuntimeError, match="another"), one_line_errors():
+        raise RuntimeError("another")
+
+
+PRINTS = """
+import sys
+from crnn_jax.errors import forgive_closed_output, one_line_errors
+if {forgives}:
+    forgive_closed_output()
+with one_line_errors():
+    print("café \\udce9 \\u4e2d", flush=True)
+    sys.stdin.readline()
+    for number in range({lines}):
+        print(number, flush={flush})
+print("alive", file=sys.stderr)
+"""
+
+
+def run_unread(forgives, lines, flush, encoding="utf-8"):
+    """Returns (exit code, first line, stderr) of a program whose output is read no further."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PRINTS.format(forgives=forgives, lines=lines, flush=flush)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdin is not None
+        assert program.stderr is not None
+        first = program.stdout.readline()
+        program.stdout.close()
+        program.stdin.write(b"\n")
+        program.stdin.close()
+        err = program.stderr.read().decode()
+    return program.returncode, first, err
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+@pytest.mark.parametrize("flush", [True, False])
+def test_output_that_nobody_reads_ends_a_program_quietly(lines, flush):
+    assert run_unread(False, lines, flush)[::2] == (128 + 13, "")
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_training_goes_on_without_a_reader(flush):
+    assert run_unread(True, 100_000, flush)[::2] == (0, "alive\n")
+
+
+@pytest.mark.parametrize("forgives", [True, False])
+def test_what_the_encoding_lacks_is_escaped(forgives):
+    first = run_unread(forgives, 0, True, "ascii")[1]
+    assert first == b"caf\\xe9 \\udce9 \\u4e2d\n"
+    assert run_unread(forgives, 0, True)[1] == "café \\udce9 中\n".encode()

@@ -1,5 +1,6 @@
 """What is said of files; the command itself: test_end_to_end.py."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -30,3 +31,22 @@ def test_pictures_get_names_of_their_own(tmp_path):
     ]
     assert names == [str(tmp_path / "out/a.png"), str(tmp_path / "out/a_2.png")]
     assert Image.open(names[1]).size == (3, 2)
+
+
+def test_names_with_tabs_stay_a_line(tiny, start_run, tmp_path, monkeypatch, capsys):
+    experiment, _, _, _, state = start_run(tiny("cnn"))
+    names = tuple(f"class\t{i}\n" for i in range(10))
+    run = Run(tmp_path, experiment, state, names, {})
+    monkeypatch.setattr(predict, "open_run", lambda *_: run)
+    path = tmp_path / "a\tb\nc.png"
+    Image.fromarray(np.full((8, 8), 200, np.uint8)).save(path)
+    predict.main(["--workdir=x", str(path)])
+    (line,) = capsys.readouterr().out.splitlines()
+    name, class_name, probability = line.split("\t")
+    assert name == f"{tmp_path}/a\\tb\\nc.png"
+    assert class_name in {f"class\\t{i}\\n" for i in range(10)}
+    assert 0 < float(probability) <= 1
+    predict.main(["--workdir=x", "--json", str(path)])
+    found = json.loads(capsys.readouterr().out)
+    assert found["path"] == str(path)
+    assert found["class"] in names

@@ -5,12 +5,15 @@ import io
 import pathlib
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from crnn_jax.data.decode import is_image_name
 from crnn_jax.errors import UserError
 
+# What is raised of a file that is no archive, is damaged, or cut off.
+ARCHIVE_ERRORS = (OSError, EOFError, zlib.error, tarfile.TarError)
 _SYNSET = re.compile(r"n\d{8}")
 MD5 = {  # as published with the archives
     "ILSVRC2012_img_train.tar": "1d675b47d978889d74fa0da5fadfb00e",
@@ -59,7 +62,7 @@ def train_items(train_tar: pathlib.Path) -> list[Item]:
                         )
                         for image in _members(inner, train_tar)
                     ]
-            except tarfile.TarError as error:
+            except ARCHIVE_ERRORS as error:
                 raise UserError(f"'{train_tar}': '{member.name}' is no archive ({error})") from None
     return _checked(items, train_tar)
 
@@ -152,7 +155,7 @@ def read_devkit(path: pathlib.Path) -> list[str]:
         table: Any = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
         synset_of = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
         return [synset_of[int(line)] for line in truth.split()]
-    except (OSError, tarfile.TarError, KeyError, ValueError, TypeError, IndexError) as error:
+    except (*ARCHIVE_ERRORS, KeyError, ValueError, TypeError, IndexError) as error:
         raise UserError(
             f"--devkit expects ILSVRC2012_devkit_t12.tar.gz, found '{path}': {error!r}"
         ) from None
@@ -176,16 +179,21 @@ def check_md5(path: pathlib.Path) -> None:
 def _open_tar(path: pathlib.Path) -> tarfile.TarFile:
     try:
         return tarfile.open(path, "r:")  # offsets mean nothing in a compressed one
-    except (OSError, tarfile.TarError) as error:
+    except ARCHIVE_ERRORS as error:
         raise UserError(f"expected an uncompressed archive, found '{path}': {error}") from None
 
 
 def _members(tar: tarfile.TarFile, path: pathlib.Path) -> Iterator[tarfile.TarInfo]:
     try:
         for member in tar:
+            # Nothing is extracted: who writes such a name means harm.
+            if member.name.startswith("/") or ".." in pathlib.PurePosixPath(member.name).parts:
+                raise UserError(
+                    f"'{path}': expected files below its folder, found '{member.name}': get another"
+                )
             if member.isfile():
                 yield member
-    except (OSError, tarfile.TarError) as error:
+    except ARCHIVE_ERRORS as error:
         raise UserError(f"'{path}': expected a whole archive, found: {error}") from None
 
 

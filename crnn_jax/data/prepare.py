@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax.data import prepare_imagenet as imagenet
+from crnn_jax.data.imagenet_archives import ARCHIVE_ERRORS
 from crnn_jax.data.tfds_metadata import data_dir
 from crnn_jax.errors import UserError, closest, one_line_errors
 
@@ -89,6 +90,8 @@ def prepare_cifar10(
             f"cannot prepare cifar10 in '{root}': {error.strerror or error}"
             f"{f' ({error.filename})' if error.filename else ''}; change --data_dir or --archive"
         ) from error
+    except ARCHIVE_ERRORS as error:
+        raise UserError(f"--archive expects {url}, found no whole archive: {error}") from error
     if archive is None:
         path.unlink(missing_ok=True)
     return folder, True

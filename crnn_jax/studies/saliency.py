@@ -87,7 +87,7 @@ def draw(
         row, column = divmod(index, columns)
         above, below = axes[2 * row, column], axes[2 * row + 1, column]
         above.imshow(image_BHWC[index].squeeze(), cmap="gray", vmin=0, vmax=255)
-        above.set_title(text, fontsize=8, color="black" if right else "firebrick")
+        above.set_title(text, parse_math=False, fontsize=8, color="black" if right else "firebrick")
         # A few pixels have by far the largest gradients; the 99th percentile shows the others too.
         below.imshow(map_BHW[index], cmap="inferno", vmin=0, vmax=np.percentile(map_BHW[index], 99))
     path.parent.mkdir(parents=True, exist_ok=True)

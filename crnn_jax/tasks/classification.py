@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from crnn_jax.data import mixing, transforms
 from crnn_jax.data.fields import Example, Fields
 from crnn_jax.data.sources import LOSS_WEIGHT, Split, labelled_fields, labels_of
+from crnn_jax.errors import printable
 from crnn_jax.models.heads import Output
 from crnn_jax.tasks import losses
 from crnn_jax.tasks.augmentation import Augmentation
@@ -163,7 +164,7 @@ class Classification:
         facts = {**top[0], "top": top}
         if "label" in example:
             facts["true"] = class_names[int(example["label"])]
-        return Rendered(f"{top[0]['class']}\t{top[0]['probability']:.4f}", facts)
+        return Rendered(f"{printable(top[0]['class'])}\t{top[0]['probability']:.4f}", facts)
 
 
 def balanced_weights(label_N: np.ndarray, num_classes: int) -> tuple[float, ...]:

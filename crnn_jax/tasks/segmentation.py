@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from crnn_jax.data import transforms
 from crnn_jax.data.fields import IGNORE, Example, Fields
 from crnn_jax.data.sources import Split, masked_fields
-from crnn_jax.errors import UserError
+from crnn_jax.errors import UserError, printable
 from crnn_jax.models.heads import DenseOutput
 from crnn_jax.tasks import losses
 from crnn_jax.tasks.augmentation import Augmentation
@@ -193,7 +193,9 @@ class Segmentation:
         share_K = np.bincount(mask_HW.ravel(), minlength=len(class_names)) / mask_HW.size
         order = [int(k) for k in np.argsort(-share_K, kind="stable") if share_K[k] > 0]
         shares = {class_names[k]: float(share_K[k]) for k in order}
-        text = "\t".join(f"{name}\t{share:.4f}" for name, share in list(shares.items())[:_TOP])
+        text = "\t".join(
+            f"{printable(name)}\t{share:.4f}" for name, share in list(shares.items())[:_TOP]
+        )
         masks = [mask_HW, *([example["mask"]] if "mask" in example else [])]
         return Rendered(text, {"shares": shares}, draw(example[self.pixels], masks))
 

@@ -55,3 +55,11 @@ def test_figure_of_test_images_and_of_files(tiny, tmp_path):
     (item,) = json.loads((tmp_path / "own.json").read_text())["predictions"]
     assert "true" not in item
     assert (tmp_path / "own.png").exists()
+
+
+def test_class_names_are_no_formulas(tmp_path):
+    titles = [("true: $a_\nb\\frac{ 0.50", True), ("100 $ $ _ ^ 0.25", False)]
+    zeros = np.zeros((2, 8, 8, 1), np.uint8)
+    saliency.draw(tmp_path / "a.png", zeros, np.zeros((2, 8, 8)), titles)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width > 100
