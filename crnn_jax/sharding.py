@@ -15,11 +15,14 @@ Rajbhandari et al. 2020): explicitly, since the compiler may otherwise split the
 """
 
 import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from crnn_jax.errors import UserError
 
 Tree = Any
 
@@ -80,6 +83,25 @@ def device_bytes(tree: Tree) -> int:
     """Returns the bytes that one device holds of a tree of arrays or their shapes."""
     leaves = jax.tree.leaves(tree)
     return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
+
+
+def check_room(tree: Tree, mesh: Mesh) -> None:
+    """Checks that the devices of this process can hold a tree of abstract arrays.
+
+    Raises:
+      UserError: says how much they need and have.
+    """
+    needed, device = device_bytes(tree), mesh.local_mesh.devices.flat[0]
+    if device.platform == "cpu":  # all of them share the host's memory
+        needed *= mesh.local_mesh.size
+        room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        room = (device.memory_stats() or {}).get("bytes_limit", needed)
+    if needed > room:
+        raise UserError(
+            f"expected a model whose training state fits into {room / 1e9:.1f} GB, found one of "
+            f"{needed / 1e9:,.1f} GB: lower the sizes in 'model', or split it ('mesh.fsdp')"
+        )
 
 
 def explain(tree: Tree) -> Iterator[str]:
