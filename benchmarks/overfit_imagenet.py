@@ -62,7 +62,7 @@ def main() -> None:
         losses = [line["train/loss"] for line in map(json.loads, lines) if "train/loss" in line]
         dataset = load_dataset(config)
         experiment = build(config, dataset.source.input_shape, 1000, dataset.num_train)
-        state = restore_state(pathlib.Path(workdir), experiment.abstract_state(), None)
+        state = restore_state(pathlib.Path(workdir), experiment, None)
         pipeline = dataset.pipeline("train", config.eval.batch_size, experiment.mesh)
         found = make_evaluator(experiment, pipeline)(state)
     counts = f"{found['num_correct']}/{found['num_examples']}"

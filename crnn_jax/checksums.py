@@ -8,13 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax.errors import UserError
+from crnn_jax import distributed
+from crnn_jax.errors import NotFiniteError, UserError
 
 Tree = Any
 
 
 class DamagedError(Exception):
     """A checkpoint that cannot be read, or whose arrays are not those that were saved."""
+
+
+class OtherStateError(UserError):
+    """A checkpoint of other arrays than those that are asked for."""
 
 
 def named_leaves(tree: Tree) -> dict[str, Any]:
@@ -87,6 +92,24 @@ def not_finite(leaves: dict[str, Any]) -> str | None:
     return None
 
 
+def check_finite(leaves: dict[str, Any], step: int) -> None:
+    """Checks a state, of which each process sees its own parts.
+
+    Raises:
+      NotFiniteError: names the first leaf with NaN or inf in it.
+    """
+
+    def check() -> None:
+        if (name := not_finite(leaves)) is not None:
+            raise FloatingPointError(name)
+
+    try:
+        distributed.together(check, FloatingPointError)
+    except FloatingPointError as error:
+        text = f"expected a finite state at step {step}, found NaN or inf in '{error}'"
+        raise NotFiniteError(text, step) from None
+
+
 def _finite(array: Any) -> bool:
     if not isinstance(array, jax.Array):
         return bool(np.isfinite(array).all())
@@ -109,7 +132,7 @@ def check_structure(expected: dict[str, Any], saved: dict[str, Any], where: str)
     """Checks names, shapes and dtypes of `expected` against the "leaves" of `unseal`.
 
     Raises:
-      UserError: names up to three arrays that differ.
+      OtherStateError: names up to three arrays that differ.
     """
     there = {name: f"{dtype}{shape}" for name, (dtype, shape, _) in saved.items()}
     here = {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in expected.items()}
@@ -120,7 +143,7 @@ def check_structure(expected: dict[str, Any], saved: dict[str, Any], where: str)
     ]
     if different:
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-        raise UserError(
+        raise OtherStateError(
             f"{where} was made by another config: {'; '.join(different[:3])}{more}. "
             "Use the config that made it, or another --workdir"
         )

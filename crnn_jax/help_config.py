@@ -18,10 +18,15 @@ _COLUMNS = 100
 _PAGE = """# Config keys
 
 Every key of a config, by section: `--config.KEY=VALUE` changes one. A range is written as an
-interval, `[0, 1)` from 0 to below 1. Keys with a * only place or report a run and may change when
-it is resumed. Written by `python -m crnn_jax.help_config docs/config.md`; `python -m crnn_jax.main
+interval, `[0, 1)` from 0 to below 1. Keys with a mark may change when a run is resumed: those with
+a * only place or report it, the one with a ~ may name another place of the same data, the one with
+a + may be longer (with the flag `--extend`), those with a ! may change after a stop by numbers that
+are not finite. Written by `python -m crnn_jax.help_config docs/config.md`; `python -m crnn_jax.main
 --config=FILE:MODEL --help_config` prints the keys of one config with its values.
 """
+
+
+_MARKS = {"never": "", "always": " *", "moved": " ~", "longer": " +", "rescue": " !"}
 
 
 def _section(name: str) -> str:
@@ -97,7 +102,7 @@ def page() -> str:
         of = f" ({', '.join(defaults)})" if len(defaults) < len(MODEL_DEFAULTS) else ""
         cells = [_shown_default(defaults), key.values(), key.meaning + of]
         escaped = " | ".join(cell.replace("|", "\\|") for cell in cells)
-        lines.append(f"| `{name}`{' *' if key.places else ''} | {escaped} |")
+        lines.append(f"| `{name}`{_MARKS[key.changes]} | {escaped} |")
     return "\n".join(lines) + "\n"
 
 

@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from crnn_jax.ending import end_at_once
-from crnn_jax.errors import OneLineParser, one_line_errors
+from crnn_jax.errors import OneLineParser, forgive_closed_output, one_line_errors
 from crnn_jax.flags import add_process_flags, parse_overrides, resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
 
@@ -41,6 +41,11 @@ def main(argv: list[str]) -> None:
         action="store_true",
         help="resume although files of data have other contents, such as a repaired image",
     )
+    parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="let --config.duration be longer than that of the run in --workdir",
+    )
     add_process_flags(parser)
     parser.add_argument(
         "--profile",
@@ -66,10 +71,11 @@ def main(argv: list[str]) -> None:
         with distributed.ending_together():
             from crnn_jax.train.loop import train
 
-            train(config, flags.workdir, accept_data=flags.accept_data)
+            train(config, flags.workdir, extend=flags.extend, accept_data=flags.accept_data)
 
 
 if __name__ == "__main__":
     restart_with_huge_pages()
     end_at_once()
+    forgive_closed_output()
     main(sys.argv[1:])

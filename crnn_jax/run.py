@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.checksums import not_finite
 from crnn_jax.compiler import compiler_options
 from crnn_jax.config import override
 from crnn_jax.data import record
@@ -24,6 +25,7 @@ from crnn_jax.tasks import check_fields
 from crnn_jax.tasks.task import Predictions
 from crnn_jax.train.evaluator import make_evaluator
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
+from crnn_jax.train.restore import restore
 from crnn_jax.train.state import TrainState, variables
 from crnn_jax.train.step import apply_views
 from crnn_jax.workdir import load_config, read_dataset
@@ -71,6 +73,9 @@ class Run:
         Args:
           pixels: uint8 (B, *input_shape), any B.
           tta: test-time augmentation.
+
+        Raises:
+          UserError: a prediction is not finite.
         """
         if tta not in self._programs:
             self._programs[tta] = self._compiled(tta)
@@ -81,6 +86,12 @@ class Run:
             full[: len(part)] = part
             found = jax.device_get(self._programs[tta](self.weights, self.state.norm, full))
             parts.append({name: array[: len(part)] for name, array in found.items()})
+            if (name := not_finite(parts[-1])) is not None:
+                raise UserError(
+                    f"expected finite predictions of run '{self.workdir}', found a {name} of NaN: "
+                    "choose an earlier checkpoint with --step, or train with a lower "
+                    "'optim.learning_rate'"
+                )
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def dataset(self) -> Dataset:
@@ -152,23 +163,18 @@ def open_run(
     enable_compile_cache(config)
     names = tuple(facts["class_names"])
     experiment = build(config, facts["input_shape"], len(names), facts["num_train"])
-    state = restore_state(folder, experiment.abstract_state(), step)
+    state = restore_state(folder, experiment, step)
     return Run(folder, experiment, state, names, facts)
 
 
-def restore_state(
-    workdir: pathlib.Path, abstract_state: TrainState, step: int | None
-) -> TrainState:
+def restore_state(workdir: pathlib.Path, experiment: Experiment, step: int | None) -> TrainState:
     """Returns the state of a run's checkpoint of `step`, or of the newest good one for None.
 
     Raises:
-      UserError: as `Checkpoints.restore` and `restore_step`, or the run has no checkpoint.
+      UserError: as `train.restore.restore`, or the run has no checkpoint.
     """
     directory = workdir / "checkpoints"
     checkpoints = Checkpoints(directory, keep_latest=1, keep_best=False)  # never saves
-    if step is not None:
-        return checkpoints.restore_step(step, abstract_state)
-    restored = checkpoints.restore(abstract_state)
-    if restored is None:
+    if (restored := restore(checkpoints, experiment, step)) is None:
         raise UserError(f"expected a checkpoint in {directory}, found none: train first")
     return restored[1]

@@ -1,6 +1,5 @@
 """The files of a workdir that say what a run is: config.json, dataset.json, result.json."""
 
-import json
 import os
 import pathlib
 import sys
@@ -11,14 +10,24 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from crnn_jax.config import config_hash, config_of_flat, differences, flatten, with_absent
+from crnn_jax.config import (
+    EVERY_KEY,
+    config_hash,
+    config_of_flat,
+    differences,
+    flatten,
+    with_absent,
+)
+from crnn_jax.config.key import Key
 from crnn_jax.data import record
 from crnn_jax.data.dataset import with_absolute_paths
 from crnn_jax.distributed import is_first, say
 from crnn_jax.errors import UserError
 from crnn_jax.provenance import describe_devices, git_commit, versions
 from crnn_jax.validation import validate
-from crnn_jax.writers import write_json_atomically
+from crnn_jax.writers import parse_json, write_json_atomically
+
+NONFINITE = "nonfinite"  # the folder that a stop by numbers that are not finite leaves
 
 
 def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
@@ -48,23 +57,48 @@ def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
     return folder, None
 
 
-def check_same_run(folder: pathlib.Path, config: ConfigDict, stored: ConfigDict | None) -> None:
-    """Checks that the run in `folder` is that of `config`; placement keys may differ.
+def check_same_run(
+    folder: pathlib.Path, config: ConfigDict, stored: ConfigDict | None, *, extend: bool = False
+) -> None:
+    """Checks that the run in `folder` is that of `config`, but for keys that may change.
 
     Args:
       folder: of the run.
       config: with nothing left to be chosen.
       stored: what its config.json says; None where there is none.
+      extend: whether `duration` may be longer.
 
     Raises:
       UserError: names every key that differs.
     """
-    different = [] if stored is None else differences(flatten(stored), flatten(config))
-    if different:
-        raise UserError(
-            f"workdir '{folder}' belongs to a run of another config: {'; '.join(different)}. "
-            "Choose another --workdir, or the same config to resume"
-        )
+    if stored is None:
+        return
+    old, new = flatten(stored), flatten(config)
+    different = differences(old, new, changeable_keys(folder, old, new, extend))
+    if not different:
+        return
+    hint = ""
+    if not extend and stored.duration != config.duration:
+        hint = "; with --extend 'duration' may be longer"
+    raise UserError(
+        f"workdir '{folder}' belongs to a run of another config: {'; '.join(different)}. "
+        f"Choose another --workdir, or the same config to resume{hint}"
+    )
+
+
+def changeable_keys(
+    folder: pathlib.Path, old: dict[str, Any], new: dict[str, Any], extend: bool
+) -> list[str]:
+    """Returns the keys of flat configs that may differ from those of the run in `folder`."""
+    stuck = (folder / NONFINITE).exists() and not (folder / "result.json").exists()
+    changes = {"always", *(["longer"] if extend else []), *(["rescue"] if stuck else [])}
+
+    def may_change(name: str, key: Key) -> bool:
+        if key.changes == "moved":
+            return old[name].partition(":")[:2] == new[name].partition(":")[:2]
+        return key.changes in changes
+
+    return [name for name, key in EVERY_KEY.items() if may_change(name, key)]
 
 
 def check_same_data(folder: pathlib.Path, facts: dict[str, Any], *, accept: bool) -> None:
@@ -135,17 +169,40 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
 
 def read_dataset(workdir: pathlib.Path) -> dict[str, Any]:
     """Returns dataset.json: what `record.describe` returned, without what older versions lacked."""
-    facts = _read_json(workdir / "dataset.json")
-    if "image_shape" in facts:  # what the shape was called while all inputs were images
-        facts["input_shape"] = facts.pop("image_shape")
+    path = workdir / "dataset.json"
+    facts = _read_json(path)
+    if isinstance(facts, dict) and "image_shape" in facts:
+        facts["input_shape"] = facts.pop("image_shape")  # its name while all inputs were images
+    if not _describes_data(facts):
+        raise UserError(
+            f"'{path}' expects 'input_shape', 'class_names' and 'num_train', found others: bring "
+            "back a copy, or delete it and run the training's command once more"
+        )
     # Sources name classes in this form; a run of an older version may hold the other.
     facts["class_names"] = [unicodedata.normalize("NFC", name) for name in facts["class_names"]]
     return facts
 
 
-def read_result(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """Returns result.json of a finished run, or None."""
-    return _read_json(workdir / "result.json") if (workdir / "result.json").exists() else None
+def _describes_data(facts: Any) -> bool:
+    if not isinstance(facts, dict):
+        return False
+    shape, names = facts.get("input_shape"), facts.get("class_names")
+    return (
+        isinstance(facts.get("num_train"), int)
+        and isinstance(shape, list)
+        and isinstance(names, list)
+        and len(shape) in (3, 4)
+        and all(isinstance(side, int) and 0 < side < 2**16 for side in shape)
+        and all(isinstance(name, str) for name in names)
+        and facts["num_train"] > 0
+        and names != []
+    )
+
+
+def read_result(workdir: pathlib.Path) -> Any:
+    """Returns what result.json holds, of a finished run; None if there is none."""
+    path = workdir / "result.json"
+    return _read_json(path) if path.exists() else None
 
 
 def last_seconds(workdir: pathlib.Path, step: int) -> dict[str, float]:
@@ -154,7 +211,11 @@ def last_seconds(workdir: pathlib.Path, step: int) -> dict[str, float]:
     for values in _metrics_lines(workdir):
         if values["step"] <= step:
             prefix = "seconds/"
-            found = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+            found = {
+                key.removeprefix(prefix): float(value)
+                for key, value in values.items()
+                if key.startswith(prefix) and isinstance(value, (int, float))
+            }
             seconds = found or seconds
     return seconds
 
@@ -168,10 +229,7 @@ def logged_names(workdir: pathlib.Path, step: int) -> set[str]:
 def _metrics_lines(workdir: pathlib.Path) -> Iterator[dict[str, Any]]:
     path = workdir / "metrics.jsonl"
     for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
-        try:
-            values = json.loads(line)
-        except ValueError:  # torn by a kill
-            continue
+        values = parse_json(line)  # None where a kill has torn it
         if isinstance(values, dict) and isinstance(values.get("step"), int):
             yield values
 
@@ -187,12 +245,15 @@ def describe_run(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def _read_json(path: pathlib.Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        text = path.read_text()
     except FileNotFoundError:
         raise UserError(
             f"expected a run with '{path}', found no such file: check --workdir"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"'{path}' cannot be read as JSON ({error})") from error
+    if (value := parse_json(text)) is None:
+        raise UserError(f"'{path}' cannot be read as JSON: it is damaged")
+    return value

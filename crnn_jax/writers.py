@@ -32,6 +32,14 @@ def plain(value: Any) -> Any:
     return value
 
 
+def parse_json(text: str) -> Any:
+    """Returns the value that a text of JSON holds; None for "null" and for what is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # or brackets in brackets, without end
+        return None
+
+
 def write_json_atomically(path: str | os.PathLike[str], value: Any) -> None:
     """Writes `value` as JSON; a reader or a kill meets the old file or the new one, never a part.
 
@@ -115,7 +123,10 @@ def _keep_lines(path: pathlib.Path, start_step: int) -> None:
     """Keeps the lines up to `start_step`; none for a run that starts at step 0."""
     if not path.exists():
         return
-    text = path.read_text(errors="replace")
+    try:
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        raise cannot_write(path, error) from error
     kept = [line + "\n" for line in text.splitlines() if 0 < start_step >= _step_of(line)]
     if "".join(kept) != text:
         _write_text_atomically(path, "".join(kept))
@@ -123,8 +134,8 @@ def _keep_lines(path: pathlib.Path, start_step: int) -> None:
 
 def _step_of(line: str) -> float:
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return float(parse_json(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return math.inf
 
 

@@ -1,5 +1,6 @@
 import pathlib
 import shutil
+import types
 from typing import Any
 
 import jax
@@ -54,6 +55,11 @@ def abstract(state: State, num_devices: int = 1) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=target), state)
 
 
+def of(state: State) -> Any:
+    """Returns what `restore_state` asks of an experiment."""
+    return types.SimpleNamespace(abstract_state=lambda: abstract(state))
+
+
 def assert_same(found: Any, expected: State) -> None:
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
@@ -89,7 +95,7 @@ def test_no_checkpoint_is_none(tmp_path):
     assert reader(tmp_path / "absent").restore(abstract(make_state(0))) is None
     assert not (tmp_path / "absent").exists()  # reading changes nothing
     with pytest.raises(UserError, match="found none: train first"):
-        restore_state(tmp_path, abstract(make_state(0)), None)
+        restore_state(tmp_path, of(make_state(0)), None)
 
 
 def test_arrays_may_be_donated_at_once(tmp_path):
@@ -179,9 +185,9 @@ def test_what_a_kill_leaves_is_ignored_and_cleared_by_the_next_save(tmp_path):
 def test_a_step_that_is_not_there_names_those_that_are(tmp_path):
     save_all(tmp_path / "checkpoints", [1, 2])
     with pytest.raises(UserError, match=r"no checkpoint of step 3 in .*, found: 1, 2"):
-        restore_state(tmp_path, abstract(make_state(1)), 3)
-    assert_same(restore_state(tmp_path, abstract(make_state(1)), 1), make_state(1))
-    assert_same(restore_state(tmp_path, abstract(make_state(1)), None), make_state(2))
+        restore_state(tmp_path, of(make_state(1)), 3)
+    assert_same(restore_state(tmp_path, of(make_state(1)), 1), make_state(1))
+    assert_same(restore_state(tmp_path, of(make_state(1)), None), make_state(2))
 
 
 def test_a_target_without_sharding_is_refused(tmp_path):

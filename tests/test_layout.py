@@ -44,9 +44,9 @@ LEVELS = (
     ("config",),  # its choices are the registries of what lies below
     ("validation", "help_config"),
     ("flags", "train", "checkpoint", "writers"),
-    ("workdir", "train.experiment", "train.programs", "train.evaluator"),
+    ("workdir", "train.experiment", "train.programs", "train.evaluator", "train.restore"),
     ("weights",),
-    ("train.loop", "train.start", "run"),
+    ("train.loop", "train.start", "train.results", "train.changes", "train.replay", "run"),
     ("evaluate", "predict", "convert", "studies", "doctor"),
     ("main",),
 )

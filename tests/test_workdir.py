@@ -146,3 +146,81 @@ def test_a_key_that_a_stored_run_lacks_is_what_it_was_before_it_existed(tmp_path
 def test_a_stored_config_that_is_not_valid_is_named(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         stored_in(tmp_path, change)
+
+
+DAMAGED = ["[]", "null", "5", '"text"', "{}", "{", "[" * 100_000, "\xff", '{"class_names": 3}']
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+@pytest.mark.parametrize("read", [workdirs.load_config, workdirs.read_dataset])
+def test_records_of_another_shape_are_refused_in_one_line(tmp_path, read, content):
+    name = {"load_config": "config.json", "read_dataset": "dataset.json"}[read.__name__]
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=name) as error:
+        read(tmp_path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input_shape": [8, 8]},
+        {"input_shape": [8, 8, 0]},
+        {"input_shape": [8, "8", 1]},
+        {"class_names": []},
+        {"class_names": [1, 2]},
+        {"num_train": None},
+        {"num_train": 0},
+    ],
+)
+def test_a_record_of_data_has_a_shape_classes_and_a_count(tmp_path, change):
+    good = {"input_shape": [8, 8, 1], "class_names": ["a", "b"], "num_train": 3}
+    (tmp_path / "dataset.json").write_text(json.dumps(good))
+    assert workdirs.read_dataset(tmp_path) == good
+    (tmp_path / "dataset.json").write_text(json.dumps({**good, **change}))
+    with pytest.raises(UserError, match=r"dataset\.json' expects 'input_shape'"):
+        workdirs.read_dataset(tmp_path)
+
+
+def test_lines_of_metrics_of_another_shape_are_passed_over(tmp_path):
+    lines = [*DAMAGED, '{"step": 1, "seconds/train": "x", "seconds/setup": 2.0}', '{"step": []}']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert workdirs.last_seconds(tmp_path, 5) == {"setup": 2.0}
+    assert workdirs.logged_names(tmp_path, 1) == {"step", "seconds/train", "seconds/setup"}
+
+
+def test_data_may_move(tmp_path):
+    config = cfg.default_config("crnn")
+    config.data.source = "folder:/a/images"
+    begin(tmp_path, config)
+    config.data.source = "folder:/b/images"
+    begin(tmp_path, config)
+    assert workdirs.load_config(tmp_path).data.source == "folder:/b/images"
+    for other in ("digits", "video:/b/images"):
+        config.data.source = other
+        with pytest.raises(UserError, match=r"data\.source is 'folder:/b/images' there"):
+            begin(tmp_path, config)
+
+
+def test_rates_may_change_after_a_stop_by_numbers_that_are_not_finite(tmp_path):
+    config = cfg.default_config("crnn")
+    begin(tmp_path, config)
+    config.optim.learning_rate, config.optim.clip_norm = 1e-5, 1.0
+    with pytest.raises(UserError, match=r"optim\.clip_norm is 0\.0 there and 1\.0 here; optim\.l"):
+        begin(tmp_path, config)
+    (tmp_path / workdirs.NONFINITE).mkdir()
+    begin(tmp_path, config)
+    (tmp_path / "result.json").write_text("{}")  # of a finished run nothing of that may change
+    config.optim.learning_rate = 1e-4
+    with pytest.raises(UserError, match=r"optim\.learning_rate is 1e-05 there"):
+        begin(tmp_path, config)
+
+
+def test_a_run_may_be_longer_only_if_it_is_asked_for(tmp_path):
+    config = cfg.default_config("crnn")
+    begin(tmp_path, config)
+    longer = cfg.default_config("crnn")
+    longer.duration = "20 epochs"
+    with pytest.raises(UserError, match="with --extend 'duration' may be longer"):
+        workdirs.check_same_run(tmp_path, longer, config)
+    workdirs.check_same_run(tmp_path, longer, config, extend=True)

@@ -68,6 +68,16 @@ class Checkpoints:
         """Returns the step of the highest score (of equals the earliest), or None."""
         return self._best(self.steps())
 
+    def score(self, step: int) -> float | None:
+        """Returns the score that the checkpoint of `step` was saved with, or None."""
+        self._best([step])
+        return self._scores[step]
+
+    def set_aside(self, first: int) -> None:
+        """Moves the checkpoints of `first` and later steps aside, as damaged ones are."""
+        self._damaged.update(step for step in self.steps() if step >= first)
+        self._tidy()
+
     def save(
         self, step: int, state: Tree, metrics: dict[str, float] | None = None, force: bool = False
     ) -> bool:
@@ -84,16 +94,14 @@ class Checkpoints:
           force: replace an existing checkpoint of this step. The old one is deleted first.
 
         Raises:
-          UserError: the directory cannot be written, or is full; the state is not finite.
+          UserError: the directory cannot be written, or is full.
+          NotFiniteError: the state is not finite.
         """
         self.wait()
         self._tidy()
         folder, leaves = self._folder(step), named_leaves(state)
-        if (name := checksums.not_finite(leaves)) is not None:
-            raise UserError(
-                f"expected a finite state at step {step}, found NaN or inf in '{name}': lower "
-                "'optim.learning_rate' or set 'optim.clip_norm'; earlier checkpoints are kept"
-            )
+
+        checksums.check_finite(leaves, step)
         if folder.exists():
             if not force:
                 return False
@@ -280,5 +288,8 @@ def _read(folder: pathlib.Path, action: Callable[[], T]) -> T:
 def _delete(folder: pathlib.Path) -> None:
     # Renamed first, so that a kill in between leaves no half checkpoint under a number.
     doomed = folder.with_name(folder.name + _DOOMED)
-    folder.rename(doomed)
+    try:
+        folder.rename(doomed)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     shutil.rmtree(doomed, ignore_errors=True)

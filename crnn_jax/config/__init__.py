@@ -5,6 +5,7 @@ others, so that a key that the model does not have is an error and never silentl
 """
 
 from crnn_jax.config.declared import (
+    EVERY_KEY,
     MODEL_DEFAULTS,
     PLACEMENT_KEYS,
     PROGRAM_KEYS,
@@ -23,6 +24,7 @@ from crnn_jax.config.values import (
 )
 
 __all__ = [
+    "EVERY_KEY",
     "MODEL_DEFAULTS",
     "PLACEMENT_KEYS",
     "PROGRAM_KEYS",

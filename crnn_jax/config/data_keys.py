@@ -9,12 +9,15 @@ DATA_KEYS: dict[str, Key] = {
         "digits",
         "digits | moving_digits | digit_scenes | tfds:NAME | folder:PATH | csv:FILE | video:PATH | "
         "masks:PATH",
+        changes="moved",
     ),
-    "data.dir": Key("", "of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder", places=True),
+    "data.dir": Key(
+        "", "of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder", changes="always"
+    ),
     "data.cache_dir": Key(
         "",
         "decoded images, programs; empty: $XDG_CACHE_HOME or ~/.cache/crnn_jax",
-        places=True,
+        changes="always",
     ),
     "data.pipeline": Key(
         "resident",
@@ -77,6 +80,6 @@ DATA_KEYS: dict[str, Key] = {
         0,
         "decoding processes of the streaming pipeline; 0: threads",
         within=Range(0, 1024),
-        places=True,
+        changes="always",
     ),
 }

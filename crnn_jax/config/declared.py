@@ -53,8 +53,8 @@ def default_config(model: str) -> ConfigDict:
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     model: {name: key.default for name, key in keys.items()} for model, keys in MODEL_KEYS.items()
 }
-_EVERY_KEY = {name: key for model in MODEL_KEYS for name, key in keys_of(model).items()}
+EVERY_KEY = {name: key for model in MODEL_KEYS for name, key in keys_of(model).items()}
 # Keys that only place or report a run: they may change when a run is resumed.
-PLACEMENT_KEYS = tuple(name for name, key in _EVERY_KEY.items() if key.places)
+PLACEMENT_KEYS = tuple(name for name, key in EVERY_KEY.items() if key.changes == "always")
 # Keys that say by which program the same numbers are computed; settled when a run starts.
-PROGRAM_KEYS = tuple(name for name, key in _EVERY_KEY.items() if key.auto is not None)
+PROGRAM_KEYS = tuple(name for name, key in EVERY_KEY.items() if key.auto is not None)

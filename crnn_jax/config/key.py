@@ -4,13 +4,15 @@ import dataclasses
 import math
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 from crnn_jax.errors import UserError, closest
 
 _SMALLEST_NORMAL = 2.0**-126  # of float32; devices take what is smaller for 0
 _SHOWN = 60  # characters of a wrong value
 _MOST_ELEMENTS = 16  # of a tuple
+
+Changes = Literal["never", "always", "moved", "longer", "rescue"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,10 @@ class Key:
       within: of a number, or of each element of a tuple; a tuple without it is of texts.
       whole: the elements of a tuple are whole numbers.
       check: (key, value) of a text that has a form; raises UserError.
-      places: only places or reports a run, and may change when it is resumed.
+      changes: when a resumed run may have another value. "never": it is another run then;
+        "always": the key only places or reports a run; "moved": where the same data lies, after the
+        same word and colon; "longer": to a greater one, with --extend;
+        "rescue": after a stop by numbers that are not finite.
       auto: the value that leaves the choice of a program to the start of the run; such a key says
         by which program the same numbers are computed. None: there is nothing to choose.
       absent: what a stored config without this key means: how runs were before there was the key;
@@ -80,7 +85,7 @@ class Key:
     within: Range | None = None
     whole: bool = False
     check: Callable[[str, str], Any] | None = None
-    places: bool = False
+    changes: Changes = "never"
     auto: Any = None
     absent: Any = None
 

@@ -12,7 +12,7 @@ OPTIM_KEYS: dict[str, Key] = {
         "muon is for matrices; all else, and the head, is adamw's then",
         choices=registries.optimizers,
     ),
-    "optim.learning_rate": Key(1e-3, "the peak", within=_RATE),
+    "optim.learning_rate": Key(1e-3, "the peak", within=_RATE, changes="rescue"),
     "optim.schedule": Key("cosine", "after the warm-up", choices=registries.schedules),
     "optim.warmup": Key("0 steps", "a duration, linear from 0", check=check_duration),
     "optim.weight_decay": Key(
@@ -30,7 +30,10 @@ OPTIM_KEYS: dict[str, Key] = {
     "optim.nesterov": Key(True, "sgd, muon"),
     "optim.muon_iterations": Key(5, "of Newton and Schulz", within=Range(1, 100)),
     "optim.muon_adamw_learning_rate": Key(
-        1e-3, "the peak of muon's adamw, on the same schedule", within=_RATE
+        1e-3,
+        "the peak of muon's adamw, on the same schedule",
+        within=_RATE,
+        changes="rescue",
     ),
     "optim.b1": Key(0.9, "adam, adamw", within=SHARE),
     "optim.b2": Key(0.999, "adam, adamw", within=SHARE),
@@ -47,7 +50,16 @@ OPTIM_KEYS: dict[str, Key] = {
         "alpha falls to that from 1, as (step / steps)^ramp; 0: constant",
         within=from_0(1000),
     ),
-    "optim.clip_norm": Key(0.0, "largest global gradient norm; 0: none", within=from_0(1e30)),
+    "optim.clip_norm": Key(
+        0.0, "largest global gradient norm; 0: none", within=from_0(1e30), changes="rescue"
+    ),
+    "optim.skip_nonfinite": Key(
+        0,
+        "greatest number of updates in a row that are skipped, and counted, because they would "
+        "leave NaN or inf; 0: none",
+        within=Range(0, 10**6),
+        changes="rescue",
+    ),
     "optim.label_smoothing": Key(0.0, "share of the target given to all classes", within=SHARE),
     "optim.class_weights": Key(
         "none",

@@ -19,7 +19,12 @@ RUN_KEYS: dict[str, Key] = {
     "batch_size_per_device": Key(
         0, "of the axes data and fsdp; one of the two must be 0", within=_BATCH
     ),
-    "duration": Key("10 epochs", "N epochs | N steps | N examples", check=check_duration),
+    "duration": Key(
+        "10 epochs",
+        "N epochs | N steps | N examples",
+        check=check_duration,
+        changes="longer",
+    ),
     "precision": Key(
         "float32",
         "of the compute; parameters stay float32",
@@ -41,13 +46,18 @@ RUN_KEYS: dict[str, Key] = {
         auto=0,
         absent=1,
     ),
-    "compile_cache": Key(True, "keep compiled programs on disk, under data.cache_dir", places=True),
+    "compile_cache": Key(
+        True, "keep compiled programs on disk, under data.cache_dir", changes="always"
+    ),
 }
 REPORT_KEYS: dict[str, Key] = {
     "eval.every": Key(
-        "1 epochs", 'on the validation part; "0 steps": only at the end', check=check_duration
+        "1 epochs",
+        'on the validation part; "0 steps": only at the end',
+        check=check_duration,
+        changes="always",
     ),
-    "eval.batch_size": Key(500, "global", within=Range(1, 2**24)),
+    "eval.batch_size": Key(500, "global", within=Range(1, 2**24), changes="always"),
     "eval.weights": Key(
         "last", "which weights are evaluated and reported", choices=("last", "ema")
     ),
@@ -62,54 +72,59 @@ REPORT_KEYS: dict[str, Key] = {
         choices=("test", "validation"),
     ),
     "checkpoint.every": Key(
-        "1 epochs", 'and after the last step; "0 steps": only then', check=check_duration
+        "1 epochs",
+        'and after the last step; "0 steps": only then',
+        check=check_duration,
+        changes="always",
     ),
-    "checkpoint.keep_latest": Key(2, "checkpoints", within=Range(1, 10**6)),
-    "checkpoint.keep_best": Key(True, "also keep the best on the validation part"),
+    "checkpoint.keep_latest": Key(2, "checkpoints", within=Range(1, 10**6), changes="always"),
+    "checkpoint.keep_best": Key(
+        True, "also keep the best on the validation part", changes="always"
+    ),
     "log.every": Key(
         "50 steps",
         'metrics.jsonl and TensorBoard; "0 steps": with checkpoints and at the end',
         check=check_duration,
-        places=True,
+        changes="always",
     ),
     "log.seconds": Key(
         5.0,
         "between progress lines where stdout is no terminal",
         within=above_0(1e9),
-        places=True,
+        changes="always",
     ),
-    "log.tensorboard": Key(True, "write TensorBoard's events", places=True),
+    "log.tensorboard": Key(True, "write TensorBoard's events", changes="always"),
     "log.profile": Key(
         "",
         '"10:20": trace these steps, counted from the start or resume; empty: none',
         check=lambda key, text: profile_window(text, key),
-        places=True,
+        changes="always",
     ),
     "mesh.data": Key(
         -1,
         "devices that split the batch and hold all parameters; -1: all that are left",
         within=Range(-1, _DEVICES),
-        places=True,
+        changes="always",
     ),
     "mesh.fsdp": Key(
         1,
         "devices that split the batch, the parameters and the optimizer's state",
         within=Range(1, _DEVICES),
-        places=True,
+        changes="always",
     ),
     "mesh.model": Key(
         1,
         "devices that split wide recurrent and dense weights",
         within=Range(1, _DEVICES),
-        places=True,
+        changes="always",
     ),
     "mesh.explain": Key(
-        False, "print the sharding and the bytes a device of every array", places=True
+        False, "print the sharding and the bytes a device of every array", changes="always"
     ),
     "mesh.stuck_seconds": Key(
         600.0,
         "end a process that makes no step for so long; 0: never",
         within=from_0(1e9),
-        places=True,
+        changes="always",
     ),
 }

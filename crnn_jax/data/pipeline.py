@@ -2,7 +2,7 @@
 
 import abc
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -58,7 +58,7 @@ class Pipeline(abc.ABC):
         """Returns the batch of `step` (a traced integer scalar), sharded over the data axis."""
 
     @abc.abstractmethod
-    def eval_inputs(self) -> Iterator[tuple[Inputs, jax.Array]]:
+    def eval_inputs(self) -> Generator[tuple[Inputs, jax.Array]]:
         """Returns an iterator of (inputs, first_index) over all examples, once and in order."""
 
     @abc.abstractmethod

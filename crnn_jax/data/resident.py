@@ -4,7 +4,7 @@ import itertools
 import math
 import os
 import pathlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -61,7 +61,7 @@ class ResidentPipeline(Pipeline):
         epoch_B, example_B = order.example_at(position_B, self.num_examples, inputs["seed"])
         return self._gather(inputs, epoch_B, example_B, inputs["weight_N"][example_B])
 
-    def eval_inputs(self) -> Iterator[tuple[Inputs, jax.Array]]:
+    def eval_inputs(self) -> Generator[tuple[Inputs, jax.Array]]:
         """Returns an iterator of the same arrays with each batch's first index."""
         sharding = mesh_lib.replicated(self.mesh)
         for batch in range(self.num_eval_batches):

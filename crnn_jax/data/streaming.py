@@ -7,7 +7,7 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -151,7 +151,7 @@ class StreamingPipeline(Pipeline):
         del step
         return inputs
 
-    def eval_inputs(self) -> Iterator[tuple[Inputs, jax.Array]]:
+    def eval_inputs(self) -> Generator[tuple[Inputs, jax.Array]]:
         """Returns an iterator of (batch, its first index)."""
         view = None if self._view is None else self._view.evaluation()
         reader = _EvalReader(**self._reader_arguments(self.eval_batch_size), view=view)

@@ -1,7 +1,10 @@
 """Evaluation of one split: every example counts once."""
 
+import contextlib
 import dataclasses
+import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -12,6 +15,7 @@ from jax.experimental import multihost_utils
 from crnn_jax.compiler import compiler_options
 from crnn_jax.data.dataset import Dataset
 from crnn_jax.data.pipeline import Pipeline
+from crnn_jax.errors import NotFiniteError
 from crnn_jax.mesh import replicated
 from crnn_jax.tasks import Task
 from crnn_jax.tasks.sums import Sums
@@ -40,12 +44,31 @@ class Evaluator:
     empty: Sums
     skips: bool
 
-    def __call__(self, state: TrainState) -> dict[str, Any]:
-        """Returns the task's summary: its score, "loss", "num_examples" and more."""
-        totals = self.empty
-        for inputs, first_index in self.pipeline.eval_inputs():
-            totals = self.count(state, totals, inputs, jnp.uint32(first_index))
-        return self._summary(totals)
+    def __call__(
+        self,
+        state: TrainState,
+        interruptible: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> dict[str, Any]:
+        """Returns the task's summary: its score, "loss", "num_examples" and more.
+
+        Args:
+          state: of which the weights are evaluated.
+          interruptible: makes the block in which to wait for data; it may raise.
+
+        Raises:
+          NotFiniteError: the loss is not finite.
+        """
+        totals = previous = self.empty
+        with contextlib.closing(self.pipeline.eval_inputs()) as batches:
+            while True:
+                with interruptible():
+                    batch = next(batches, None)
+                if batch is None:
+                    return self._summary(totals, int(state.step))
+                totals = self.count(state, totals, batch[0], jnp.uint32(batch[1]))
+                # The host is one batch ahead of the device, so that a signal is answered.
+                jax.block_until_ready(previous)
+                previous = totals
 
     def with_predictions(self, state: TrainState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Returns (summary, predictions of every example in the split's order), on each host.
@@ -59,14 +82,20 @@ class Evaluator:
             parts.append(_on_host(part))
         num_examples = self.pipeline.num_examples  # what comes after is padding
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return self._summary(totals), {name: x[:num_examples] for name, x in joined.items()}
+        return self._summary(totals, int(state.step)), {
+            name: x[:num_examples] for name, x in joined.items()
+        }
 
-    def _summary(self, totals: Sums) -> dict[str, Any]:
+    def _summary(self, totals: Sums, step: int) -> dict[str, Any]:
         count, expected = int(totals.num_examples), self.pipeline.num_examples
         # A score over another number of examples is another number: never report it.
         if count != expected and not (self.skips and count < expected):
             raise AssertionError(f"evaluated {count} examples of a split of {expected}")
-        return self.task.summarize(totals)
+        summary = self.task.summarize(totals)
+        if count and not math.isfinite(summary["loss"]):
+            text = f"expected a finite loss of evaluated examples, found {summary['loss']}"
+            raise NotFiniteError(f"{text} at step {step}", step)
+        return summary
 
 
 def make_evaluator(experiment: Experiment, pipeline: Pipeline, tta: str = "none") -> Evaluator:

@@ -17,6 +17,7 @@ from crnn_jax.compiler import compiler_options
 from crnn_jax.config import round_up, steps
 from crnn_jax.data.cache import cache_dir
 from crnn_jax.data.sources import Split
+from crnn_jax.models.fit import check_fit
 from crnn_jax.peaks import peak_flops
 from crnn_jax.sharding import tree_shardings
 from crnn_jax.tasks import Task, make_task
@@ -53,9 +54,11 @@ class Experiment:
         return round_up(num_steps, self.steps_per_dispatch) or self.total_steps
 
     def _init(self) -> Callable[[jax.Array, Any], TrainState]:
-        ema = self.config.optim.ema_decay > 0
-        frozen = self.config.init.freeze
-        return make_init(self.model, self.optimizer, self.input_shape, ema=ema, frozen=frozen)
+        optim, frozen = self.config.optim, self.config.init.freeze
+        ema, skips = optim.ema_decay > 0, optim.skip_nonfinite > 0
+        return make_init(
+            self.model, self.optimizer, self.input_shape, ema=ema, skips=skips, frozen=frozen
+        )
 
     def init_state(self, norm: dict[str, Any]) -> TrainState:
         """Returns the state at step 0; `norm` is that of `Dataset.norm`."""
@@ -63,6 +66,10 @@ class Experiment:
 
     def abstract_state(self) -> TrainState:
         """Returns the state's shapes, dtypes and shardings, for a restore."""
+        return self._abstract_state
+
+    @functools.cached_property
+    def _abstract_state(self) -> TrainState:
         channels, model = self.input_shape[-1], self.config.model
         shapes: dict[str, tuple[int, ...]] = {"mean_C": (channels,), "std_C": (channels,)}
         if "whiten_size" in model and model.whiten_size > 0:
@@ -88,6 +95,7 @@ class Experiment:
             assemble,
             ema_decay=self.config.optim.ema_decay,
             accumulation_steps=self.config.optim.accumulation_steps,
+            skip_nonfinite=self.config.optim.skip_nonfinite,
             mesh=self.mesh,
             frozen=self.config.init.freeze,
         )
@@ -156,8 +164,9 @@ def build(
       train: that split, for a training; None where nothing is trained.
 
     Raises:
-      UserError: `mesh.*` does not fit the devices.
+      UserError: `mesh.*` does not fit the devices, or the model's sizes its input.
     """
+    check_fit(config.model, input_shape)
     config = resolve(config, None, lambda: input_shape)  # what `train` resolved stays
     mesh, num_dispatched = run_mesh(config), config.steps_per_dispatch
     num_steps = steps(config.duration, num_train, config.batch_size)

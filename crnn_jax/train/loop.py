@@ -2,30 +2,39 @@
 
 import contextlib
 import functools
-import math
-import os
 import pathlib
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.data.dataset import Dataset, load_dataset, with_absolute_paths
 from crnn_jax.data.slots import remove_orphans
 from crnn_jax.distributed import check_same_on_all, is_first, say
-from crnn_jax.errors import UserError
+from crnn_jax.errors import NotFiniteError, UserError
 from crnn_jax.file_lock import only_run
 from crnn_jax.mesh import check_batch, replicated
-from crnn_jax.sharding import explain
+from crnn_jax.sharding import check_room, explain
 from crnn_jax.tasks import check_fields, make_task
 from crnn_jax.tasks.sums import Sums
+from crnn_jax.train.changes import make_way
 from crnn_jax.train.clock import Clock
 from crnn_jax.train.evaluator import evaluate, evaluator_of, result_line
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.programs import compile_step
+from crnn_jax.train.replay import keep_for_replay
 from crnn_jax.train.resolve import resolve
+from crnn_jax.train.restore import restore
+from crnn_jax.train.results import (
+    complete_metrics,
+    describe,
+    log_training,
+    read_finished,
+    write_evaluation,
+    write_results,
+)
 from crnn_jax.train.start import begin, read_start
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.stop import StopRequested, StopSignal
@@ -35,23 +44,23 @@ from crnn_jax.validation import validate
 from crnn_jax.workdir import (
     check_same_data,
     check_same_run,
-    describe_run,
     last_seconds,
-    logged_names,
     open_workdir,
-    read_result,
     write_config,
     write_dataset,
 )
 from crnn_jax.writers import Progress, Writers, write_json_atomically
 
 
-def train(config: ConfigDict, workdir: str, *, accept_data: bool = False) -> dict[str, Any]:
+def train(
+    config: ConfigDict, workdir: str, *, extend: bool = False, accept_data: bool = False
+) -> dict[str, Any]:
     """Returns the content of result.json of the run in `workdir`, which it starts or resumes.
 
     Args:
-      config: of the run.
+      config: of the run; of a stored run it may differ in keys whose declaration says so.
       workdir: where its files are.
+      extend: let `config.duration` be longer than that of the stored run.
       accept_data: let a resumed run's files of data have other contents than they had.
 
     Raises:
@@ -63,22 +72,24 @@ def train(config: ConfigDict, workdir: str, *, accept_data: bool = False) -> dic
     config = with_absolute_paths(config)
     remove_orphans()
     with only_run(workdir) if is_first() else contextlib.nullcontext():
-        return _train_alone(config, workdir, accept_data)
+        return _train_alone(config, workdir, extend, accept_data)
 
 
-def _train_alone(config: ConfigDict, workdir: str, accept_data: bool) -> dict[str, Any]:
+def _train_alone(
+    config: ConfigDict, workdir: str, extend: bool, accept_data: bool
+) -> dict[str, Any]:
     """Returns the same, with the workdir locked."""
     folder, stored = open_workdir(workdir)
     clock = Clock()
     read = functools.cache(lambda: load_dataset(config))
     with clock.phase("setup"):  # a new run's data is read here, since a choice may need its shape
         config = resolve(config, stored, lambda: read().source.input_shape)
-    check_same_run(folder, config, stored)
-    split = config.eval.report
-    if (result := read_result(folder)) is not None:
-        task = make_task(config, 0)
-        _complete_metrics(folder, result, task.score, config.log.tensorboard)
-        line = result_line(task, split, result[split])
+    check_same_run(folder, config, stored, extend=extend)
+    split, longer = config.eval.report, stored is not None and stored.duration != config.duration
+    if (finished := read_finished(folder, config)) is not None and not longer:
+        result, line = finished
+        score = make_task(config, 0).score
+        complete_metrics(folder, result, score, config.log.tensorboard)
         say(f"already finished: results in {folder}\n{line}")
         return result
     enable_compile_cache(config)
@@ -90,12 +101,14 @@ def _train_alone(config: ConfigDict, workdir: str, accept_data: bool) -> dict[st
         dataset.split(split)
         experiment = build(config, source.input_shape, source.num_classes, num_train, train_split)
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
+        check_room(experiment.abstract_state(), experiment.mesh)
         facts = dataset.describe()
         check_same_on_all(facts)
         check_same_data(folder, facts, accept=accept_data)
         start = functools.cache(lambda: read_start(experiment, source.class_names))
         if stored is None:
             start()  # a mistake in section `init` leaves no config.json
+        make_way(folder, stored, experiment)
         write_config(folder, config)
         write_dataset(folder, facts)
         norm = dataset.norm()
@@ -106,7 +119,7 @@ def _train_alone(config: ConfigDict, workdir: str, accept_data: bool) -> dict[st
     )
     with checkpoints:
         with clock.phase("setup"):
-            restored = checkpoints.restore(experiment.abstract_state())
+            restored = restore(checkpoints, experiment)
         start_step, state = restored or (0, begin(start(), norm, folder))
         if config.mesh.explain:
             say("\n".join(explain(state)))
@@ -114,38 +127,32 @@ def _train_alone(config: ConfigDict, workdir: str, accept_data: bool) -> dict[st
             clock.add(last_seconds(folder, start_step))
             say(f"resuming at step {start_step}/{experiment.total_steps}")
         tensorboard = config.log.tensorboard
+        failure = None
         with Writers(folder, tensorboard=tensorboard, start_step=start_step) as writers:
-            state = _run_steps(
-                experiment, dataset, state, start_step, checkpoints, writers, clock, folder
+            try:
+                state = _run_steps(
+                    experiment, dataset, state, start_step, checkpoints, writers, clock, folder
+                )
+                with clock.phase("evaluation"):
+                    results = evaluate(experiment, dataset, split, state)
+                result = {**results, **describe(experiment, state, clock)}
+                if is_first():
+                    write_json_atomically(folder / "result.json", result)
+                    write_results(folder, result, experiment.task.score, writers)
+            except NotFiniteError as error:
+                failure = str(error), error.step
+        if failure is not None:  # after the block that holds the state in its traceback
+            del state, restored
+            fresh = functools.partial(begin, start(), norm, folder)
+            found = keep_for_replay(experiment, dataset, checkpoints, folder, failure[1], fresh)
+            raise UserError(
+                f"{failure[0]}, which may change in this workdir, or 'optim.skip_nonfinite'; "
+                f"{found}; earlier checkpoints are kept"
             )
-            with clock.phase("evaluation"):
-                results = evaluate(experiment, dataset, split, state)
-            result = {**results, **_describe(experiment, clock)}
-            if is_first():
-                write_json_atomically(folder / "result.json", result)
-            for name, metrics in results.items():
-                _write_evaluation(name, experiment.total_steps, metrics, writers)
     if (with_views := f"{split}_tta") in results:
         say(result_line(experiment.task, split, results[with_views], config.eval.tta))
     say(f"results in {folder}\n{result_line(experiment.task, split, results[split])}")
     return result
-
-
-def _describe(experiment: Experiment, clock: Clock) -> dict[str, Any]:
-    """Returns the content of result.json but for the scores."""
-    config = experiment.config
-    num_images = experiment.total_steps * config.batch_size
-    images_per_second = num_images / max(clock.read("train"), 1e-9)
-    return {
-        "weights": config.eval.weights,
-        "steps": experiment.total_steps,
-        "epochs": num_images / experiment.num_train,
-        "images_per_second": images_per_second,
-        "mfu": experiment.mfu(images_per_second),
-        "seconds": clock.seconds,
-        **experiment.describe(),
-        **describe_run(config),
-    }
 
 
 def _run_steps(
@@ -160,25 +167,33 @@ def _run_steps(
 ) -> TrainState:
     """Returns the state after the last step."""
     config, total_steps = experiment.config, experiment.total_steps
-    stride = experiment.steps_per_dispatch
-    if start_step >= total_steps:
-        return state
+    stride, score = experiment.steps_per_dispatch, experiment.task.score
     log_every = max(stride, experiment.steps("log.every", config.log.every))
     save_every = max(stride, experiment.steps("checkpoint.every", config.checkpoint.every))
     eval_every = experiment.steps("eval.every", config.eval.every) or total_steps
+    evaluator = None
+    if "validation" in dataset.splits:
+        with clock.phase("setup"):
+            evaluator = evaluator_of(experiment, dataset, "validation")
+        due = start_step > 0 and (start_step % eval_every == 0 or start_step == total_steps)
+        if due and checkpoints.score(start_step) is None:  # stopped before or in its validation
+            with clock.phase("evaluation"):
+                validated = evaluator(state)
+            write_evaluation("validation", start_step, validated, writers)
+            figure = {f"validation/{score}": validated[score]}
+            checkpoints.save(start_step, state, figure, force=True)
+    if start_step >= total_steps:
+        return state
     with clock.phase("setup"):
         pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
         iterator = pipeline.train_inputs(start_step)
         inputs = next(iterator)
-        evaluator = None
-        if "validation" in dataset.splits:
-            evaluator = evaluator_of(experiment, dataset, "validation")
     with clock.phase("compile"):
         empty = jax.jit(experiment.task.empty, out_shardings=replicated(experiment.mesh))()
         train_step = compile_step(experiment, pipeline.assemble, state, empty, inputs)
     num_epochs = total_steps * config.batch_size / dataset.num_train
     totals, previous = empty, empty
-    to_log: tuple[int, Sums] | None = None
+    to_log: tuple[int, Sums, jax.Array | None] | None = None
     first_second = clock.read("train")
     with (
         StopSignal() as stop,
@@ -197,7 +212,7 @@ def _run_steps(
             watchdog.beat(step)
             stop.poll(step)
             if to_log is not None:
-                _log(*to_log, experiment, writers, progress, clock)
+                log_training(*to_log, experiment, writers, progress, clock)
                 to_log = None
             # Of the steps known to be done: the one just dispatched is not.
             if (steps_done := step - stride - start_step) > 0:
@@ -207,88 +222,39 @@ def _run_steps(
             last = step == total_steps or stop.requested is not None
             # A checkpoint's step is logged too: a resumed run reads the seconds spent from there.
             if step % log_every == 0 or step % save_every == 0 or last:
-                to_log, totals = (step, totals), empty
+                to_log, totals = (step, totals, _skips(state)), empty
             validated = None
-            if evaluator is not None and (step % eval_every == 0 or step == total_steps):
-                jax.block_until_ready(state)
-                with clock.phase("evaluation"), watchdog.paused():
-                    validated = evaluator(state)
-                _write_evaluation("validation", step, validated, writers)
-            if not last:
-                try:
+            try:
+                if evaluator is not None and (step % eval_every == 0 or step == total_steps):
+                    jax.block_until_ready(state)
+                    with clock.phase("evaluation"), watchdog.paused():
+                        validated = evaluator(state, stop.interruptible)
+                    write_evaluation("validation", step, validated, writers)
+                if not last:
                     with stop.interruptible():
                         inputs = next(iterator)
-                except StopRequested:
-                    last = True
-                    to_log, totals = to_log or (step, totals), empty
+            except StopRequested:
+                last = True
+                to_log, totals = to_log or (step, totals, _skips(state)), empty
             if step % save_every == 0 or last:
                 jax.block_until_ready(state)
                 if to_log is not None:
-                    _log(*to_log, experiment, writers, progress, clock)
+                    log_training(*to_log, experiment, writers, progress, clock)
                     to_log = None
                 with clock.phase("checkpoint"):
-                    score = experiment.task.score
                     figure = validated and {f"validation/{score}": validated[score]}
                     checkpoints.save(step, state, figure)
             if last:
                 break
         jax.block_until_ready(state)
-    with clock.phase("checkpoint"):
-        checkpoints.wait()
+        with clock.phase("checkpoint"):
+            checkpoints.wait()
     if stop.requested is not None:
         say(f"stopped by a signal, saved at step {step}; the same command resumes")
         raise SystemExit(128 + stop.requested)
     return state
 
 
-def _log(
-    step: int,
-    totals: Sums,
-    experiment: Experiment,
-    writers: Writers,
-    progress: Progress,
-    clock: Clock,
-) -> None:
-    """Writes one line of metrics; a loss that is not finite ends the run here."""
-    metrics = experiment.task.summarize(totals)
-    if not math.isfinite(metrics["loss"]):
-        raise UserError(
-            f"expected a finite training loss, found {metrics['loss']} before step {step}: lower "
-            "'optim.learning_rate' or set 'optim.clip_norm'; earlier checkpoints are kept"
-        )
-    progress.metrics(metrics)
-    values: dict[str, Any] = _named("train", metrics)
-    values["train/images_per_second"] = progress.images_per_second
-    values["train/mfu"] = experiment.mfu(progress.images_per_second)
-    values["train/learning_rate"] = float(np.asarray(experiment.schedule(step - 1)))
-    values["train/epoch"] = step * experiment.config.batch_size / experiment.num_train
-    clock.read("train")
-    values |= {f"seconds/{name}": value for name, value in clock.seconds.items()}
-    writers.write(step, values)
-
-
-def _complete_metrics(
-    folder: pathlib.Path, result: dict[str, Any], score: str, tensorboard: bool
-) -> None:
-    """Writes the last lines of metrics.jsonl that a kill after result.json has cost."""
-    written = logged_names(folder, result["steps"])
-    found = {name: value for name, value in result.items() if isinstance(value, dict)}
-    missing = {
-        name: value
-        for name, value in found.items()
-        if score in value and f"{name}/{score}" not in written
-    }
-    # A finished run may lie where nothing can be written.
-    if missing and os.access(folder, os.W_OK):
-        with Writers(folder, tensorboard=tensorboard, start_step=result["steps"]) as writers:
-            for name, metrics in missing.items():
-                _write_evaluation(name, result["steps"], metrics, writers)
-
-
-def _write_evaluation(split: str, step: int, metrics: dict[str, Any], writers: Writers) -> None:
-    writers.write(step, _named(split, metrics))
-
-
-def _named(split: str, summary: dict[str, Any]) -> dict[str, float]:
-    """Returns {"test/loss": ...}: the figures of a summary, without its counts."""
-    return {f"{split}/{name}": x for name, x in summary.items() if isinstance(x, float)}
+def _skips(state: TrainState) -> jax.Array | None:
+    """Returns a copy, since the state is given away, of how many updates were skipped."""
+    return None if state.skipped is None else jnp.copy(state.skipped["total"])

@@ -25,6 +25,7 @@ def make_step(experiment: Experiment, assemble: Assemble) -> Step:
         experiment.optimizer,
         assemble,
         ema_decay=config.optim.ema_decay,
+        skip_nonfinite=config.optim.skip_nonfinite,
         mesh=experiment.mesh,
         logical_shards=config.logical_shards,
         frozen=config.init.freeze,

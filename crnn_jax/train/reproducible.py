@@ -92,6 +92,7 @@ def make_reproducible_step(
     assemble: Assemble,
     *,
     ema_decay: float,
+    skip_nonfinite: int = 0,
     mesh: Mesh,
     logical_shards: int,
     frozen: Sequence[str] = (),
@@ -127,7 +128,8 @@ def make_reproducible_step(
         grads, change, metrics, weight = jax.tree.map(add_in_order, found)
         grads = jax.tree.map(lambda x: x / jnp.maximum(weight, 1e-12), grads)
         batch_stats = jax.tree.map(jnp.add, state.batch_stats, change)
-        state = apply_gradient(state, grads, batch_stats, optimizer, ema_decay)
+        settings = (optimizer, ema_decay, skip_nonfinite)
+        state, metrics = apply_gradient(state, grads, batch_stats, metrics, *settings)
         return state, totals.merge(metrics)
 
     def number() -> tuple[jax.Array, ...]:

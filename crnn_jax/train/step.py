@@ -15,6 +15,7 @@ from crnn_jax.sharding import gather, scatter
 from crnn_jax.tasks import Task
 from crnn_jax.tasks.sums import Sums
 from crnn_jax.tasks.task import Predictions
+from crnn_jax.train.finite import skip_if_not_finite
 from crnn_jax.train.frozen import keeping_statistics, overlay, select, without
 from crnn_jax.train.state import TrainState, step_rngs, update_ema, variables
 
@@ -107,20 +108,27 @@ def apply_gradient(
     state: TrainState,
     grads: Tree,
     batch_stats: Tree,
+    metrics: Metrics,
     optimizer: optax.GradientTransformation,
     ema_decay: float,
-) -> TrainState:
-    """Returns the state after one step of the optimizer, of the parameters that `grads` has."""
+    skip_nonfinite: int,
+) -> tuple[TrainState, Metrics]:
+    """Returns (the state after one step of the optimizer, the metrics; none if it was skipped).
+
+    The step is one of the parameters that `grads` has.
+    """
     trained = select(state.params, grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, trained)
-    state = dataclasses.replace(
+    after = dataclasses.replace(
         state,
         step=state.step + 1,
         params=overlay(state.params, optax.apply_updates(trained, updates)),
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
-    return update_ema(state, ema_decay)
+    if skip_nonfinite > 0:
+        after, metrics = skip_if_not_finite(state, after, metrics, skip_nonfinite)
+    return update_ema(after, ema_decay), metrics
 
 
 def make_train_step(
@@ -131,6 +139,7 @@ def make_train_step(
     *,
     ema_decay: float,
     accumulation_steps: int = 1,
+    skip_nonfinite: int = 0,
     mesh: Mesh | None = None,
     frozen: Sequence[str] = (),
 ) -> Callable[[TrainState, Metrics, Inputs], tuple[TrainState, Metrics]]:
@@ -150,7 +159,9 @@ def make_train_step(
         batch = assemble(inputs, state.step)
         params = gather(state.params, mesh)
         grads, batch_stats, metrics = accumulate(gradient, params, state, batch, accumulation_steps)
-        state = apply_gradient(state, grads, batch_stats, optimizer, ema_decay)
+        state, metrics = apply_gradient(
+            state, grads, batch_stats, metrics, optimizer, ema_decay, skip_nonfinite
+        )
         return scatter(state, mesh), totals.merge(metrics)
 
     return train_step

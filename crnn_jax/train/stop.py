@@ -41,13 +41,15 @@ class StopSignal:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Raises `StopRequested` as soon as a signal comes, and for errors that come after it.
+        """Raises `StopRequested` as soon as a signal has come, and for errors that come after it.
 
         What the block computes must be of no further use, as input for another step is not. It does
         so in a run of one process alone: several have to stop at the same step.
         """
         self._interruptible = self._alone
         try:
+            if self._alone and self.requested is not None:
+                raise StopRequested
             yield
         except Exception as error:  # the same signal may have ended a process that the block needs
             if self._alone and self.requested is not None:

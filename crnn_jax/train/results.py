@@ -1,0 +1,128 @@
+"""What the loop says of a run: its lines of metrics, and result.json."""
+
+import math
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from crnn_jax.errors import NotFiniteError, UserError
+from crnn_jax.tasks import make_task
+from crnn_jax.tasks.sums import Sums
+from crnn_jax.train.clock import Clock
+from crnn_jax.train.evaluator import result_line
+from crnn_jax.train.experiment import Experiment
+from crnn_jax.train.state import TrainState
+from crnn_jax.workdir import describe_run, logged_names, read_result
+from crnn_jax.writers import Progress, Writers
+
+
+def read_finished(folder: pathlib.Path, config: ConfigDict) -> tuple[dict[str, Any], str] | None:
+    """Returns (the content of result.json, its last line) of a finished run, or None.
+
+    Raises:
+      UserError: result.json is damaged.
+    """
+    if (result := read_result(folder)) is None:
+        return None
+    try:
+        line = result_line(make_task(config, 0), config.eval.report, result[config.eval.report])
+        if type(result["steps"]) is int:
+            return result, line
+    except (KeyError, TypeError, ValueError, AttributeError):
+        pass
+    raise UserError(
+        f"'{folder / 'result.json'}' expects the results of a run, found others: delete it, and "
+        "the same command evaluates the run again"
+    )
+
+
+def describe(experiment: Experiment, state: TrainState, clock: Clock) -> dict[str, Any]:
+    """Returns the content of result.json but for the scores."""
+    config = experiment.config
+    num_images = experiment.total_steps * config.batch_size
+    images_per_second = num_images / max(clock.read("train"), 1e-9)
+    skipped = state.skipped and {"skipped_updates": int(state.skipped["total"])}
+    return {
+        "weights": config.eval.weights,
+        "steps": experiment.total_steps,
+        "epochs": num_images / experiment.num_train,
+        "images_per_second": images_per_second,
+        "mfu": experiment.mfu(images_per_second),
+        "seconds": clock.seconds,
+        **(skipped or {}),
+        **experiment.describe(),
+        **describe_run(config),
+    }
+
+
+def log_training(
+    step: int,
+    totals: Sums,
+    skipped: jax.Array | None,
+    experiment: Experiment,
+    writers: Writers,
+    progress: Progress,
+    clock: Clock,
+) -> None:
+    """Writes one line of metrics up to `step`, with how many updates were `skipped` in all.
+
+    Raises:
+      NotFiniteError: the loss is not finite, of one example or more.
+    """
+    metrics = experiment.task.summarize(totals)
+    if metrics["num_examples"] and not math.isfinite(metrics["loss"]):
+        text = f"expected a finite training loss, found {metrics['loss']} up to step {step}"
+        raise NotFiniteError(text, step)
+    progress.metrics(metrics)
+    values: dict[str, Any] = _named("train", metrics)
+    values["train/images_per_second"] = progress.images_per_second
+    values["train/mfu"] = experiment.mfu(progress.images_per_second)
+    values["train/learning_rate"] = float(np.asarray(experiment.schedule(step - 1)))
+    values["train/epoch"] = step * experiment.config.batch_size / experiment.num_train
+    if skipped is not None:
+        values["train/skipped_updates"] = int(skipped)
+    clock.read("train")
+    values |= {f"seconds/{name}": value for name, value in clock.seconds.items()}
+    writers.write(step, values)
+
+
+def write_evaluation(split: str, step: int, metrics: dict[str, Any], writers: Writers) -> None:
+    """Writes the line of a split's summary."""
+    writers.write(step, _named(split, metrics))
+
+
+def write_results(
+    folder: pathlib.Path, result: dict[str, Any], score: str, writers: Writers
+) -> None:
+    """Writes a line for each summary in the content of result.json that has none yet."""
+    for name, metrics in _unwritten(folder, result, score).items():
+        write_evaluation(name, result["steps"], metrics, writers)
+
+
+def complete_metrics(
+    folder: pathlib.Path, result: dict[str, Any], score: str, tensorboard: bool
+) -> None:
+    """Writes the last lines of metrics.jsonl that a kill after result.json has cost."""
+    # A finished run may lie where nothing can be written.
+    if _unwritten(folder, result, score) and os.access(folder, os.W_OK):
+        with Writers(folder, tensorboard=tensorboard, start_step=result["steps"]) as writers:
+            write_results(folder, result, score, writers)
+
+
+def _unwritten(folder: pathlib.Path, result: dict[str, Any], score: str) -> dict[str, Any]:
+    written = logged_names(folder, result["steps"])
+    found = {name: value for name, value in result.items() if isinstance(value, dict)}
+    return {
+        name: value
+        for name, value in found.items()
+        if score in value and f"{name}/{score}" not in written
+    }
+
+
+def _named(split: str, summary: dict[str, Any]) -> dict[str, float]:
+    """Returns {"test/loss": ...}: the figures of a summary, without its counts."""
+    return {f"{split}/{name}": x for name, x in summary.items() if isinstance(x, float)}
