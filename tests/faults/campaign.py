@@ -1,0 +1,112 @@
+"""Runs the faults in their long form: make faults
+
+About ten minutes on two idle cores; ARGS="--kills=20 ..." changes how many there are of a kind.
+Exits with 1 if a killed training was lost, wrong, hung or ended in a traceback; other faults raise.
+"""
+
+import argparse
+import concurrent.futures
+import datetime
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from crnn_jax.provenance import describe_devices, git_commit, versions
+from tests.faults import config_cases, damage, kills, runs, test_images
+
+COUNTS = {"kills": 200, "checkpoints": 200, "records": 200, "configs": 2000, "images": 2000}
+COUNTS["traced"] = 100  # configs
+BAD = ("code", "hang", "traceback", "lost", "other numbers")
+
+
+def run_kills(count: int, folder: pathlib.Path, processes: int = 2) -> dict[str, Any]:
+    """Returns the counts of `kills.run`, divided among processes."""
+    with concurrent.futures.ThreadPoolExecutor(processes) as pool:
+        folders = [folder / f"kills_{seed}" for seed in range(processes)]
+        for each in folders:
+            each.mkdir(parents=True)
+        parts = list(
+            pool.map(kills.run, [count // processes] * processes, range(processes), folders)
+        )
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update({k: v for k, v in part.items() if k not in ("operations", "slowest_s")})
+    slowest = max(part["slowest_s"] for part in parts)
+    return {**total, "operations": parts[0]["operations"], "slowest_s": slowest}
+
+
+def run_images(count: int) -> dict[str, int]:
+    """Returns the counts of mutated image files."""
+    files, read = test_images.seeds(), 0
+    for number in range(count):
+        name = sorted(files)[number % len(files)]
+        data = test_images.mutate(files[name], np.random.default_rng(number))
+        read += test_images.check(data)
+    return {"cases": count, "read": read, "refused": count - read}
+
+
+def run_all(counts: dict[str, int], folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the counts of each kind of fault, with its seconds."""
+    found: dict[str, Any] = {}
+
+    def measure(name: str, result: Any, start: float) -> None:
+        found[name] = {**result, "seconds": round(time.monotonic() - start)}
+        print(name, json.dumps(found[name]), flush=True)
+
+    start = time.monotonic()
+    measure("configs", config_cases.run(counts["configs"], 0, counts["traced"]), start)
+    start = time.monotonic()
+    measure("images", run_images(counts["images"]), start)
+    start = time.monotonic()
+    config, workdir, abstract, states = runs.finished(folder)
+    measure(
+        "checkpoints",
+        damage.damage_checkpoints(workdir, abstract, states, counts["checkpoints"], 0),
+        start,
+    )
+    start = time.monotonic()
+    half = counts["records"] // 2
+    result: Counter[str] = Counter()
+    for path in (workdir, runs.stopped(folder)):
+        kinds = damage.JSON_FILES if path == workdir else damage.JSON_FILES[:2]
+        result.update(damage.damage_records(path, config, half, 0, kinds=kinds))
+    measure("records", dict(result), start)
+    start = time.monotonic()
+    measure("kills", run_kills(counts["kills"], folder), start)
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """Writes the counts; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
+    parser.add_argument("path", type=pathlib.Path)
+    for name, count in COUNTS.items():
+        parser.add_argument(f"--{name}", type=int, default=count)
+    flags = vars(parser.parse_args(argv))
+    path = flags.pop("path")
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
+    with tempfile.TemporaryDirectory() as folder:
+        found = run_all(flags, pathlib.Path(folder))
+    changed = " ".join(argv[1:])
+    content = {
+        "command": f'make faults ARGS="{changed}"' if changed else "make faults",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "devices": describe_devices(),
+        "seeds": "numbered from 0",
+        "faults": found,
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    return int(any(found["kills"].get(name, 0) for name in BAD))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
