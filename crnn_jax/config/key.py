@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from crnn_jax.errors import UserError, closest
+from crnn_jax.errors import UserError, closest, printable
 
 _SMALLEST_NORMAL = 2.0**-126  # of float32; devices take what is smaller for 0
 _SHOWN = 60  # characters of a wrong value
@@ -128,7 +128,8 @@ def shown(value: Any) -> str:
         text = str(value) if isinstance(value, (str, int, float)) else repr(value)
     except ValueError:
         return "a number of thousands of digits"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
+    text, length = printable(text[:_SHOWN]), len(text)
+    return text if length <= _SHOWN else f"{text}... ({length} characters)"
 
 
 def check_type(name: str, key: Key, value: Any) -> None:

@@ -87,6 +87,18 @@ def test_what_a_key_declares_is_what_is_checked(model, name, key):
             check_value(name, key, type(default)(edge))
 
 
+def test_a_message_is_one_line_whatever_the_value():
+    for text in ("a\nb", "\x1b[2J", "a\r" * 200):
+        with pytest.raises(UserError) as error:
+            check_value("x", Key("a", "", choices=("a", "b")), text)
+        assert str(error.value).isprintable()
+        for name in ("duration", "log.profile"):
+            key = cfg.EVERY_KEY[name]
+            with pytest.raises(UserError) as error:
+                check_value(name, key, text)
+            assert str(error.value).isprintable()
+
+
 def test_a_share_that_rounds_to_one_is_refused():
     refused("crnn", "optim.ema_decay", 0.99999999)
     refused("crnn", "optim.b2", 1 - 1e-12)
