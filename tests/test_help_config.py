@@ -28,7 +28,7 @@ def test_without_a_config_the_keys_of_all_models_are_printed(capsys):
     for model in cfg.MODEL_DEFAULTS:
         for name in cfg.keys_of(model):
             assert name == "model.name" or f"  {name}: " in text
-    assert "lstm (lrcn)" in " ".join(text.split())
+    assert "lstm (lrcn, sequencer)" in " ".join(text.split())
 
 
 def test_the_page_is_up_to_date(tmp_path, capsys):

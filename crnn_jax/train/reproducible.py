@@ -108,8 +108,7 @@ def make_reproducible_step(
             f"config key 'logical_shards' expects a multiple of the {devices} devices of "
             f"'mesh.data', found {logical_shards}"
         )
-    rounds = logical_shards // devices
-    gradient = make_gradient(model, task, None, frozen)
+    rounds, gradient = logical_shards // devices, make_gradient(model, task, None, frozen)
 
     def cut(inputs: Inputs, step: jax.Array) -> tuple[Tree, ...]:
         return _rounds_of(assemble(inputs, step), devices, rounds)

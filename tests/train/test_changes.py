@@ -86,7 +86,8 @@ def test_keys_that_report_may_change_in_a_finished_run(tiny, tmp_path, capsys):
 def test_the_flag_is_mains(tiny, tmp_path, monkeypatch):
     seen = {}
 
-    def keep(config, workdir, extend):
+    def keep(config, workdir, *, extend, accept_data):
+        assert not accept_data
         seen.update(extend=extend, duration=config.duration)
 
     monkeypatch.setattr("crnn_jax.train.loop.train", keep)
