@@ -14,15 +14,20 @@ from crnn_jax.models.trunk import Trunk
 Array = jax.Array
 
 
-def cut_bands(image_BHWC: Array, num_frames: int, frame_height: float) -> Array:
-    """Returns video_BFHWC: `num_frames` bands, evenly spaced from the top edge to the bottom one.
+def band_tops(height: int, num_frames: int, frame_height: float) -> tuple[np.ndarray, int]:
+    """Returns (the first row of each band, the rows of a band) of an image of `height` rows.
 
-    Each is max(1, round(frame_height * H)) rows high and as wide as the image; they overlap where
-    num_frames * frame_height > 1. A single band lies at the top.
+    The bands are evenly spaced from the top edge to the bottom one, and each is
+    max(1, round(frame_height * H)) rows high; they overlap where num_frames * frame_height > 1. A
+    single band lies at the top.
     """
-    height = image_BHWC.shape[1]
     band = max(1, round(frame_height * height))
-    tops = np.rint(np.linspace(0, height - band, num_frames)).astype(int)
+    return np.rint(np.linspace(0, height - band, num_frames)).astype(int), band
+
+
+def cut_bands(image_BHWC: Array, num_frames: int, frame_height: float) -> Array:
+    """Returns video_BFHWC: the bands of `band_tops`, as wide as the image."""
+    tops, band = band_tops(image_BHWC.shape[1], num_frames, frame_height)
     return jnp.stack([image_BHWC[:, top : top + band] for top in tops], axis=1)
 
 

@@ -25,6 +25,19 @@ def segment_bounds(num_offsets: int, num_segments: int) -> tuple[np.ndarray, np.
     return first, np.maximum(edges[1:], first + 1)
 
 
+def centre_offsets(height: int, num_segments: int, snippet_height: float) -> tuple[np.ndarray, int]:
+    """Returns (the first row of each snippet of an evaluation, the rows of a snippet).
+
+    Args:
+      height: of the image, in rows.
+      num_segments: S.
+      snippet_height: as a fraction of the image's height.
+    """
+    rows = max(1, round(snippet_height * height))
+    first, stop = segment_bounds(height - rows + 1, num_segments)
+    return (first + stop - 1) // 2, rows
+
+
 def take_snippets(image_BHWC: Array, offset_BS: Array, height: int) -> Array:
     """Returns video_BFHWC: of each image the `height` rows from each of its S offsets."""
     row_BSR = offset_BS[:, :, None] + jnp.arange(height)[None, None, :]
@@ -75,14 +88,14 @@ class TSN(nn.Module):
     def _cut(self, image_BHWC: Array, *, train: bool) -> Array:
         """Returns video_BFHWC, a snippet from each segment."""
         batch, image_height = image_BHWC.shape[:2]
-        height = max(1, round(self.snippet_height * image_height))
-        first, stop = segment_bounds(image_height - height + 1, self.num_segments)
+        offset_S, height = centre_offsets(image_height, self.num_segments, self.snippet_height)
         shape = (batch, self.num_segments)
         if train:
+            first, stop = segment_bounds(image_height - height + 1, self.num_segments)
             # One draw for the global batch: an image's offsets depend on no device count.
             offset_BS = jax.random.randint(self.make_rng("snippet"), shape, first[None], stop[None])
         else:
-            offset_BS = jnp.broadcast_to((first + stop - 1) // 2, shape)
+            offset_BS = jnp.broadcast_to(offset_S, shape)
         return take_snippets(image_BHWC, offset_BS, height)
 
     def _reduce(self, score_BSK: Array) -> Array:
