@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -16,11 +15,13 @@ from ml_collections import ConfigDict
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.compiler import compiler_options
 from crnn_jax.config import override
-from crnn_jax.data import record
-from crnn_jax.data.dataset import Dataset, load_dataset, with_absolute_paths
-from crnn_jax.distributed import check_same_on_all, say
-from crnn_jax.errors import UserError
-from crnn_jax.tasks import check_fields
+from crnn_jax.data.dataset import with_absolute_paths
+from crnn_jax.data.inputs import Inputs, read_batches
+from crnn_jax.data.views import make_view
+from crnn_jax.errors import UserError, closest
+from crnn_jax.models.layers import layer_names, layer_output
+from crnn_jax.predictor import BATCH, Predictor, in_batches
+from crnn_jax.tasks import Task
 from crnn_jax.tasks.task import Predictions
 from crnn_jax.train.evaluator import make_evaluator
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
@@ -28,15 +29,13 @@ from crnn_jax.train.state import TrainState, variables
 from crnn_jax.train.step import apply_views
 from crnn_jax.workdir import load_config, read_dataset
 
-_BATCH = 64  # examples in one call of the program
-
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Predictor):
     """A trained run.
 
     Attributes:
-      workdir: where it lies.
+      workdir: where it lies; the file where it was exported to one.
       experiment: its model, task and config.
       state: of the chosen checkpoint.
       class_names: K names that it was trained on.
@@ -54,6 +53,21 @@ class Run:
     def config(self) -> ConfigDict:
         """The config of the training; its mesh is that of this process."""
         return self.experiment.config
+
+    @property
+    def task(self) -> Task:
+        """What it was trained for."""
+        return self.experiment.task
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(H, W, C) of the images that it reads, (F, H, W, C) of clips."""
+        return self.experiment.input_shape
+
+    @property
+    def described(self) -> str:
+        """What an error calls it."""
+        return f"run '{self.workdir}'"
 
     @functools.cached_property
     def weights(self) -> dict[str, Any]:
@@ -74,40 +88,42 @@ class Run:
         """
         if tta not in self._programs:
             self._programs[tta] = self._compiled(tta)
-        parts = []
-        for first in range(0, len(pixels), _BATCH):
-            part = pixels[first : first + _BATCH]
-            full = np.zeros((_BATCH, *part.shape[1:]), np.uint8)  # one compiled shape
-            full[: len(part)] = part
-            found = jax.device_get(self._programs[tta](self.weights, self.state.norm, full))
-            parts.append({name: array[: len(part)] for name, array in found.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        program = self._programs[tta]
+        return in_batches(lambda part: program(self.weights, self.state.norm, part), pixels)
 
-    def dataset(self) -> Dataset:
-        """Returns the data of the run, as it lies there now, with the classes that were trained.
+    def features(self, inputs: Inputs, layer: str | None = None) -> np.ndarray:
+        """Returns what a layer of the model makes of the inputs, an array (B, ...).
 
-        Where it is not that of the training, a line on stderr says in what.
+        Of a layer with several results it is the first: the states after each step of a recurrent
+        one, the last map of the trunk. Of frames, or lines of an image, that a layer reads as
+        examples it is (B, frames, ...).
+
+        Args:
+          inputs: as `predict` takes them.
+          layer: of the model, as "trunk", "trunk/conv_0_0" or "recurrent/layer_0"; None: what the
+            head reads.
 
         Raises:
-          UserError: it is missing, has another shape, or none of the classes; or the processes of a
-            run have different data.
+          UserError: as `predict`, or no such layer.
         """
-        dataset = load_dataset(self.config)
-        check_fields(self.config, dataset.source)
-        shape, where = dataset.source.input_shape, self.config.data.source
-        if shape != self.experiment.input_shape:
+        model, shape = self.experiment.model, self.input_shape
+        names = layer_names(model, shape)
+        if layer is not None and layer not in names:
             raise UserError(
-                f"run '{self.workdir}' expects data of shape {self.experiment.input_shape}, found "
-                f"{shape} in '{where}': see 'data.source', or name other data by --data_source"
+                f"layer is expected to be one of {', '.join(names)}, found '{layer}'"
+                f"{closest(layer, names)}"
             )
-        facts = dataset.describe()
-        check_same_on_all(facts)
-        if different := record.differences(self.trained_on, facts):
-            unknown = set(facts["class_names"]) - set(self.class_names)
-            left_out = "; examples of a new class are left out" if unknown else ""
-            text = f"'{where}' is not as in training: {'; '.join(different)}{left_out}"
-            say(text, sys.stderr)
-        return dataset.with_classes(self.class_names)
+        key = f"layer:{layer}"
+        if key not in self._programs:
+            self._programs[key] = jax.jit(self._inner(layer))
+        program = self._programs[key]
+        parts = [
+            in_batches(lambda part: program(self.weights, self.state.norm, part), batch.pixels)
+            for batch in read_batches(inputs, shape, make_view(self.config), BATCH)
+        ]
+        if not parts:
+            raise UserError("features are expected of one input or more, found none")
+        return np.concatenate([part["feature"] for part in parts])
 
     def evaluate(self, split: str, tta: str = "none") -> dict[str, Any]:
         """Returns the summary of a split: the task's score, "loss", counts."""
@@ -123,6 +139,16 @@ class Run:
             return task.predictions(apply_views(model, task, weights, ready, tta))
 
         return jax.jit(predict, compiler_options=compiler_options(onednn=False))
+
+    def _inner(self, layer: str | None) -> Callable[..., Predictions]:
+        model, task = self.experiment.model, self.experiment.task
+
+        def inner(weights: Any, norm: Any, pixels: jax.Array) -> Predictions:
+            batch = {task.pixels: pixels}
+            ready, _ = task.prepare(batch, norm, jnp.uint32(0), train=False)
+            return {"feature": layer_output(model, weights, ready, layer)}
+
+        return inner
 
 
 def open_run(

@@ -1,10 +1,14 @@
-"""Reads single files as a model's input, exactly as an evaluation of a split would."""
+"""Reads files and images as a model's input, exactly as an evaluation of a split would."""
 
+import io
+import os
 import pathlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from crnn_jax.data import decode
 from crnn_jax.data.class_folders import IMAGES
@@ -48,6 +52,90 @@ def find_inputs(paths: Iterable[str], input_shape: tuple[int, ...]) -> list[path
     return found
 
 
+Input = str | os.PathLike | Image.Image | np.ndarray
+Inputs = Input | Sequence[Input]
+
+
+class InputBatch(NamedTuple):
+    """Some inputs.
+
+    Attributes:
+      pixels: uint8 (B, *input_shape).
+      paths: of each, where it is a file.
+    """
+
+    pixels: np.ndarray
+    paths: list[str | None]
+
+
+def read_batches(
+    inputs: Inputs, input_shape: tuple[int, ...], view: View | None, size: int
+) -> Iterator[InputBatch]:
+    """Yields the inputs in their order, at most `size` at a time; a batch is read when asked for.
+
+    Args:
+      inputs: a file, a folder, an image (PIL, or uint8 (H, W), (H, W, C)) or a list of these; or
+        uint8 (B, *input_shape), which is taken as it is. Of clips: videos, or such an array.
+      input_shape: (H, W, C), or (F, H, W, C).
+      view: of the run's training (`views.make_view`).
+      size: above 0.
+
+    Raises:
+      UserError: an input of another kind, no such file, or a folder without any.
+      CorruptImageError: as `read_input`.
+    """
+    found = list(_each(inputs, input_shape))
+    for first in range(0, len(found), size):
+        part = found[first : first + size]
+        pixels = [_pixels(one, input_shape, view) for one in part]
+        paths = [str(one) if isinstance(one, pathlib.Path) else None for one in part]
+        yield InputBatch(np.stack(pixels), paths)
+
+
+def _each(inputs: Any, input_shape: tuple[int, ...]) -> Iterator[Any]:
+    """Yields a path, an image or an array for each input."""
+    if isinstance(inputs, (str, os.PathLike)):
+        yield from find_inputs([os.fspath(inputs)], input_shape)
+    elif isinstance(inputs, np.ndarray) and inputs.shape[1:] == input_shape:
+        yield from inputs
+    elif isinstance(inputs, (Image.Image, np.ndarray)):
+        yield inputs
+    elif isinstance(inputs, Sequence):
+        for one in inputs:
+            yield from _each(one, input_shape)
+    else:
+        raise UserError(
+            "inputs are expected as paths, PIL images, uint8 numpy arrays or a list of these, "
+            f"found {type(inputs).__name__}"
+        )
+
+
+def _pixels(one: Any, input_shape: tuple[int, ...], view: View | None) -> np.ndarray:
+    if isinstance(one, pathlib.Path):
+        return read_input(one, input_shape, view)
+    if isinstance(one, np.ndarray):
+        if one.dtype != np.uint8:
+            raise UserError(f"an array of pixels is expected to be uint8, found {one.dtype}")
+        if one.shape == input_shape:
+            return one
+        is_image = one.ndim == 2 or (one.ndim == 3 and one.shape[2] in (1, 3, 4))
+        if _is_clip(input_shape) or not is_image or one.size == 0:
+            images = "" if _is_clip(input_shape) else ", or of an image (H, W) or (H, W, 1, 3 or 4)"
+            raise UserError(
+                f"an array of pixels is expected of shape {input_shape}, or of several "
+                f"(B, *{input_shape}){images}, found {one.shape}"
+            )
+        one = Image.fromarray(one[..., 0] if one.ndim == 3 and one.shape[2] == 1 else one)
+    if _is_clip(input_shape):
+        raise UserError("this run reads videos, found an image: name a file, or give the frames")
+    file = io.BytesIO()
+    try:
+        one.save(file, "PNG", compress_level=1)  # read again as any file is
+    except OSError as error:
+        raise UserError(f"an image is expected that PNG can hold, found: {error}") from None
+    return _decode(file.getvalue(), "image", input_shape, view)
+
+
 def read_input(path: pathlib.Path, input_shape: tuple[int, ...], view: View | None) -> np.ndarray:
     """Returns what the model sees of a file in an evaluation, uint8 of `input_shape`.
 
@@ -59,18 +147,26 @@ def read_input(path: pathlib.Path, input_shape: tuple[int, ...], view: View | No
     Raises:
       CorruptImageError: it is unreadable, or a video with fewer frames than a clip.
     """
-    room = np.empty(input_shape, np.uint8)
     if _is_clip(input_shape):
+        room = np.empty(input_shape, np.uint8)
         return Frames("center").decode(Encoded(path, {}, str(path)), 0, 0, input_shape, room)
+    return _decode(path, str(path), input_shape, view)
+
+
+def _decode(
+    data: bytes | pathlib.Path, name: str, input_shape: tuple[int, ...], view: View | None
+) -> np.ndarray:
+    """Returns the pixels of an encoded image, or of the file of this path."""
     if view is None:
         height, width, channels = input_shape
-        return decode.to_shape(decode.decode_image(path, str(path)), (height, width, channels))
+        return decode.to_shape(decode.decode_image(data, name), (height, width, channels))
     try:
-        data = decode.read_file(path)
+        encoded = decode.read_file(data) if isinstance(data, pathlib.Path) else data
     except (OSError, TooCostlyError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise CorruptImageError(f"{path}: expected an image, found: {reason}") from None
-    return view.evaluation().decode(Encoded(data, {}, str(path)), 0, 0, input_shape, room)
+        raise CorruptImageError(f"{name}: expected an image, found: {reason}") from None
+    room = np.empty(input_shape, np.uint8)
+    return view.evaluation().decode(Encoded(encoded, {}, name), 0, 0, input_shape, room)
 
 
 def _is_clip(input_shape: tuple[int, ...]) -> bool:

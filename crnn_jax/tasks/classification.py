@@ -125,6 +125,11 @@ class Classification:
         """Returns {"probability": (B, K)}, float32."""
         return {"probability": jax.nn.softmax(output.logits_BK.astype(jnp.float32))}
 
+    def as_output(self, predictions: Predictions) -> Output:
+        """Returns the logarithms as logits; of a probability of 0 that of the least above it."""
+        probability_BK = jnp.asarray(predictions["probability"])
+        return Output(jnp.log(jnp.maximum(probability_BK, jnp.finfo(jnp.float32).tiny)))
+
     def summarize(self, metrics: Hits) -> dict[str, float | int]:
         """Returns {"loss" (nats), "accuracy" (0..1), "num_correct", "num_examples"}."""
         host = jax.device_get(metrics)

@@ -136,6 +136,10 @@ class Segmentation:
         """Returns {"mask": (B, H, W)}, uint8, the likeliest class of each pixel."""
         return {"mask": _classes(output).astype(jnp.uint8)}
 
+    def as_output(self, predictions: Predictions) -> DenseOutput:
+        """Returns 1 as the logit of each pixel's class and 0 as those of the others."""
+        return DenseOutput(jax.nn.one_hot(jnp.asarray(predictions["mask"]), self.num_classes))
+
     def summarize(self, metrics: Confusion) -> dict[str, Any]:
         """Returns {"loss" (nats), "mean_iou", "pixel_accuracy" (0..1), "iou", counts}.
 

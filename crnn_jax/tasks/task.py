@@ -84,6 +84,10 @@ class Task(Protocol):
         """Returns what is handed to the host for each example: probabilities, masks, boxes."""
         ...
 
+    def as_output(self, predictions: Predictions) -> Any:
+        """Returns an output whose `predictions` these are: what a score is computed of again."""
+        ...
+
     def summarize(self, metrics: Any) -> dict[str, float | int]:
         """Returns {"loss", the score, ...} on the host; floats are logged, counts are whole."""
         ...
