@@ -1,0 +1,98 @@
+"""The run as an ONNX graph, which onnxruntime runs without JAX and Netron shows."""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import onnx
+import onnxruntime
+from flax import traverse_util
+
+from crnn_jax.errors import UserError
+from crnn_jax.export import onnx_models, onnx_streaming
+from crnn_jax.export.formats import Exported, open_program
+from crnn_jax.export.metadata import of_strings, to_strings
+from crnn_jax.export.onnx_graph import Graph
+from crnn_jax.run import Run
+from crnn_jax.tasks.task import Predictions
+
+OUTPUT = "probability"
+_LARGEST = 2**31 - 2**20  # bytes of a protocol buffer, less some for what is no array
+
+
+def make(run: Run, *, streaming: bool = False) -> onnx.ModelProto:
+    """Returns the graph: uint8 pixels (batch, *input_shape) to class probabilities (batch, K).
+
+    Args:
+      run: in float32.
+      streaming: the graph is that of one step (`onnx_streaming`).
+
+    Raises:
+      UserError: no classification, a model or a cell that no graph can have, or too many weights.
+    """
+    graph = Graph(weights_of(run))
+    build = onnx_streaming.build_step if streaming else onnx_models.build
+    name = build(run.experiment.model, graph, run.task.pixels, run.state.norm, run.input_shape)
+    graph.add("Identity", "output", [name], [OUTPUT])
+    graph.outputs[OUTPUT] = ("batch", len(run.class_names))
+    return graph.model()
+
+
+def weights_of(run: Run) -> dict[str, np.ndarray]:
+    """Returns the arrays of the model by their path below "params" or "batch_stats".
+
+    Raises:
+      UserError: they are more than a file can hold.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for tree in jax.device_get(run.weights).values():
+        arrays |= traverse_util.flatten_dict(tree, sep="/")
+    if (size := sum(array.nbytes for array in arrays.values())) > _LARGEST:
+        raise UserError(
+            f"format 'onnx' expects weights of at most {_LARGEST} bytes, found {size}: choose "
+            "--format=stablehlo"
+        )
+    return arrays
+
+
+def save(content: onnx.ModelProto, path: pathlib.Path, metadata: dict[str, Any]) -> None:
+    """Writes the file."""
+    del content.metadata_props[:]
+    onnx.helper.set_model_props(content, to_strings(metadata))
+    path.write_bytes(content.SerializeToString())
+
+
+def load(path: pathlib.Path) -> Exported:
+    """Returns the graph, run by onnxruntime on the CPU; one of a step is run once for each step.
+
+    Raises:
+      UserError: it is no such file.
+    """
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's have no common class
+        raise UserError(
+            f"'{path}' is expected to be a file of crnn_jax.export, found: {error}"
+        ) from None
+    metadata = of_strings(path, session.get_modelmeta().custom_metadata_map)
+    name, states = metadata["input"], {x.name: x.shape for x in session.get_inputs()}
+    states.pop(name)
+
+    def run(pixels: np.ndarray) -> Predictions:
+        return {OUTPUT: np.asarray(session.run([OUTPUT], {name: pixels})[0])}
+
+    def run_steps(pixels: np.ndarray) -> Predictions:
+        sizes = {"batch": len(pixels)}
+        values: dict[str, Any] = {
+            state: np.zeros([sizes.get(size, size) for size in dims], np.float32)
+            for state, dims in states.items()
+        }
+        outputs = [OUTPUT, *(onnx_streaming.NEXT + state for state in states)]
+        found: Any = None
+        for index in range(pixels.shape[1]):
+            found, *after = session.run(outputs, {name: pixels[:, index], **values})
+            values = dict(zip(states, after, strict=True))
+        return {OUTPUT: found}
+
+    return open_program(path, metadata, run_steps if states else run)

@@ -1,0 +1,134 @@
+"""A file is compared with its run, and one that differs is not kept."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from crnn_jax.errors import UserError
+from crnn_jax.export import __main__ as command
+from crnn_jax.export import certify, formats
+from crnn_jax.train.loop import train
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    from crnn_jax.flags import resolve_config
+
+    folder = tmp_path_factory.mktemp("export")
+    keys = {"model.hidden_units": "8", "duration": "4 steps", "batch_size": "64"}
+    train(resolve_config("configs/digits.py:rnn", {**keys, "optim.ema_decay": "0.5"}), str(folder))
+    return folder
+
+
+def test_the_largest_difference():
+    first = {"probability": np.array([[0.25, 0.75], [0.5, 0.5]])}
+    second = {"probability": np.array([[0.25, 0.75], [0.4, 0.6]])}
+    assert certify.difference(first, first) == 0
+    assert certify.difference(first, second) == pytest.approx(0.1)
+    assert certify.difference(first, {"probability": np.full((2, 2), np.nan)}) == np.inf
+    assert certify.difference(first, {"probability": first["probability"][:1]}) == np.inf
+    assert certify.difference(first, {}) == np.inf
+    masks = {"mask": np.array([[0, 1, 2, 3]])}, {"mask": np.array([[0, 1, 2, 4]])}
+    assert certify.difference(*masks) == 0.25
+
+
+@pytest.mark.parametrize("form", formats.FORMATS)
+def test_a_run_is_exported_and_certified(form, workdir, tmp_path, capsys):
+    import crnn_jax
+
+    out = tmp_path / f"digits.{form}"
+    flags = [f"--workdir={workdir}", f"--format={form}", f"--out={out}", "--evaluate"]
+    command.main([*flags, "--examples=100"])
+    size, difference, score = capsys.readouterr().out.splitlines()
+    assert size.startswith(f"{out}: ")
+    assert " over 100 examples of the test split of 'digits'" in difference
+    assert float(difference.split()[2]) < 1e-5
+    run, file = crnn_jax.load(workdir), crnn_jax.load(out)
+    summary = run.evaluate("test")
+    counts = f"({summary['num_correct']}/{summary['num_examples']})"
+    assert score == f"test accuracy {summary['accuracy']:.4f} {counts}"
+    assert file.class_names == run.class_names
+    assert file.evaluate("test")["accuracy"] == summary["accuracy"]
+    assert file.evaluate("test")["loss"] == pytest.approx(summary["loss"], rel=1e-4)
+    if isinstance(file, formats.Exported):
+        assert file.metadata["certificate"]["num_examples"] == 100
+        assert file.metadata["test"]["num_correct"] == summary["num_correct"]
+
+
+def test_without_the_data_random_examples_are_compared(workdir, monkeypatch, tmp_path, capsys):
+    from crnn_jax.run import Run
+
+    def missing(self):
+        raise UserError("found no data")
+
+    monkeypatch.setattr(Run, "dataset", missing)
+    flags = [f"--workdir={workdir}", "--format=onnx", f"--out={tmp_path / 'a.onnx'}"]
+    command.main(flags)
+    text = capsys.readouterr().out
+    assert "over 256 random examples, since the data is not here (found no data)" in text
+    with pytest.raises(SystemExit) as stop:
+        command.main([*flags[:2], f"--out={tmp_path / 'b.onnx'}", "--evaluate"])
+    assert stop.value.code == 2
+    assert not (tmp_path / "b.onnx").exists()
+
+
+def test_a_file_that_differs_is_not_kept(workdir, monkeypatch, tmp_path, capsys):
+    made = formats.format_of("onnx").make
+
+    def spoilt(run):
+        norm = {**run.state.norm, "mean_C": run.state.norm["mean_C"] + 20}
+        return made(dataclasses.replace(run, state=dataclasses.replace(run.state, norm=norm)))
+
+    monkeypatch.setattr(formats.format_of("onnx"), "make", spoilt)
+    out = tmp_path / "a.onnx"
+    with pytest.raises(SystemExit) as stop:
+        command.main([f"--workdir={workdir}", "--format=onnx", f"--out={out}"])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is expected to differ from the run by at most 0.0001" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_in_float32_whatever_the_run_was_trained_in(random_run, images, reload):
+    run = random_run("crnn", precision="bfloat16")
+    exact = certify.in_float32(run)
+    assert exact.config.precision == "float32"
+    pixels = images(8)
+    found = reload("onnx", exact).apply(pixels)["probability"]
+    np.testing.assert_allclose(found, exact.apply(pixels)["probability"], atol=1e-5)
+    assert np.abs(found - run.apply(pixels)["probability"]).max() > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--format=onnx", "--out=a.bin"], "--out expects a name that ends with .onnx"),
+        (["--format=onnx", "--out=here.onnx"], "expects a file that is not there yet"),
+        (["--format=onnx", "--out=none/a.onnx"], "cannot be written (No such file or directory)"),
+        (["--format=onnx", "--examples=0"], "--examples expects 1 or more, found 0"),
+        (["--format=stablehlo", "--streaming"], "--streaming expects --format=onnx"),
+        (["--format=torch"], "invalid choice: 'torch'"),
+    ],
+)
+def test_a_mistake_is_one_line(flags, expected, workdir, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.onnx").write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        command.main([f"--workdir={workdir}", *flags])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
+    assert (tmp_path / "here.onnx").read_text() == "mine"
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    find = formats.importlib.util.find_spec
+    hidden = lambda name: None if name == "onnxruntime" else find(name)  # noqa: E731
+    monkeypatch.setattr(formats.importlib.util, "find_spec", hidden)
+    with pytest.raises(UserError, match=r"found no such package: pip install crnn-jax\[export\]"):
+        formats.format_of("onnx")
+
+
+def test_the_formats_of_the_command_are_those_that_there_are():
+    assert set(command.FORMATS) == set(formats.FORMATS)

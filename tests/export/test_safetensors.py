@@ -1,0 +1,52 @@
+"""Weights are what they were, and a file that lacks some is refused by name."""
+
+import numpy as np
+import pytest
+
+from crnn_jax.errors import UserError
+from crnn_jax.export.formats import load_file
+from crnn_jax.run import Run
+
+
+def test_a_run_comes_back_with_its_layers(random_run, images, reload):
+    run = random_run("crnn", data__dir="/private/place")
+    pixels = images(5)
+    found = reload("safetensors", run)
+    assert isinstance(found, Run)
+    assert found.class_names == run.class_names
+    assert found.config.data.dir == ""  # where the data lay does not go with the file
+    np.testing.assert_array_equal(found.probabilities(pixels), run.probabilities(pixels))
+    np.testing.assert_array_equal(found.features(pixels), run.features(pixels))
+
+
+def test_arrays_have_the_paths_of_the_model(random_run, reload, tmp_path):
+    from safetensors.numpy import load_file as load_arrays
+
+    run = random_run("rnn")
+    reload("safetensors", run)
+    arrays = load_arrays(tmp_path / "model.safetensors")
+    kernel = run.state.params["recurrent"]["layer_0"]["kernel_h"]
+    np.testing.assert_array_equal(arrays["params/recurrent/layer_0/kernel_h"], kernel)
+    np.testing.assert_array_equal(arrays["norm/mean_C"], [90, 110, 130])
+
+
+def test_a_file_that_lacks_an_array_is_refused(random_run, reload, tmp_path):
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    reload("safetensors", random_run("rnn"))
+    path = tmp_path / "model.safetensors"
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    wrong = {**arrays, "params/head/dense/bias": np.zeros(3, np.float32)}
+    save_file(wrong, path, metadata)
+    with pytest.raises(UserError, match=r"'params/head/dense/bias' of \(5,\), found \(3,\)"):
+        load_file(path)
+    arrays.pop("params/head/dense/bias")
+    save_file(arrays, path, metadata)
+    with pytest.raises(UserError, match=r"'params/head/dense/bias' of \(5,\), found none"):
+        load_file(path)
+    save_file(arrays, path)
+    with pytest.raises(UserError, match="found another"):
+        load_file(path)
