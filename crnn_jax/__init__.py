@@ -1,3 +1,36 @@
-"""Convolutional-recurrent image models in JAX: train, compare, scale, explain."""
+"""Convolutional-recurrent image models in JAX: train, compare, scale, explain.
+
+    import crnn_jax
+
+    run = crnn_jax.train("configs/digits.py:crnn", "runs/digits")
+    run = crnn_jax.load("runs/digits")              # or a file of `python -m crnn_jax.export`
+    run.predict(["photo.jpg", "folder"])            # [{"path", "class", "probability", "top"}, ...]
+    run.probabilities(images)                       # float32 (B, K), as run.class_names
+    run.features(images)                            # what the head reads; or layer="trunk"
+
+Nothing else is imported until one of these is named.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crnn_jax.api import list_models as list_models
+    from crnn_jax.api import load as load
+    from crnn_jax.api import train as train
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "list_models", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Returns what `api` has under the name, which is imported now."""
+    if name == "train":  # the folder of this name, which can be called: see its docstring
+        return importlib.import_module("crnn_jax.train")
+    if name in __all__:
+        return getattr(importlib.import_module("crnn_jax.api"), name)
+    raise AttributeError(f"module 'crnn_jax' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

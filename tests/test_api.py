@@ -1,0 +1,142 @@
+"""What `import crnn_jax` offers."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import crnn_jax
+from crnn_jax.errors import UserError
+from crnn_jax.models import MODELS
+from crnn_jax.run import Run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    changes = {
+        "model.width": 4,
+        "model.num_conv_layers": 2,
+        "model.hidden_units": 8,
+        "duration": "4 steps",
+        "batch_size": 64,
+        "log.tensorboard": False,
+    }
+    workdir = tmp_path_factory.mktemp("api")
+    return crnn_jax.train("configs/digits.py:crnn", workdir, changes)
+
+
+def test_the_import_is_instant_and_says_what_there_is():
+    code = (
+        "import sys, crnn_jax\n"
+        "assert not {'numpy', 'jax', 'flax', 'ml_collections'} & set(sys.modules)\n"
+        "assert {'load', 'train', 'list_models'} <= set(dir(crnn_jax))\n"
+        "from crnn_jax import load\n"
+        "assert callable(load)\n"
+        "import crnn_jax.train.state\n"
+        "assert callable(crnn_jax.train) and crnn_jax.train.state\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    with pytest.raises(AttributeError, match="has no attribute 'unheard'"):
+        _ = crnn_jax.unheard  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_training_is_a_run_that_opens_again(run):
+    assert isinstance(run, Run)
+    assert int(run.state.step) == 4
+    again = crnn_jax.load(run.workdir)
+    assert again.class_names == tuple("0123456789")
+    with pytest.raises(UserError, match=r"lacks|expected|found"):
+        crnn_jax.load(run.workdir, step=3)
+
+
+def test_a_config_may_be_an_object(run, tmp_path):
+    changed = crnn_jax.train(run.config, tmp_path / "b", {"duration": "2 steps"})
+    assert int(changed.state.step) == 2
+    assert run.config.duration == "4 steps"
+
+
+def test_models_are_listed():
+    assert crnn_jax.list_models() == list(MODELS)
+
+
+def test_what_is_not_there_is_one_line(run, tmp_path):
+    with pytest.raises(UserError, match="expected a workdir of a run or an exported file"):
+        crnn_jax.load(tmp_path / "missing")
+    (tmp_path / "a.onnx").write_text("x")
+    with pytest.raises(UserError, match="step expects the workdir of a run"):
+        crnn_jax.load(tmp_path / "a.onnx", step=1)
+
+
+def test_inputs_of_every_kind_are_the_same_image(run, tmp_path):
+    image_HW = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    path = tmp_path / "folder" / "a.png"
+    path.parent.mkdir()
+    Image.fromarray(image_HW).save(path)
+    wanted = run.apply(image_HW[None, ..., None])["probability"]
+    kinds = [
+        str(path), path, path.parent, Image.open(path), image_HW, image_HW[..., None],
+        image_HW[None, ..., None], [path], [image_HW], np.stack([image_HW] * 3, -1),
+    ]  # fmt: skip
+    for inputs in kinds:
+        np.testing.assert_allclose(run.probabilities(inputs), wanted, atol=1e-6)
+    (found,) = run.predict(path)
+    assert found["path"] == str(path)
+    assert found["class"] == run.class_names[int(wanted.argmax())]
+    assert found["probability"] == pytest.approx(wanted.max(), abs=1e-6)
+    assert len(found["top"]) == 5
+    assert "path" not in run.predict(image_HW)[0]
+
+
+def test_inputs_keep_their_order_over_batches(run):
+    random = np.random.default_rng(0)
+    image_BHWC = random.integers(0, 256, (70, 8, 8, 1), np.uint8)
+    found = run.probabilities(list(image_BHWC))
+    assert found.shape == (70, 10)
+    np.testing.assert_allclose(run.probabilities(image_BHWC[69:]), found[69:], atol=1e-6)
+    assert run.probabilities([]).shape == (0, 10)
+    assert run.predict([]) == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (3, "found int"),
+        (np.zeros((8, 8, 1), np.float32), "expected to be uint8, found float32"),
+        (np.zeros((2, 9, 9, 1), np.uint8), r"shape \(8, 8, 1\), .*found \(2, 9, 9, 1\)"),
+        (np.zeros((8, 8, 2), np.uint8), r"found \(8, 8, 2\)"),
+        ("no/such.png", "found no 'no/such.png'"),
+        (Image.new("F", (8, 8)), "an image is expected that PNG can hold"),
+    ],
+)
+def test_other_inputs_are_refused_in_one_line(inputs, expected, run):
+    with pytest.raises(UserError, match=expected):
+        run.predict(inputs)
+
+
+def test_features_are_what_the_head_reads(run):
+    image_BHWC = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1), np.uint8)
+    feature_BN = run.features(image_BHWC)
+    assert feature_BN.shape == (9, 8)
+    head = run.state.params["head"]["dense"]
+    logits = run.config.model.logit_scale * (feature_BN @ head["kernel"] + head["bias"])
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = weights / weights.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(run.probabilities(image_BHWC), expected, atol=1e-5)
+    state_BTN = run.features(image_BHWC, layer="recurrent/layer_0")
+    np.testing.assert_allclose(state_BTN[:, -1], feature_BN, atol=1e-6)
+    assert run.features(image_BHWC, layer="trunk").ndim == 4
+    with pytest.raises(UserError, match=r"one of trunk/.*found 'trnk' \(did you mean 'trunk'"):
+        run.features(image_BHWC, layer="trnk")
+    with pytest.raises(UserError, match="of one input or more"):
+        run.features([])
+
+
+def test_features_of_frames_stand_beside_each_other(tiny, start_run, tmp_path):
+    experiment, dataset, _, _, state = start_run(tiny("lrcn", mesh__data=1))
+    run = Run(tmp_path, experiment, state, dataset.source.class_names)
+    image_BHWC = np.zeros((3, 8, 8, 1), np.uint8)
+    num_frames = experiment.config.model.num_frames
+    assert run.features(image_BHWC).shape == (3, num_frames, 8)
+    assert run.features(image_BHWC, layer="trunk").shape[:2] == (3, num_frames)
