@@ -1,4 +1,4 @@
-"""PyTorch's side of step.py, gru.py and sequencer.py, in a process of its own; started by peer.py.
+"""PyTorch's side of step, gru, sequencer and serving.py, in a process of its own; see peer.py.
 
 A process of its own, so that PyTorch may live in another interpreter than JAX: each on the newest
 Python that it has a build for. Reads one JSON request a line and answers with one; see `main`.
@@ -75,15 +75,8 @@ class Network(nn.Module):
         return self.head(self.gru(rows)[0][:, -1])
 
 
-def make_step(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Programs]:
-    """Returns (class scores in evaluation mode, {"eager", "compile"}: one training step each).
-
-    Args:
-      arrays: "image_BHWC" (normalised), "label_B", and one array for each of the network's
-        parameters that is not at its initial value.
-      setting: `Network`'s arguments under "network"; the AdamW arguments under "adamw";
-        "label_smoothing"; "bfloat16".
-    """
+def load_network(arrays: dict[str, Any], setting: dict[str, Any]) -> Any:
+    """Returns the network with our weights, channels last; see `make_step` for the arguments."""
     torch.backends.cudnn.benchmark = True
     network = Network(**setting["network"])
     weights = network.state_dict()
@@ -93,7 +86,19 @@ def make_step(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Pro
                 tensor.copy_(torch.tensor(arrays[name]))
             elif name.startswith("gru.bias") or name == "head.bias":
                 tensor.zero_()  # ours start at zero
-    network = network.to(DEVICE, memory_format=torch.channels_last)
+    return network.to(DEVICE, memory_format=torch.channels_last)
+
+
+def make_step(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Programs]:
+    """Returns (class scores in evaluation mode, {"eager", "compile"}: one training step each).
+
+    Args:
+      arrays: "image_BHWC" (normalised), "label_B", and one array for each of the network's
+        parameters that is not at its initial value.
+      setting: `Network`'s arguments under "network"; the AdamW arguments under "adamw";
+        "label_smoothing"; "bfloat16".
+    """
+    network = load_network(arrays, setting)
     image = torch.tensor(arrays["image_BHWC"]).permute(0, 3, 1, 2)
     image = image.to(DEVICE, memory_format=torch.channels_last)
     label = torch.tensor(arrays["label_B"]).long().to(DEVICE)
@@ -148,6 +153,40 @@ def make_gru(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Prog
     return forward().float().cpu().numpy(), programs
 
 
+def make_serving(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Programs]:
+    """Returns (probabilities, {"torch_eager_1", "torch_compile_1", ... of each number of images}).
+
+    A call takes uint8 images (B, H, W, C) of the host to probabilities on the host.
+
+    Args:
+      arrays: "image_BHWC" (uint8), "mean_C", "std_C", and the network's parameters.
+      setting: "network" as of `make_step`, and "batches", the numbers of images.
+    """
+    network = load_network(arrays, setting).eval()
+    mean, std = (torch.tensor(arrays[name]).to(DEVICE) for name in ("mean_C", "std_C"))
+
+    def forward(image: Any) -> Any:
+        normalised = (image.float() - mean) / std
+        return network(normalised.permute(0, 3, 1, 2)).softmax(-1)
+
+    def program(function: Any, batch: int) -> Callable[[], Any]:
+        images = arrays["image_BHWC"][:batch]
+
+        def run() -> Any:
+            with torch.inference_mode():
+                return function(torch.from_numpy(images).to(DEVICE)).cpu().numpy()
+
+        return run
+
+    kinds = {"eager": forward, "compile": torch.compile(forward, dynamic=False)}
+    programs = {
+        f"torch_{kind}_{batch}": program(function, batch)
+        for batch in setting["batches"]
+        for kind, function in kinds.items()
+    }
+    return program(forward, len(arrays["image_BHWC"]))(), programs
+
+
 def make_sequencer(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Programs]:
     """Returns (class scores, {"forward", "step"}, eager and compiled) of timm's Sequencer2D.
 
@@ -194,7 +233,7 @@ def _step_of(optimizer: Any, loss_fn: Callable[[], Any]) -> Callable[[], None]:
     return run
 
 
-MAKERS = {"step": make_step, "gru": make_gru, "sequencer": make_sequencer}
+MAKERS = {"step": make_step, "gru": make_gru, "sequencer": make_sequencer, "serving": make_serving}
 
 
 def end_with_parent() -> None:

@@ -205,4 +205,3 @@ def in_batches(program: Callable[[np.ndarray], Predictions], pixels: np.ndarray)
         found = program(full)
         parts.append({name: np.asarray(array)[: len(part)] for name, array in found.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
