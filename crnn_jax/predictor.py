@@ -86,7 +86,7 @@ class Predictor(abc.ABC):
                 one = {name: array[row] for name, array in predictions.items()}
                 example = {self.task.pixels: batch.pixels[row]}
                 rendered = self.task.render(one, self.class_names, example)
-                facts = {} if path is None else {"path": path}
+                facts: dict[str, Any] = {} if path is None else {"path": path}
                 if rendered.picture_HWC is not None:
                     facts["picture"] = rendered.picture_HWC
                 found.append({**facts, **one, **rendered.facts})

@@ -76,16 +76,16 @@ def load(path: pathlib.Path) -> Exported:
             f"'{path}' is expected to be a file of crnn_jax.export, found: {error}"
         ) from None
     metadata = of_strings(path, session.get_modelmeta().custom_metadata_map)
-    name, states = metadata["input"], {x.name: x.shape for x in session.get_inputs()}
+    name: str = metadata["input"]
+    states: dict[str, Any] = {x.name: x.shape for x in session.get_inputs()}
     states.pop(name)
 
     def run(pixels: np.ndarray) -> Predictions:
         return {OUTPUT: np.asarray(session.run([OUTPUT], {name: pixels})[0])}
 
     def run_steps(pixels: np.ndarray) -> Predictions:
-        sizes = {"batch": len(pixels)}
         values: dict[str, Any] = {
-            state: np.zeros([sizes.get(size, size) for size in dims], np.float32)
+            state: np.zeros([len(pixels) if dim == "batch" else dim for dim in dims], np.float32)
             for state, dims in states.items()
         }
         outputs = [OUTPUT, *(onnx_streaming.NEXT + state for state in states)]

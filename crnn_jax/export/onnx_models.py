@@ -46,10 +46,11 @@ def build(model: nn.Module, graph: Graph, name: str, norm: dict[str, Any], shape
       UserError: a model or a cell that no graph can have.
     """
     if type(model) not in MODELS:
-        names = {kind: name for name, kind in models.MODELS.items()}
+        known = [name for name, kind in models.MODELS.items() if kind in MODELS]
+        found = [name for name, kind in models.MODELS.items() if kind is type(model)]
         raise UserError(
-            f"format 'onnx' expects 'model.name' to be one of {', '.join(map(names.get, MODELS))}, "
-            f"found '{names.get(type(model))}': choose --format=stablehlo"
+            f"format 'onnx' expects 'model.name' to be one of {', '.join(known)}, found "
+            f"'{''.join(found)}': choose --format=stablehlo"
         )
     graph.inputs[name] = ("uint8", ("batch", *shape))
     pixels = Pixels(normalise(graph, name, norm), tuple(shape))

@@ -8,6 +8,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax import linen as nn
 
 from crnn_jax.errors import UserError
 from crnn_jax.export.onnx_graph import Graph
@@ -105,8 +106,17 @@ def pooled(graph: Graph, features: Map) -> str:
     return graph.reduce("ReduceMean", "trunk/pooled", features.name, (2, 3))
 
 
-def dense(module: Classifier, graph: Graph, value: str) -> str:
-    """Returns the class scores (..., K) of (..., D)."""
+def dense(module: nn.Module, graph: Graph, value: str) -> str:
+    """Returns the class scores (..., K) of (..., D).
+
+    Raises:
+      UserError: a head that no graph can have.
+    """
+    if not isinstance(module, Classifier):
+        raise UserError(
+            f"format 'onnx' expects the head Classifier, found {type(module).__name__}: choose "
+            "--format=stablehlo"
+        )
     scale = module.logit_scale
     kernel = graph.constant("head/kernel", scale * graph.weights["head/dense/kernel"])
     bias = graph.constant("head/bias", scale * graph.weights["head/dense/bias"])
