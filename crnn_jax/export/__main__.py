@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -40,11 +41,13 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--examples expects 1 or more, found {flags.examples}")
         if flags.streaming and flags.format != "onnx":
             raise UserError(f"--streaming expects --format=onnx, found {flags.format}")
-        default = pathlib.Path(flags.workdir) / f"model.{flags.format}"
-        path = pathlib.Path(flags.out or default).expanduser()
+        workdir = pathlib.Path(flags.workdir).expanduser()
+        if not (workdir / "config.json").exists():
+            raise UserError(f"expected a run in '{workdir}', found no config.json: check --workdir")
+        path = pathlib.Path(flags.out or workdir / f"model.{flags.format}").expanduser()
         with new_file(path, flags.format) as unfinished:
             lines = export(
-                flags.workdir,
+                workdir,
                 flags.format,
                 unfinished,
                 step=flags.step,
@@ -56,7 +59,7 @@ def main(argv: list[str]) -> None:
 
 
 def export(
-    workdir: str,
+    workdir: pathlib.Path,
     name: str,
     path: pathlib.Path,
     *,
@@ -90,7 +93,8 @@ def export(
     run = certify.in_float32(open_run(workdir, step))
     content = form.make(run, streaming=True) if streaming else form.make(run)
     metadata = {**describe(run), "streaming": streaming}
-    form.save(content, path, metadata)
+    with _writing(path):
+        form.save(content, path, metadata)
     file = form.load(path)
     certificate = certify.certify(run, file, num_examples)
     certify.check(certificate, path)
@@ -100,7 +104,8 @@ def export(
         found = summary(run.task, file.apply, run.batches("test"))
         metadata["test"] = found
         lines.append(result_line(run.task, "test", found))
-    form.save(content, path, metadata)
+    with _writing(path):
+        form.save(content, path, metadata)
     return lines
 
 
@@ -120,15 +125,24 @@ def new_file(path: pathlib.Path, suffix: str) -> Iterator[pathlib.Path]:
         raise UserError(f"--out expects a name that ends with .{suffix}, found '{path}'")
     if path.exists():
         raise UserError(f"--out expects a file that is not there yet, found '{path}': remove it")
+    with _writing(path):
+        folder = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=".export_"))
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export_") as folder:
-            unfinished = pathlib.Path(folder) / path.name
-            yield unfinished
-            os.replace(unfinished, path)
+        yield folder / path.name
+        with _writing(path):
+            os.replace(folder / path.name, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _writing(path: pathlib.Path) -> Iterator[None]:
+    """Turns an error of the file system into one line."""
+    try:
+        yield
     except OSError as error:
-        raise UserError(
-            f"'{path}' cannot be written ({os.strerror(error.errno or 0)}): choose another --out"
-        ) from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"'{path}' cannot be written ({reason}): choose another --out") from error
 
 
 if __name__ == "__main__":

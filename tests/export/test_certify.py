@@ -109,6 +109,7 @@ def test_a_file_is_in_float32_whatever_the_run_was_trained_in(random_run, images
         (["--format=onnx", "--examples=0"], "--examples expects 1 or more, found 0"),
         (["--format=stablehlo", "--streaming"], "--streaming expects --format=onnx"),
         (["--format=torch"], "invalid choice: 'torch'"),
+        (["--format=onnx", "--workdir=none"], "expected a run in 'none', found no config.json"),
     ],
 )
 def test_a_mistake_is_one_line(flags, expected, workdir, tmp_path, monkeypatch, capsys):
