@@ -82,8 +82,12 @@ def torch_programs(python: str, run: Run, images: np.ndarray) -> tuple[Programs,
 
 
 def report(seconds: dict[str, list[float]], batch: int) -> dict[str, Any]:
-    """Prints the rows of a number of images; returns {program: [min, median, max] seconds}."""
+    """Prints the rows of a number of images.
+
+    Returns {program: [min, median, max] seconds}, and the like of the ratios under "ratios".
+    """
     found = {name: spread(times) for name, times in seconds.items()}
+    ratios_of: dict[str, Any] = {}
     peers = [name for name in found if name.startswith("torch")]
     best = min(peers, key=lambda name: found[name][1], default=None)
     for name, (low, median, high) in found.items():
@@ -92,10 +96,10 @@ def report(seconds: dict[str, list[float]], batch: int) -> dict[str, Any]:
         if best is not None and name not in peers:
             pairs = zip(seconds[best], seconds[name], strict=True)
             ratios = spread([theirs / ours for theirs, ours in pairs])
-            found[f"{best}/{name}"] = ratios
+            ratios_of[f"{best}/{name}"] = ratios
             line += f"  {best} / it {ratios[0]:.2f}/{ratios[1]:.2f}/{ratios[2]:.2f}"
         print(line)
-    return found
+    return {**found, "ratios": ratios_of}
 
 
 def main() -> None:
