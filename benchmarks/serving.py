@@ -43,7 +43,7 @@ def make_run(config_name: str) -> Run:
     config = resolve_config(config_name, {"mesh.data": "1", "precision": "float32"})
     experiment = build(config, IMAGE_SHAPE, NUM_CLASSES, 50_000)
     names = tuple(map(str, range(NUM_CLASSES)))
-    return Run(pathlib.Path("serving"), experiment, experiment.init_state(NORM), names)
+    return Run(pathlib.Path("serving"), experiment, experiment.init_state(NORM), names, {})
 
 
 def our_programs(run: Run, images: np.ndarray) -> tuple[Programs, dict[str, Any]]:

@@ -139,7 +139,7 @@ def test_features_are_what_the_head_reads(run):
 
 def test_features_of_frames_stand_beside_each_other(tiny, start_run, tmp_path):
     experiment, dataset, _, _, state = start_run(tiny("lrcn", mesh__data=1))
-    run = Run(tmp_path, experiment, state, dataset.source.class_names)
+    run = Run(tmp_path, experiment, state, dataset.source.class_names, {})
     image_BHWC = np.zeros((3, 8, 8, 1), np.uint8)
     num_frames = experiment.config.model.num_frames
     assert run.features(image_BHWC).shape == (3, num_frames, 8)

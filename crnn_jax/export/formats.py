@@ -43,7 +43,7 @@ class Format(Protocol):
 
 # Format, also the end of its files' names: (module, what it needs of the extra "export").
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "safetensors": ("safetensors", ("safetensors",)),
+    "safetensors": ("safetensors", ()),
     "stablehlo": ("stablehlo", ()),
     "onnx": ("onnx", ("onnx", "onnxruntime")),
 }
@@ -95,12 +95,14 @@ class Exported(Predictor):
       metadata: of the file; `metadata["certificate"]` says how near it is to the original.
       program: what it computes.
       class_names: K names that it was trained on.
+      trained_on: what dataset.json says of the data.
     """
 
     path: pathlib.Path
     metadata: dict[str, Any]
     program: Program
     class_names: tuple[str, ...]
+    trained_on: dict[str, Any]
     _config: ConfigDict = dataclasses.field(repr=False)
 
     @property
@@ -139,4 +141,5 @@ def open_program(path: pathlib.Path, metadata: dict[str, Any], program: Program)
       UserError: the config in the metadata is not valid.
     """
     names = tuple(metadata["class_names"])
-    return Exported(path, metadata, program, names, config_of(path, metadata))
+    trained_on = metadata["trained_on"]
+    return Exported(path, metadata, program, names, trained_on, config_of(path, metadata))

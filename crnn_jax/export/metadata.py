@@ -36,6 +36,7 @@ def describe(run: Run) -> dict[str, Any]:
         "std": [float(x) for x in norm["std_C"]],
         "step": int(run.state.step),
         "num_train": run.experiment.num_train,
+        "trained_on": run.trained_on,
         "weights": run.config.eval.weights,
         "config": {**flatten(run.config), **placed},
     }

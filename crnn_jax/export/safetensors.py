@@ -1,4 +1,4 @@
-"""The weights of a run by their paths, as safetensors; preprocessing and model are its config."""
+"""The weights of a run as a file of `weight_files`; preprocessing and model are its config."""
 
 import pathlib
 from typing import Any
@@ -6,27 +6,41 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from crnn_jax.config import flatten
 from crnn_jax.errors import UserError
-from crnn_jax.export.metadata import config_of, of_strings, to_strings
+from crnn_jax.export.metadata import check, config_of
 from crnn_jax.run import Run
 from crnn_jax.train.experiment import build
 from crnn_jax.train.state import TrainState
+from crnn_jax.weight_files import (
+    WeightFile,
+    flat_arrays,
+    nested_arrays,
+    read_weights,
+    write_weights,
+)
 
 
-def make(run: Run) -> dict[str, np.ndarray]:
-    """Returns the arrays: "params/...", "batch_stats/..." as in the model, and "norm/..."."""
-    tree = {**run.weights, "norm": run.state.norm}
-    flat = traverse_util.flatten_dict(jax.device_get(tree), sep="/")
-    return {path: np.ascontiguousarray(array) for path, array in flat.items()}
+def make(run: Run) -> WeightFile:
+    """Returns the weights that the run reports, which `init.from` reads too."""
+    model = flatten(run.config.model)
+    norm = jax.device_get(run.state.norm)
+    return WeightFile(
+        arrays=flat_arrays(jax.device_get(run.weights)),
+        model=model,
+        num_classes=len(run.class_names),
+        class_names=run.class_names,
+        mean=tuple(map(float, norm["mean_C"])),
+        std=tuple(map(float, norm["std_C"])),
+    )
 
 
-def save(content: dict[str, np.ndarray], path: pathlib.Path, metadata: dict[str, Any]) -> None:
-    """Writes the file."""
-    save_file(content, path, metadata=to_strings(metadata))
+def save(content: WeightFile, path: pathlib.Path, metadata: dict[str, Any]) -> None:
+    """Writes the file, with the metadata as its "about"."""
+    content.about.clear()
+    content.about.update(metadata)
+    write_weights(path, content)
 
 
 def load(path: pathlib.Path) -> Run:
@@ -35,44 +49,39 @@ def load(path: pathlib.Path) -> Run:
     Raises:
       UserError: it is no such file, or lacks an array of its model or has one of another shape.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = of_strings(path, file.metadata())
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"'{path}' is expected to be a file of crnn_jax.export, found: {error}"
-        ) from None
+    content = read_weights(path)
+    metadata = check(path, content.about)
     config, names = config_of(path, metadata), tuple(metadata["class_names"])
     # The file holds one set of weights: those that the run reported.
     config.eval.weights = "last"
     experiment = build(config, metadata["input_shape"], len(names), metadata["num_train"])
     abstract = experiment.abstract_state()
-    expected = {
-        "params": abstract.params,
-        "batch_stats": abstract.batch_stats,
-        "norm": abstract.norm,
-    }
-    tree = _checked(path, arrays, traverse_util.flatten_dict(expected, sep="/"))
+    expected = {"params": abstract.params, "batch_stats": abstract.batch_stats}
+    _check_arrays(path, content.arrays, expected)
+    tree = nested_arrays(content.arrays)
     state = TrainState(
         step=jnp.int32(metadata["step"]),
         seed=jnp.uint32(config.seed),
-        norm=tree["norm"],
+        norm={
+            "mean_C": np.asarray(content.mean, np.float32),
+            "std_C": np.asarray(content.std, np.float32),
+        },
         params=tree["params"],
         batch_stats=tree.get("batch_stats", {}),
         opt_state=(),
         ema=None,
     )
-    return Run(path, experiment, state, names)
+    return Run(path, experiment, state, names, metadata["trained_on"])
 
 
-def _checked(path: Any, arrays: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arrays as the tree that is expected."""
-    for name in sorted(expected.keys() | arrays.keys()):
+def _check_arrays(path: Any, arrays: dict[str, np.ndarray], expected: Any) -> None:
+    leaves = jax.tree_util.tree_leaves_with_path(expected)
+    shapes = {
+        jax.tree_util.keystr(place, simple=True, separator="/"): leaf.shape
+        for place, leaf in leaves
+    }
+    for name in sorted(shapes.keys() | arrays.keys()):
         found = arrays[name].shape if name in arrays else "none"
-        shape = expected[name].shape if name in expected else "none"
+        shape = shapes.get(name, "none")
         if found != shape:
             raise UserError(f"'{path}' is expected to have '{name}' of {shape}, found {found}")
-    return traverse_util.unflatten_dict(
-        {tuple(name.split("/")): array for name, array in arrays.items()}
-    )

@@ -59,7 +59,8 @@ def random_run(tiny, tmp_path):
             opt_state=(),
             ema=None,
         )
-        return Run(tmp_path / "run", experiment, state, names)
+        facts = {"input_shape": list(shape), "class_names": list(names), "num_train": 100}
+        return Run(tmp_path / "run", experiment, state, names, facts)
 
     return make
 

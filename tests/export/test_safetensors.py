@@ -27,7 +27,18 @@ def test_arrays_have_the_paths_of_the_model(random_run, reload, tmp_path):
     arrays = load_arrays(tmp_path / "model.safetensors")
     kernel = run.state.params["recurrent"]["layer_0"]["kernel_h"]
     np.testing.assert_array_equal(arrays["params/recurrent/layer_0/kernel_h"], kernel)
-    np.testing.assert_array_equal(arrays["norm/mean_C"], [90, 110, 130])
+
+
+def test_a_training_may_begin_with_the_file(random_run, reload, tmp_path):
+    from crnn_jax.weights import load_weights
+
+    run = random_run("rnn")
+    reload("safetensors", run)
+    found = load_weights(str(tmp_path / "model.safetensors"))
+    bias = run.state.params["head"]["dense"]["bias"]
+    np.testing.assert_array_equal(found.params["head/dense/bias"], bias)
+    assert found.metadata["class_names"] == run.class_names
+    np.testing.assert_array_equal(found.metadata["norm"]["mean_C"], [90, 110, 130])
 
 
 def test_a_file_that_lacks_an_array_is_refused(random_run, reload, tmp_path):
@@ -48,5 +59,5 @@ def test_a_file_that_lacks_an_array_is_refused(random_run, reload, tmp_path):
     with pytest.raises(UserError, match=r"'params/head/dense/bias' of \(5,\), found none"):
         load_file(path)
     save_file(arrays, path)
-    with pytest.raises(UserError, match="found another"):
+    with pytest.raises(UserError, match="found another format"):
         load_file(path)
