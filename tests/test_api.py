@@ -124,7 +124,8 @@ def test_features_are_what_the_head_reads(run):
     feature_BN = run.features(image_BHWC)
     assert feature_BN.shape == (9, 8)
     head = run.weights["params"]["head"]["dense"]
-    logits = run.config.model.logit_scale * (feature_BN @ head["kernel"] + head["bias"])
+    product = feature_BN @ np.asarray(head["kernel"]) + np.asarray(head["bias"])
+    logits = run.config.model.logit_scale * product
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     expected = weights / weights.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(run.probabilities(image_BHWC), expected, atol=1e-5)
