@@ -65,6 +65,8 @@ def _make_probe(config: ConfigDict) -> None:
     below = ("trunk/*",) if "width" in config.model else ()
     if config.model.name == "rnn_deep":
         below = ("columns_*", "rows_*")
+    elif config.model.name == "sequencer":
+        below = ("embed_*", "block_*", "norm/*")
     elif "hidden_units" in config.model:
         below += ("recurrent/*",)
     config.init.freeze = below
@@ -80,6 +82,9 @@ def _size_as_cifar10(config: ConfigDict) -> None:
         config.model.norm_momentum = 0.9
     if config.model.name == "rnn_deep":
         config.model.patch_sizes = (4, 2)
+    if config.model.name == "sequencer":
+        config.model.depths, config.model.channels = (2, 4), (48, 96)
+        config.model.patch_sizes = (2, 2)
 
 
 def _size_as_run(config: ConfigDict, workdir: str) -> None:

@@ -85,9 +85,10 @@ def depths(params: Any) -> Any:
     """Returns a tree of whole numbers: how many layers lie between an array's own and the head.
 
     0: the head; 1: the layers below it, and so on down to the trunk's first stage. Recurrent layers
-    count as one together with the readout, those of the deep RNN as one for each grid, a decoder as
-    one, each stage of the trunk as one; a whitening layer belongs to the first stage. A layer
-    without an array in the tree, such as a frozen one, does not count.
+    count as one together with the readout, those of the deep RNN as one for each grid, those of
+    Sequencer2D as one for each block, a decoder as one, each stage of the trunk as one; a whitening
+    layer belongs to the first stage. A layer without an array in the tree, such as a frozen one,
+    does not count.
     """
 
     def height(path: Any, array: jax.Array) -> tuple[int, int]:
@@ -97,6 +98,9 @@ def depths(params: Any) -> Any:
             return 0, int(inside.split("_")[1]) if "_" in inside else 0
         if top.startswith(("columns_", "rows_")):
             return 1, int(top.rpartition("_")[2])
+        if top.startswith(("embed_", "block_")):  # of stage S, and the block I there
+            stage, _, block = top.partition("_")[2].partition("_")
+            return 1, 1000 * int(stage) + int(block or 0)
         return {"recurrent": 1, "readout": 1, "decoder": 2}.get(top, 3), 0
 
     heights = jax.tree_util.tree_map_with_path(height, params)

@@ -18,9 +18,8 @@ FILE = "configs/finetune.py"
 def test_the_sizes_are_those_of_cifar10_where_no_run_is_named(model):
     config = resolve_config(f"{FILE}:{model}", {"init.from": "runs/a"})
     small = resolve_config(f"configs/cifar10.py:{model}_small", {})
-    for (
-        key
-    ) in "width stage_multipliers num_conv_layers whiten_size hidden_units patch_sizes".split():
+    sizes = "width stage_multipliers num_conv_layers whiten_size hidden_units patch_sizes depths"
+    for key in [*sizes.split(), "channels"]:
         if key in config.model:
             assert config.model[key] == small.model[key]
     assert config.init.skip == ("head/*",)

@@ -30,7 +30,8 @@ def test_pictures_get_names_of_their_own(tmp_path):
         predict._write_picture(tmp_path / "out", tmp_path / "a.jpg", picture_HWC) for _ in "ab"
     ]
     assert names == [str(tmp_path / "out/a.png"), str(tmp_path / "out/a_2.png")]
-    assert Image.open(names[1]).size == (3, 2)
+    with Image.open(names[1]) as written:
+        assert written.size == (3, 2)
 
 
 def test_names_with_tabs_stay_a_line(tiny, start_run, tmp_path, monkeypatch, capsys):

@@ -59,7 +59,7 @@ def test_defaults_are_valid(model):
         ("steps_per_dispatch", -1, "0 or more"),
         ("log.profile", "20:10", "FIRST:LAST"),
         ("init.skip", ("head/*",), "'init.from': set that to the workdir of a run, found ''"),
-        ("init.freeze", (3,), "texts, such as 'a,b', found \\(3,\\)"),
+        ("init.freeze", (3,), r"texts, such as 'a,b', found \[3\]"),
         ("init.layer_decay", 0.0, "0.001 or more and at most 1"),
     ],
 )

@@ -164,7 +164,7 @@ def load_source(data_config: Any, seed: int) -> Source:
         valid = (
             [f"{k}:{rest}" for k in (PATHS if location else PATHS[:1])]
             if is_folder
-            else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds)]
+            else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds if location or k == "tfds")]
         )
         raise UserError(
             f"config key 'data.source' expects {', '.join(forms[:-1])} or {forms[-1]}, "

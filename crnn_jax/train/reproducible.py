@@ -103,12 +103,7 @@ def make_reproducible_step(
       UserError: the devices do not divide the number of shards.
     """
     devices = mesh.shape["data"]
-    if logical_shards % devices != 0:
-        raise UserError(
-            f"config key 'logical_shards' expects a multiple of the {devices} devices of "
-            f"'mesh.data', found {logical_shards}"
-        )
-    rounds = logical_shards // devices
+    rounds = _num_rounds(logical_shards, devices)
     gradient = make_gradient(model, task, None, frozen)
     settings = {"optimizer": optimizer, "ema_decay": ema_decay, "skip_nonfinite": skip_nonfinite}
     apply = functools.partial(apply_gradient, **settings)
@@ -147,6 +142,15 @@ def make_reproducible_step(
         mesh=mesh,
         shard_index=jax.jit(number, out_shardings=batch_sharding(mesh))(),
     )
+
+
+def _num_rounds(logical_shards: int, devices: int) -> int:
+    if logical_shards % devices != 0:
+        raise UserError(
+            f"config key 'logical_shards' expects a multiple of the {devices} devices of "
+            f"'mesh.data', found {logical_shards}"
+        )
+    return logical_shards // devices
 
 
 def _rounds_of(batch: Tree, devices: int, rounds: int) -> tuple[Tree, ...]:

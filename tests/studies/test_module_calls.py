@@ -13,7 +13,8 @@ from crnn_jax.studies.module_calls import module_calls
 def small(name, **keys):
     config = default_config(name).model
     sizes = {"width": 4, "stage_multipliers": (1, 2), "num_conv_layers": 3, "hidden_units": 5}
-    for key, value in {**sizes, "patch_sizes": (2,), **keys}.items():
+    sizes |= {"patch_sizes": (2,), "depths": (1,), "channels": (6,)}
+    for key, value in {**sizes, **keys}.items():
         if key in config:
             config[key] = value
     return build_model(config, 10, jnp.float32)

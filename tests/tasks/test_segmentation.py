@@ -216,7 +216,7 @@ def test_keys_that_do_not_apply_are_refused(tiny, changes, key):
 def test_models_of_another_kind_are_refused_both_ways(tiny):
     with pytest.raises(UserError, match=r"'segmentation'.*reseg, found 'crnn'"):
         make_task(scene_config(tiny, "crnn"), 11)
-    with pytest.raises(UserError, match=r"'classification'.*crnn, found 'reseg'"):
+    with pytest.raises(UserError, match=r"'classification'.*crnn, sequencer, found 'reseg'"):
         make_task(scene_config(tiny, task="classification"), 10)
     with pytest.raises(UserError, match="at most 255 classes, found 256"):
         make_task(scene_config(tiny), 256)

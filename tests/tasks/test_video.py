@@ -175,4 +175,4 @@ def test_images_given_to_a_run_on_clips(tmp_path, capsys):
     line = run_expecting_one_line(predict.main, [*argv, str(tmp_path)], capsys)
     assert "expected videos, which this run reads, below" in line
     line = run_expecting_one_line(saliency.main, argv, capsys)
-    assert "expected a run that classifies images" in line
+    assert "expected a run of task classification, found one of task 'video'" in line
