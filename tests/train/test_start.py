@@ -218,14 +218,15 @@ def test_a_file_of_weights_begins_a_run(source, tmp_path, capsys):
     norm = weights.metadata["norm"]
     mean, std = (tuple(norm[name].tolist()) for name in ("mean_C", "std_C"))
     file = tmp_path / "a.safetensors"
-    write_weights(file, WeightFile(arrays, model, 10, weights.metadata["class_names"], mean, std))
+    names = weights.metadata["class_names"]
+    write_weights(file, WeightFile(arrays, model, 10, names, mean, std))
     found = load_weights(str(file))
     assert found.params.keys() == weights.params.keys()
     for name, array in weights.params.items():
         np.testing.assert_array_equal(found.params[name], array)
     state, _ = begin(make(file), tmp_path)
     assert f"weights of {file}\n" in capsys.readouterr().out
-    np.testing.assert_array_equal(state.norm["mean_C"], np.float32(mean))
+    np.testing.assert_array_equal(state.norm["mean_C"], np.array(mean, np.float32))
 
 
 def test_a_run_without_checkpoints_has_no_weights(source, tmp_path):
