@@ -86,9 +86,9 @@ def depths(params: Any) -> Any:
 
     0: the head; 1: the layers below it, and so on down to the trunk's first stage. Recurrent layers
     count as one together with the readout, those of the deep RNN as one for each grid, those of
-    Sequencer2D as one for each block, a decoder as one, each stage of the trunk as one; a whitening
-    layer belongs to the first stage. A layer without an array in the tree, such as a frozen one,
-    does not count.
+    Sequencer2D as one for each block and one for the norm after them, a decoder as one, each stage
+    of the trunk as one; a whitening layer belongs to the first stage. A layer without an array in
+    the tree, such as a frozen one, does not count.
     """
 
     def height(path: Any, array: jax.Array) -> tuple[int, int]:
@@ -101,7 +101,7 @@ def depths(params: Any) -> Any:
         if top.startswith(("embed_", "block_")):  # of stage S, and the block I there
             stage, _, block = top.partition("_")[2].partition("_")
             return 1, 1000 * int(stage) + int(block or 0)
-        return {"recurrent": 1, "readout": 1, "decoder": 2}.get(top, 3), 0
+        return {"recurrent": 1, "readout": 1, "decoder": 2, "norm": 2}.get(top, 3), 0
 
     heights = jax.tree_util.tree_map_with_path(height, params)
     is_height = lambda x: isinstance(x, tuple)  # noqa: E731

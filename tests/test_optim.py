@@ -158,6 +158,9 @@ def test_depths_by_hand():
     assert jax.tree.leaves(optim.depths({"trunk": {"conv_2_0": leaf}, "head": leaf})) == [0, 1]
     reseg = {"trunk": {"conv_0_0": leaf}, "columns_0": leaf, "decoder": leaf, "head": leaf}
     assert jax.tree.leaves(optim.depths(reseg)) == [2, 1, 0, 3]
+    names = ("embed_0", "block_0_0", "block_0_1", "embed_1", "norm", "head")
+    found = optim.depths(dict.fromkeys(names, leaf))
+    assert [found[name]["kernel"] for name in names] == [4, 4, 3, 2, 1, 0]
 
 
 @pytest.mark.parametrize("name", ["sgd", "muon"])

@@ -8,6 +8,7 @@ from crnn_jax.report.formats import (
     format_commits,
     format_seconds,
     markdown,
+    measured_apart,
     train_seconds,
     with_interval,
 )
@@ -67,10 +68,9 @@ def efficiency_table(content: dict[str, Any]) -> str:
     ]
     measured = "Training time is that of these very runs, disturbed or not."
     if apart := content["rates"]:
-        commit = format_commits({"git_commit": [apart["git_commit"] or "unknown"]})
         measured = (
             "Training time is a run's images over images/s that were measured apart, all points "
-            f"taking turns: {apart['devices']}, commit {commit}, {apart['date']}."
+            f"taking turns: {measured_apart(apart)}."
         )
     sizes = "A size multiplies width and hidden units of the row's preset; epochs are the preset's."
     return "\n".join([markdown(header, rows), "", sizes, *content["sentences"], measured])

@@ -37,6 +37,12 @@ def format_commits(row: dict[str, Any]) -> str:
     )
 
 
+def measured_apart(rates: dict[str, Any]) -> str:
+    """Returns where and when images/s were measured apart from the runs."""
+    commit = format_commits({"git_commit": [rates["git_commit"] or "unknown"]})
+    return f"{rates['devices']}, commit {commit}, {rates['date']}"
+
+
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     """Returns a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]

@@ -11,6 +11,7 @@ from crnn_jax.report.formats import (
     format_accuracy,
     format_commits,
     markdown,
+    measured_apart,
     percent,
     train_seconds,
     with_interval,
@@ -50,10 +51,9 @@ def table1_table(content: dict[str, Any]) -> str:
         )
     measured = "Images/s and training time are those of these very runs, disturbed or not."
     if apart := content["rates"]:
-        commit = format_commits({"git_commit": [apart["git_commit"] or "unknown"]})
         measured = (
             "Training time is that of these very runs, disturbed or not. Images/s were measured "
-            f"apart, the rows taking turns: {apart['devices']}, commit {commit}, {apart['date']}."
+            f"apart, the rows taking turns: {measured_apart(apart)}."
         )
     notes = [content["definition"], *content["sentences"], measured]
     return "\n".join([markdown(header, rows), "", *notes])

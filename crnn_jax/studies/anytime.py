@@ -25,7 +25,7 @@ from crnn_jax.studies.module_calls import module_calls
 from crnn_jax.studies.steps import check_steps, step_logits
 from crnn_jax.studies.trained import made_with, open_classifier, run_name
 
-THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 
 
 def flops_after(model: nn.Module, input_shape: Sequence[int], num_steps: int) -> list[float]:

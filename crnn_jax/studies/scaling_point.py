@@ -22,6 +22,7 @@ from crnn_jax import mesh as mesh_lib
 from crnn_jax.collectives import KINDS as COLLECTIVES
 from crnn_jax.collectives import read_traffic
 from crnn_jax.data.synthetic import synthetic_batch
+from crnn_jax.errors import UserError
 from crnn_jax.flags import resolve_config
 from crnn_jax.peaks import peak_flops
 from crnn_jax.provenance import describe_devices, versions
@@ -48,6 +49,11 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     keys = {**settings["overrides"], "mesh.data": str(settings["devices"])}
     keys["steps_per_dispatch"] = "1"
     config = resolve_config(settings["config"], keys)
+    if config.reproducible:
+        raise UserError(
+            "config key 'reproducible' expects False in a study of scaling, which times one "
+            "compiled step, found True"
+        )
     enable_compile_cache(config)
     shape, num_classes = image_shape(config), 1000 if image_shape(config)[0] > 64 else 10
     experiment = build(config, shape, num_classes, 50_000)
