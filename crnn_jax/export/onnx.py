@@ -29,8 +29,14 @@ def make(run: Run, *, streaming: bool = False) -> onnx.ModelProto:
       streaming: the graph is that of one step (`onnx_streaming`).
 
     Raises:
-      UserError: no classification, a model or a cell that no graph can have, or too many weights.
+      UserError: no classification, a model, a cell or an order of steps that no graph can have, or
+        too many weights.
     """
+    if (order := getattr(run.experiment.model, "step_order", "natural")) != "natural":
+        raise UserError(
+            f"format 'onnx' expects 'model.step_order' natural, found '{order}': choose "
+            "--format=stablehlo"
+        )
     graph = Graph(weights_of(run))
     build = onnx_streaming.build_step if streaming else onnx_models.build
     name = build(run.experiment.model, graph, run.task.pixels, run.state.norm, run.input_shape)

@@ -34,6 +34,8 @@ def why_no_steps(model: nn.Module) -> str:
     recurrent = getattr(model, "recurrent", None)
     if not isinstance(recurrent, Recurrent):
         return "it has no single recurrence over a sequence"
+    if getattr(model, "step_order", "natural") != "natural":
+        return "its recurrence reads shuffled steps (model.step_order)"
     return "its recurrence reads both ways, from both ends at once" * recurrent.bidirectional
 
 
@@ -41,7 +43,7 @@ def check_steps(model: nn.Module, workdir: Any) -> None:
     """Checks that a model says something after each step.
 
     Raises:
-      UserError: it has no recurrence, or one that reads both ways.
+      UserError: it has no recurrence, or one that reads shuffled steps or both ways.
     """
     if reason := why_no_steps(model):
         raise UserError(

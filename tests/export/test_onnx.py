@@ -118,6 +118,9 @@ def test_what_has_no_graph_is_refused_in_one_line(random_run, monkeypatch):
     scenes = random_run("reseg", shape=(8, 8, 3))
     with pytest.raises(UserError, match=r"'model\.name' to be one of cnn, .*found 'reseg'"):
         onnx.make(scenes)
+    for order in ("fixed", "per_image"):
+        with pytest.raises(UserError, match=rf"'model\.step_order' natural, found '{order}'"):
+            onnx.make(random_run("rnn", model__step_order=order))
     monkeypatch.setattr(onnx_recurrent, "CELLS", ("lstm",))
     with pytest.raises(UserError, match=r"'model\.cell' to be one of lstm, found 'gru'"):
         onnx.make(random_run("crnn"))

@@ -112,4 +112,6 @@ def test_models_without_steps_say_why(made):
         steps.check_steps(made("cnn")[0], "runs/a")
     with pytest.raises(UserError, match="reads both ways"):
         steps.check_steps(made("crnn", bidirectional=True)[0], "runs/a")
+    with pytest.raises(UserError, match="reads shuffled steps"):
+        steps.check_steps(made("crnn", step_order="fixed")[0], "runs/a")
     steps.check_steps(made("crnn")[0], "runs/a")
