@@ -3,6 +3,7 @@
 import math
 import os
 import pathlib
+import signal
 
 # TEST_PLATFORM=cuda is for the tests marked gpu.
 os.environ["JAX_PLATFORMS"] = os.environ.get("TEST_PLATFORM", "cpu")
@@ -21,6 +22,8 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 import pytest
 
+# nohup has it ignored, and a run that it started rightly goes on; tests send the signal.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.chdir(pathlib.Path(__file__).parent.parent)  # configs/ are named from the repository's root
 
 

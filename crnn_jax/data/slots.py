@@ -121,6 +121,8 @@ def _remove(name: str) -> bool:
         SharedMemory(name).unlink()
     except FileNotFoundError:
         return False
+    except ValueError:  # empty: its worker was killed or stopped before it gave it a size
+        (_FOLDER / name).unlink(missing_ok=True)
     return True
 
 

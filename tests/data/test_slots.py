@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crnn_jax import mesh as mesh_lib
-from crnn_jax.data.slots import MainSlots, WorkerSlots
+from crnn_jax.data.slots import _FOLDER, MainSlots, WorkerSlots
 
 SHAPE = (3, 4, 5, 3)
 
@@ -79,3 +79,12 @@ def test_at_the_end_no_slot_is_left_and_arrays_are_whole():
         with pytest.raises(FileNotFoundError):
             SharedMemory(filled.name)
     MainSlots().close()  # of a stream without workers
+
+
+def test_a_slot_that_never_had_a_size_is_removed():
+    main = MainSlots()
+    SharedMemory(f"{main.prefix}_0", create=True, size=1).close()  # the worker's name
+    empty = _FOLDER / f"{main.prefix}_0_0"
+    empty.touch()  # as a worker leaves it that is killed between its making and its size
+    main.close()
+    assert not list(_FOLDER.glob(f"{main.prefix}*"))
