@@ -3,10 +3,11 @@
 import dataclasses
 import os
 import pathlib
-import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from crnn_jax.data import tfds_folder
 from crnn_jax.data.content import Files, key_of
 from crnn_jax.data.decode import DECODING, decode_image, match_source
 from crnn_jax.data.fields import Example
@@ -22,22 +23,23 @@ from crnn_jax.data.sources import (
 from crnn_jax.data.tf_example import image_and_label
 from crnn_jax.data.tfds_metadata import data_dir
 from crnn_jax.data.walk import file_of
-from crnn_jax.errors import CorruptImageError, UserError, closest
+from crnn_jax.errors import CorruptImageError, UserError
 
 _T = TypeVar("_T")
-_VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def load(location: str, data_config: Any, seed: int) -> Source:
     """Returns the data set `location` in the folder that `data_dir` names.
 
     The test split is TFDS's `test`, or `validation` where there is no test or, as in ImageNet, only
-    one without labels. Images are gray where TFDS says that they have one channel, else RGB.
+    one without labels; a labelled `validation` beside it is the validation part, unless config key
+    `data.validation` holds one out of train. Images are gray where TFDS says that they have one
+    channel, else RGB.
 
     Args:
       location: NAME (its newest version) or NAME:VERSION; NAME/CONFIG for a set with configs.
-      data_config: reads dir, skip_corrupt, and image_size (0: every image must have the size of the
-        first, which is checked when it is read).
+      data_config: reads dir, validation, skip_corrupt, and image_size (0: every image must have
+        the size of the first, which is checked when it is read).
       seed: not used.
 
     Raises:
@@ -45,7 +47,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         labelled images in array_record files.
     """
     del seed
-    folder = _find(location, data_dir(data_config.dir))
+    folder = tfds_folder.find(location, data_dir(data_config.dir))
     info, keys = _open(folder)
     if "train" not in info.splits:
         raise UserError(f"'{folder}': expected a split 'train', found {', '.join(info.splits)}")
@@ -69,9 +71,9 @@ def load(location: str, data_config: Any, seed: int) -> Source:
                 data_config.max_pixels,
             ),
         )
-        for name in ("train", _test_name(folder, records, keys))
+        for name in ("train", *_choose_parts(folder, records, keys, data_config.validation))
     }
-    train, test = splits.values()
+    parts = dict(zip(("train", "test", "validation"), splits.values(), strict=False))
     files = _files(folder)
     shards = [
         {os.path.basename(i.filename) for i in info.splits[name].file_instructions}
@@ -80,12 +82,11 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     return Source(
         name=f"tfds:{location}",
         class_names=class_names,
-        train=train,
-        test=test,
+        **parts,
         fingerprint=fingerprint("tfds", key_of([files]), data_config.image_size, DECODING),
         files={
             part: files._replace(files=[file for file in files.files if file.path in names])
-            for part, names in zip(("train", "test"), shards, strict=True)
+            for part, names in zip(parts, shards, strict=True)
         },
     )
 
@@ -148,39 +149,6 @@ def _split(name: str, reader: _Reader) -> Split:
         bulk=reader.read_many,
         encoded=reader.read_encoded,
     )
-
-
-def _find(location: str, root: pathlib.Path) -> pathlib.Path:
-    """Returns ROOT/NAME/VERSION, after a check of each of the three."""
-    from crnn_jax.data.prepare import NAMES
-
-    name, _, version = location.partition(":")
-    folder = root / name
-    base = name.split("/")[0]
-    command = f"`python -m crnn_jax.data.prepare {base} --data_dir={root}`"
-    how = f"make it with {command}, or " if base in NAMES else ""
-    how += "set config key 'data.dir' or $TFDS_DATA_DIR to the folder that holds it"
-    if not folder.is_dir():
-        there = [f.name for f in root.iterdir() if f.is_dir()] if root.is_dir() else []
-        hint = closest(name, {*there, *NAMES} - {name})
-        found = "no such folder" if root.is_dir() else f"no folder '{root}'"
-        raise UserError(
-            f"'tfds:{location}' expects TFDS data in '{folder}', found {found}{hint}; {how}"
-        )
-    versions = sorted(
-        (f.name for f in folder.iterdir() if f.is_dir() and _VERSION.fullmatch(f.name)),
-        key=lambda text: [int(number) for number in text.split(".")],
-    )
-    if not versions:
-        raise UserError(
-            f"'tfds:{location}' expects a folder such as 1.0.0 in '{folder}', found none; {how}"
-        )
-    if version and version not in versions:
-        raise UserError(
-            f"config key 'data.source' 'tfds:{location}' expects a version in '{folder}': "
-            f"{', '.join(versions)}; found '{version}'{closest(version, versions)}"
-        )
-    return folder / (version or versions[-1])
 
 
 def _open(folder: pathlib.Path) -> tuple[Any, tuple[str, str]]:
@@ -252,14 +220,28 @@ def _image_shape(
     raise UserError(f"{data_config.source}: expected a readable training image, found none")
 
 
-def _test_name(folder: pathlib.Path, records: dict[str, Any], keys: tuple[str, str]) -> str:
+def _choose_parts(
+    folder: pathlib.Path, records: dict[str, Any], keys: tuple[str, str], held_out: float
+) -> list[str]:
+    """Returns the names of the test split and, where there is one besides, the validation split."""
+    labelled = []
     for name in ("test", "validation"):
         if name in records:
             where = f"'{folder}' {name}"
             first = _record(lambda name=name: records[name][0], where)
             if _parse(first, keys, where)[1] >= 0:  # TFDS writes -1 where a label is not known
-                return name
-    raise UserError(f"'{folder}': expected a labelled split 'test' or 'validation', found neither")
+                labelled.append(name)
+    if not labelled:
+        raise UserError(
+            f"'{folder}': expected a labelled split 'test' or 'validation', found neither"
+        )
+    if len(labelled) == 2 and held_out:
+        print(
+            f"'{folder}': left out split 'validation', since 'data.validation' is {held_out}",
+            file=sys.stderr,
+        )
+        return labelled[:1]
+    return labelled
 
 
 def _record(read: Callable[[], Any], where: str) -> Any:

@@ -91,6 +91,20 @@ def test_reads_both_splits(toy):
     assert (source.train.name, source.test.name) == ("train", "test")
 
 
+def test_a_labelled_validation_split_beside_test_is_the_validation_part(tmp_path, capsys):
+    held = [(png(60), 1)]
+    write_toy(tmp_path / "toy/1.0.0", {"train": TRAIN, "validation": held, "test": TEST})
+    source = load(tmp_path)
+    assert contents(source.test) == [(40, 1), (50, 0)]
+    assert contents(source.validation) == [(60, 1)]
+    assert [file.path for file in source.files["validation"].files] == [
+        "toy-validation.array_record-00000-of-00001"
+    ]
+    assert capsys.readouterr().err == ""
+    assert load(tmp_path, validation=0.5).validation is None
+    assert "left out split 'validation', since 'data.validation' is 0.5" in capsys.readouterr().err
+
+
 def test_read_many_equals_read(toy):
     split = load(toy).train
     many: Any = split.read_many([2, 0, 2])
