@@ -24,6 +24,7 @@ LEVELS = (
         "file_lock",
         "huge_pages",
         "orbax_logging",
+        "presets",
         "provenance",
         "report",
         "weight_files",
