@@ -1,5 +1,7 @@
 """Predicts for files: python -m crnn_jax.predict --workdir=runs/a FILE_OR_FOLDER... [--json]
 
+--file=FILE takes an exported file in the place of a run, --model=NAME a model of the package.
+
 Prints `path<TAB>class<TAB>probability` a line; PNG, JPEG and the like, gray, RGBA, CMYK or 16-bit,
 any size; for a run on clips, videos. Where a prediction is a picture, it is written to --out.
 """
@@ -22,17 +24,18 @@ from crnn_jax.errors import (
     printable,
 )
 from crnn_jax.flags import add_placement_flags, placement
-from crnn_jax.run import Run, open_run
+from crnn_jax.opened import add_flags, open_named
+from crnn_jax.predictor import Predictor
 from crnn_jax.tasks.task import Rendered
 
 _BATCH = 64  # files that are read before the model sees them
 
 
 def predict_files(
-    run: Run, files: list[pathlib.Path]
+    run: Predictor, files: list[pathlib.Path]
 ) -> Iterator[tuple[pathlib.Path, Rendered | CorruptImageError]]:
     """Yields (path, prediction), or (path, error) for a file that is no readable input."""
-    task, shape = run.experiment.task, run.experiment.input_shape
+    task, shape = run.task, run.input_shape
     view = make_view(run.config)
     for first in range(0, len(files), _BATCH):
         read: dict[pathlib.Path, np.ndarray | CorruptImageError] = {}
@@ -68,16 +71,15 @@ def _write_picture(folder: pathlib.Path, path: pathlib.Path, picture_HWC: np.nda
 def main(argv: list[str]) -> None:
     """Prints what the run predicts for each file."""
     parser = OneLineParser(prog="python -m crnn_jax.predict", description=__doc__)
-    parser.add_argument("--workdir", required=True, help="of a run of crnn_jax.main")
+    add_flags(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with more")
-    parser.add_argument("--step", type=int, help="of the checkpoint; default: the latest")
     parser.add_argument("--out", default="predictions", help="folder of predicted pictures")
     add_placement_flags(parser)
     parser.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
     flags = parser.parse_args(argv)
     with one_line_errors():
-        run = open_run(flags.workdir, flags.step, placement=placement(flags))
-        files = find_inputs(flags.paths, run.experiment.input_shape)
+        run = open_named(flags, placement(flags))
+        files = find_inputs(flags.paths, run.input_shape)
         failed: list[CorruptImageError] = []
         for path, result in predict_files(run, files):
             if isinstance(result, CorruptImageError):

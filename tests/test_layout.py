@@ -25,6 +25,7 @@ LEVELS = (
         "huge_pages",
         "orbax_logging",
         "presets",
+        "pretrained",
         "provenance",
         "report",
         "weight_files",
@@ -48,7 +49,9 @@ LEVELS = (
     ("workdir", "train.experiment", "train.programs", "train.evaluator", "train.restore"),
     ("weights", "predictor"),
     ("train.loop", "train.results", "train.changes", "train.replay", "train.start", "run"),
-    ("evaluate", "predict", "convert", "studies", "doctor", "export"),
+    ("evaluate", "convert", "studies", "doctor", "export"),
+    ("opened",),
+    ("predict", "serve"),
     ("main", "api"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -38,7 +38,7 @@ def test_names_with_tabs_stay_a_line(tiny, start_run, tmp_path, monkeypatch, cap
     experiment, _, _, _, state = start_run(tiny("cnn"))
     names = tuple(f"class\t{i}\n" for i in range(10))
     run = Run(tmp_path, experiment, state, names, {})
-    monkeypatch.setattr(predict, "open_run", lambda *_, **__: run)
+    monkeypatch.setattr(predict, "open_named", lambda *_: run)
     path = tmp_path / "a\tb\nc.png"
     Image.fromarray(np.full((8, 8), 200, np.uint8)).save(path)
     predict.main(["--workdir=x", str(path)])
