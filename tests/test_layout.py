@@ -52,7 +52,7 @@ LEVELS = (
     ("evaluate", "convert", "studies", "doctor", "export"),
     ("opened",),
     ("predict", "serve"),
-    ("main", "api"),
+    ("main", "api", "__main__"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 LINES_OF_FILE = 300

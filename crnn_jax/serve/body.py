@@ -52,7 +52,8 @@ async def _read(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
         images = [("image", body)] if body else []
     else:
         raise HTTPException(
-            415, f"expected multipart/form-data, image/* or application/octet-stream, found '{kind}'"
+            415,
+            f"expected multipart/form-data, image/* or application/octet-stream, found '{kind}'",
         )
     if not 1 <= len(images) <= limits.images:
         raise HTTPException(422, f"expected 1 to {limits.images} images, found {len(images)}")

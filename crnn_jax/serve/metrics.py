@@ -21,7 +21,10 @@ class Metrics:
         self.requests = Gauge("requests_in_progress", "being answered", **own)
         self._answered = Counter("requests", "of /predict, by status", ["status"], **own)
         self._request_seconds = Histogram(
-            "request_seconds", "of /predict, from its headers to its answer", buckets=_SECONDS, **own
+            "request_seconds",
+            "of /predict, from headers to answer",
+            buckets=_SECONDS,
+            **own,
         )
         self._images = Counter("images", "that the model has seen", **own)
         self._batch_images = Histogram(
