@@ -109,7 +109,8 @@ def run(app: Any, listener: socket.socket) -> None:
             asyncio.get_running_loop().add_signal_handler(number, _ask_to_end, server)
         await server.serve([listener])
 
-    asyncio.run(serve(), loop_factory=config.get_loop_factory())
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(serve())
 
 
 def _ask_to_end(server: Any) -> None:

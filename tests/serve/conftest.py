@@ -44,7 +44,7 @@ def client(fake_predictor):
         service = Service(predictor, Limits(**limits))
         found = TestClient(make_app(service, "fake"), raise_server_exceptions=False)
         opened.append(found.__enter__())
-        found.service = service
+        found.app.state.service = service
         return found
 
     yield make

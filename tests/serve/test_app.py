@@ -94,12 +94,12 @@ def test_a_body_that_does_not_come_is_given_up():
 
 def test_too_many_requests_are_told_to_come_again(client, image):
     server = client(requests=1)
-    server.service._requests = 1
+    server.app.state.service._requests = 1
     answer = server.post("/predict", **form(image()))
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
-    server.service._requests = 0
+    server.app.state.service._requests = 0
     assert server.post("/predict", **form(image())).status_code == 200
-    assert server.service._requests == 0
+    assert server.app.state.service._requests == 0
 
 
 def test_a_model_that_fails_fails_alone(client, image, fake_predictor):
@@ -138,7 +138,7 @@ def test_operators_are_answered(client, image):
     paths = server.get("/openapi.json").json()["paths"]
     assert set(paths) == {"/predict", "/model", "/healthz", "/metrics", "/"}
     assert "multipart/form-data" in paths["/predict"]["post"]["requestBody"]["content"]
-    server.service.batcher.close()
+    server.app.state.service.batcher.close()
     assert server.get("/healthz").status_code == 503
 
 
@@ -150,7 +150,7 @@ def test_the_page_asks_nobody_else(client):
     assert client().get("/docs").status_code == 404
 
 
-def test_clients_may_not_set_other_hosts_names(client, image):
+def test_other_pages_may_not_read_the_answers(client, image):
     answer = client().post("/predict", **form(image()))
     assert "access-control-allow-origin" not in answer.headers
     assert np.isfinite(answer.json()["predictions"][0]["probability"])

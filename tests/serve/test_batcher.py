@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from crnn_jax.serve.batcher import Batcher
 
 
-def ask(batcher, counts, start):
+def ask(batcher, counts, start) -> list[Any]:
     """Returns what requests of so many images get, made together, the model started after all."""
 
     async def all_of_them():

@@ -77,16 +77,14 @@ def test_schemathesis_finds_no_fault(client):
         schemathesis.specs.openapi.checks.response_schema_conformance,
     ]
     seen = set()
-    for found in schema.get_all_operations():
-        operation = found.ok()
-        seen.add(operation.path)
 
-        @given(case=operation.as_strategy())
+    def try_all(strategy):
+        @given(case=strategy)
         @settings(
             max_examples=100,
             deadline=None,
             phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
             database=None,
             derandomize=True,
         )
@@ -94,4 +92,12 @@ def test_schemathesis_finds_no_fault(client):
             case.call_and_validate(checks=wanted)
 
         check()
+
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        seen.add(operation.path)
+        try_all(operation.as_strategy())
+        if operation.method == "post":
+            mode = schemathesis.GenerationMode.NEGATIVE
+            try_all(operation.as_strategy(generation_mode=mode))
     assert seen == {"/predict", "/model", "/healthz", "/metrics", "/"}
