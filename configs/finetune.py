@@ -99,5 +99,7 @@ def _size_as_run(config: ConfigDict, source: str) -> None:
         if f"model.{name}" not in _FREE:
             config.model[name] = value
     config.precision = precision
-    if shape is not None and len(shape) == 3 and shape[0] == shape[1]:
-        config.data.image_size = shape[0]
+    if shape is not None and len(shape) == 3:
+        height, width = shape[:2]
+        size = str(height) if height == width else f"({height}, {width})"
+        defaults.override(config, "data.image_size", size)

@@ -122,6 +122,11 @@ def _check_crop(flat: _Flat) -> None:
             f"config key 'data.crop' is '{crop}', another part of each image in each epoch: set "
             f"'data.pipeline' to 'streaming', found '{flat['data.pipeline']}'"
         )
+    if not isinstance(size, int):
+        raise UserError(
+            f"config key 'data.image_size' expects one number with data.crop={crop}, which makes "
+            f"squares, found {shown(size)}"
+        )
     if size == 0:
         raise UserError(f"config key 'data.crop' is '{crop}': set 'data.image_size', found 0")
     if 0 < short_side < size:

@@ -37,7 +37,11 @@ DATA_KEYS: dict[str, Key] = {
         0.2, "held out where the source has no test split of its own", within=SHARE
     ),
     "data.image_size": Key(
-        0, "pixels; 0: as stored (all images must then have one size)", within=_PIXELS
+        0,
+        "pixels, of both sides or of height and width; 0: as stored (all images must then have one "
+        "size)",
+        within=_PIXELS,
+        pair=True,
     ),
     "data.max_pixels": Key(
         89_478_485,

@@ -178,6 +178,11 @@ def load_source(data_config: Any, seed: int) -> Source:
             f"config key 'data.source' expects {', '.join(forms[:-1])} or {forms[-1]}, "
             f"found '{data_config.source}'{closest(data_config.source, valid)}"
         )
+    if kind in EMBEDDED and not isinstance(data_config.image_size, int):
+        raise UserError(
+            f"config key 'data.image_size' expects one number for '{kind}', whose images are "
+            f"square, found {data_config.image_size}"
+        )
     return SOURCES[kind](location, data_config, seed)
 
 
