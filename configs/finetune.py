@@ -12,8 +12,6 @@ made anew. docs/finetune.md says what to choose.
 less, and less to overfit with; worth a first look at what the features know.
 """
 
-import pathlib
-
 from ml_collections import ConfigDict
 
 from crnn_jax import config as defaults
@@ -87,20 +85,21 @@ def _size_as_cifar10(config: ConfigDict) -> None:
         config.model.patch_sizes = (2, 2)
 
 
-def _size_as_run(config: ConfigDict, workdir: str) -> None:
-    """Takes the sizes of the run in `workdir`."""
-    from crnn_jax.workdir import load_config, read_dataset
+def _size_as_run(config: ConfigDict, source: str) -> None:
+    """Takes the sizes of the run, the file or the model of the package."""
+    from crnn_jax.weights import sizes
 
-    source = load_config(workdir)
-    if source.model.name != config.model.name:
+    model, precision, shape = sizes(source)
+    if model["name"] != config.model.name:
         raise UserError(
             f"config key 'init.from' expects a run of model '{config.model.name}', found "
-            f"'{source.model.name}' in '{workdir}': use configs/finetune.py:{source.model.name}"
+            f"'{model['name']}' in '{source}': use configs/finetune.py:{model['name']}"
         )
-    for name in source.model:
+    for name, value in model.items():
         if f"model.{name}" not in _FREE:
-            config.model[name] = source.model[name]
-    config.precision = source.precision
-    shape = read_dataset(pathlib.Path(workdir).expanduser())["input_shape"]
-    if len(shape) == 3 and shape[0] == shape[1]:
-        config.data.image_size = shape[0]
+            config.model[name] = value
+    config.precision = precision
+    if shape is not None and len(shape) == 3:
+        height, width = shape[:2]
+        size = str(height) if height == width else f"({height}, {width})"
+        defaults.override(config, "data.image_size", size)

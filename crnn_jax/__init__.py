@@ -2,8 +2,9 @@
 
     import crnn_jax
 
-    run = crnn_jax.train("configs/digits.py:crnn", "runs/digits")
+    run = crnn_jax.train("digits:crnn", "runs/digits")
     run = crnn_jax.load("runs/digits")              # or a file of `python -m crnn_jax.export`
+    run = crnn_jax.load("digits_crnn")              # comes with the package; see list_models()
     run.predict(["photo.jpg", "folder"])            # [{"path", "class", "probability", "top"}, ...]
     run.probabilities(images)                       # float32 (B, K), as run.class_names
     run.features(images)                            # what the head reads; or layer="trunk"

@@ -6,33 +6,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from crnn_jax import pretrained
 from crnn_jax.config import MODEL_DEFAULTS, override
-from crnn_jax.errors import UserError
-from crnn_jax.export.formats import load_file
 from crnn_jax.flags import resolve_config
-from crnn_jax.predictor import Predictor
+from crnn_jax.opened import load
 from crnn_jax.run import Run, open_run
 from crnn_jax.train import loop
 
-
-def load(path: str | pathlib.Path, *, step: int | None = None) -> Predictor:
-    """Returns what was trained, ready to be asked: `predict`, `probabilities`, `features`.
-
-    Args:
-      path: a workdir of a run, or a file of `python -m crnn_jax.export`.
-      step: of a run's checkpoint; None: the newest good one.
-
-    Raises:
-      UserError: no run or exported file there, no such checkpoint, or a damaged one.
-    """
-    place = pathlib.Path(path).expanduser()
-    if not place.exists():
-        raise UserError(f"expected a workdir of a run or an exported file, found no '{place}'")
-    if place.is_dir():
-        return open_run(place, step)
-    if step is not None:
-        raise UserError(f"step expects the workdir of a run, found step={step} for file '{place}'")
-    return load_file(place)
+__all__ = ["list_models", "load", "train"]
 
 
 def train(
@@ -62,6 +43,10 @@ def train(
     return open_run(workdir)
 
 
-def list_models() -> list[str]:
-    """Returns the names of the models that a config may choose, as in FILE:MODEL."""
-    return list(MODEL_DEFAULTS)
+def list_models(*, trained: bool = False) -> list[str]:
+    """Returns the models that a config may choose, as in FILE:MODEL, and those that are trained.
+
+    Args:
+      trained: only those that come with the package, trained, which `load` opens by name.
+    """
+    return [*([] if trained else MODEL_DEFAULTS), *pretrained.names()]

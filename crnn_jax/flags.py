@@ -7,12 +7,14 @@ import importlib.util
 import inspect
 import pathlib
 import re
+import sys
 import traceback
 import types
 from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
+from crnn_jax import presets
 from crnn_jax.config import override
 from crnn_jax.errors import UserError
 from crnn_jax.validation import validate
@@ -47,7 +49,10 @@ def placement(flags: argparse.Namespace) -> dict[str, str]:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Returns (file, argument) of FILE[:ARGUMENT]; the file's path may hold colons itself."""
+    """Returns (file, argument) of FILE[:ARGUMENT]; the file's path may hold colons itself.
+
+    FILE may be a preset's name, such as cifar10.
+    """
     cuts = [match.end() - 1 for match in re.finditer(r"\.py:", name)]
     for cut in cuts:
         if pathlib.Path(name[:cut]).expanduser().is_file():
@@ -64,23 +69,57 @@ def load_config_module(path_text: str) -> types.ModuleType:
     Raises:
       UserError: no such file, or not a config file.
     """
-    path = pathlib.Path(path_text).expanduser()
+    path = config_path(path_text)
     if not path.is_file():
         known = [str(p) for p in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(str(path), known, n=1)
+        close = difflib.get_close_matches(str(path), [*known, *presets.names()], n=1)
         hint = f" (did you mean '{close[0]}'?)" if close else ""
-        raise UserError(f"--config expects FILE:MODEL with a config file, found no '{path}'{hint}")
+        raise UserError(
+            "--config expects FILE:MODEL with a config file or one of "
+            f"{', '.join(presets.names())}, found no '{path}'{hint}"
+        )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise UserError(f"--config expects a Python file, found '{path}'")
     module = importlib.util.module_from_spec(spec)
-    with _one_line_of(path):
+    with _one_line_of(path), _siblings(path.parent):
         spec.loader.exec_module(module)
     if not callable(getattr(module, "get_config", None)):
         raise UserError(
             f"--config expects a file with get_config(argument), found none in '{path}'"
         )
     return module
+
+
+def config_path(path_text: str) -> pathlib.Path:
+    """Returns the path of a config file, or of a preset by its name."""
+    return presets.find(path_text) or pathlib.Path(path_text).expanduser()
+
+
+@contextlib.contextmanager
+def _siblings(folder: pathlib.Path) -> Iterator[None]:
+    """Lets a config file import the modules beside it, as a script does, inside the block.
+
+    They are forgotten after it: the next config may have others of the same names beside it.
+    """
+    path, before = str(folder.absolute()), set(sys.modules)
+    sys.path.insert(0, path)
+    try:
+        yield
+    finally:
+        sys.path.remove(path)
+        new = set(sys.modules) - before
+        siblings = {name for name in new if _is_in(folder, name)}
+        for name in new:
+            if name.partition(".")[0] in siblings:
+                del sys.modules[name]
+
+
+def _is_in(folder: pathlib.Path, name: str) -> bool:
+    """Returns whether the imported module is a file or a package of the folder itself."""
+    own = folder.absolute() / name
+    file = getattr(sys.modules[name], "__file__", None)
+    return file in (f"{own}.py", f"{own}/__init__.py")
 
 
 @contextlib.contextmanager
@@ -121,7 +160,8 @@ def load_config_file(name: str) -> ConfigDict:
             f"--config expects get_config(argument) in '{path_text}', with a default if no :MODEL "
             f"is named, found get_config{signature}"
         ) from None
-    with _one_line_of(pathlib.Path(path_text).expanduser()):
+    path = config_path(path_text)
+    with _one_line_of(path), _siblings(path.parent):
         config = get_config(*arguments)
     if not isinstance(config, ConfigDict):
         raise UserError(

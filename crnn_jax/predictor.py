@@ -21,7 +21,7 @@ from crnn_jax.tasks.task import Predictions
 from crnn_jax.train.resolve import run_mesh
 
 # Examples in a call of a program: it is compiled for each of these numbers that is needed.
-SIZES = (1, 8, 64)
+SIZES = (1, 4, 16, 64)
 BATCH = SIZES[-1]
 
 

@@ -122,6 +122,11 @@ def _check_crop(flat: _Flat) -> None:
             f"config key 'data.crop' is '{crop}', another part of each image in each epoch: set "
             f"'data.pipeline' to 'streaming', found '{flat['data.pipeline']}'"
         )
+    if not isinstance(size, int):
+        raise UserError(
+            f"config key 'data.image_size' expects one number with data.crop={crop}, which makes "
+            f"squares, found {shown(size)}"
+        )
     if size == 0:
         raise UserError(f"config key 'data.crop' is '{crop}': set 'data.image_size', found 0")
     if 0 < short_side < size:
@@ -184,6 +189,22 @@ def _check_implementation(flat: _Flat) -> None:
         )
 
 
+def _check_balance(flat: _Flat) -> None:
+    if flat["data.sampling"] == flat["optim.class_weights"] == "balanced":
+        raise UserError(
+            "config keys 'data.sampling' and 'optim.class_weights' expect that one of them is "
+            "'balanced', found both: a rare class would count twice"
+        )
+
+
+def _check_patience(flat: _Flat) -> None:
+    if flat["eval.patience"] > 0 and steps(flat["eval.every"], 1, 1) == 0:
+        raise UserError(
+            "config key 'eval.patience' counts validations: set 'eval.every' to more than 0, found "
+            f"'{flat['eval.every']}'"
+        )
+
+
 _RULES = (
     _check_duration,
     _check_dispatch,
@@ -195,5 +216,7 @@ _RULES = (
     _check_stages,
     _check_depths,
     _check_init,
+    _check_balance,
+    _check_patience,
     _check_implementation,
 )

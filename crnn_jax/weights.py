@@ -7,10 +7,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from crnn_jax import pretrained
 from crnn_jax.checkpoint import Checkpoints, metadata
 from crnn_jax.checksums import DamagedError, named_leaves
 from crnn_jax.config import flatten
-from crnn_jax.errors import UserError
+from crnn_jax.errors import UserError, closest
 from crnn_jax.mesh import replicated
 from crnn_jax.train.state import TrainState, variables
 from crnn_jax.weight_files import read_weights
@@ -42,22 +43,59 @@ def load_weights(source: str) -> Weights:
     All processes of a run must call it.
 
     Args:
-      source: the workdir of a run, or a file of `weight_files`, of the suffix .safetensors.
+      source: the workdir of a run, a file of `weight_files`, of the suffix .safetensors, or the
+        name of a model that comes with the package.
 
     Raises:
       UserError: no run or file there, no checkpoint, or damaged ones alone.
     """
-    folder = pathlib.Path(source).expanduser()
-    if (folder / "config.json").is_file():
-        return _of_run(folder)
-    if folder.suffix == ".safetensors":
-        return _of_file(folder)
+    place = _find(source)
+    return _of_run(place) if place.is_dir() else _of_file(place, source)
+
+
+def _find(source: str) -> pathlib.Path:
+    """Returns the folder of a run, or the file of weights."""
+    folder, names = pathlib.Path(source).expanduser(), pretrained.names()
+    if (folder / "config.json").is_file() or folder.suffix == ".safetensors":
+        return folder
+    if not folder.exists() and source in names:
+        return pretrained.find(source)
     kinds = ((folder.is_dir(), "a folder without it"), (folder.exists(), "a file"))
     found = next((kind for is_kind, kind in kinds if is_kind), "nothing there")
     raise UserError(
-        "expected the workdir of a run, a folder with config.json, or a .safetensors file, found "
-        f"{found}: '{source}'"
+        "expected the workdir of a run, a folder with config.json, or a .safetensors file, or a "
+        f"model of the package ({', '.join(names)}), found {found}: '{source}'"
+        f"{closest(source, names)}"
     )
+
+
+class Sizes(NamedTuple):
+    """What a model that takes the weights of another has to be like.
+
+    Attributes:
+      model: the keys of `config.model` with their values, "name" among them.
+      precision: of the compute.
+      input_shape: (H, W, C), or (F, H, W, C); None where a file does not say it.
+    """
+
+    model: dict[str, Any]
+    precision: str
+    input_shape: tuple[int, ...] | None
+
+
+def sizes(source: str) -> Sizes:
+    """Returns the sizes of what `load_weights` takes.
+
+    Raises:
+      UserError: see `load_weights`.
+    """
+    place = _find(source)
+    if place.is_dir():
+        config, facts = load_config(place), read_dataset(place)
+        return Sizes(config.model.to_dict(), config.precision, tuple(facts["input_shape"]))
+    content = read_weights(place)
+    shape = content.about.get("input_shape")
+    return Sizes(content.model, "float32", tuple(shape) if shape else None)
 
 
 def _of_run(folder: pathlib.Path) -> Weights:
@@ -90,13 +128,13 @@ def _of_run(folder: pathlib.Path) -> Weights:
     )
 
 
-def _of_file(path: pathlib.Path) -> Weights:
+def _of_file(path: pathlib.Path, source: str) -> Weights:
     content = read_weights(path)
     return Weights(
         _below("params/", content.arrays),
         _below("batch_stats/", content.arrays),
         {
-            "source": str(path),
+            "source": source,
             "step": None,
             "weights": "last",
             "class_names": content.class_names or ("classes without names",),

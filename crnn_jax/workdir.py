@@ -220,6 +220,15 @@ def last_seconds(workdir: pathlib.Path, step: int) -> dict[str, float]:
     return seconds
 
 
+def logged_values(workdir: pathlib.Path, name: str, step: int) -> dict[int, float]:
+    """Returns {step: number} of all lines up to `step` of metrics.jsonl that have `name`."""
+    return {
+        values["step"]: float(values[name])
+        for values in _metrics_lines(workdir)
+        if values["step"] <= step and isinstance(values.get(name), (int, float))
+    }
+
+
 def logged_names(workdir: pathlib.Path, step: int) -> set[str]:
     """Returns the names of all numbers, such as "test/loss", that metrics.jsonl has of `step`."""
     lines = [values for values in _metrics_lines(workdir) if values["step"] == step]

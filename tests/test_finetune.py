@@ -69,7 +69,7 @@ def test_mistakes(tiny, tmp_path):
         resolve_config(f"{FILE}:crnn", {})
     with pytest.raises(UserError, match="recipe expects one of finetune, probe, found 'prob'"):
         resolve_config(f"{FILE}:crnn,recipe=prob", {})
-    with pytest.raises(UserError, match="found no such file"):
+    with pytest.raises(UserError, match="found nothing there"):
         resolve_config(f"{FILE}:crnn,init.from=/nonexistent", {})
     train(tiny("cnn", duration="1 steps"), str(tmp_path))
     with pytest.raises(UserError, match=r"of model 'crnn', found 'cnn' .*finetune\.py:cnn"):

@@ -1,5 +1,7 @@
 """Config files, overrides, and the messages of mistakes in them."""
 
+import sys
+
 import pytest
 
 from crnn_jax import flags as cli
@@ -84,6 +86,46 @@ def test_a_path_may_have_colons_and_a_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     assert cli.resolve_config("~/my.py:tsn", {}).model.name == "tsn"
     assert cli.split_name("no.py:crnn,data.dir=a.py:b") == ("no.py", "crnn,data.dir=a.py:b")
+
+
+def test_presets_have_names(tmp_path, monkeypatch):
+    expected = cli.resolve_config("configs/cifar10.py:crnn_small,seed=3", {})
+    monkeypatch.chdir(tmp_path)
+    for name in ("cifar10:crnn_small,seed=3", "configs/cifar10.py:crnn_small,seed=3"):
+        assert cli.resolve_config(name, {}).to_dict() == expected.to_dict()
+    assert cli.resolve_config("digits", {}).data.source == "digits"
+    with pytest.raises(UserError, match=r"one of cifar10, .*found no 'cifr10' \(did you mean 'ci"):
+        cli.resolve_config("cifr10:crnn", {})
+    (tmp_path / "configs").mkdir()
+    own = tmp_path / "configs" / "digits.py"
+    own.write_text(
+        "from crnn_jax import config as c\n"
+        "def get_config(argument): return c.default_config('rnn')\n"
+    )
+    assert cli.resolve_config("configs/digits.py:crnn", {}).model.name == "rnn"
+    assert cli.resolve_config("digits:crnn", {}).model.name == "crnn"
+
+
+def test_a_config_file_imports_what_lies_beside_it(tmp_path):
+    for folder, model in (("a", "rnn"), ("b", "tsn")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "shared_part.py").write_text(f"MODEL = {model!r}\n")
+        (tmp_path / folder / "late").mkdir()
+        (tmp_path / folder / "late" / "__init__.py").write_text("")
+        (tmp_path / folder / "late" / "seeds.py").write_text("SEED = 7\n")
+        (tmp_path / folder / "my.py").write_text(
+            "import shared_part\n"
+            "from crnn_jax import config as c\n"
+            "def get_config(argument=''):\n"
+            "    from late.seeds import SEED\n"
+            "    config = c.default_config(shared_part.MODEL)\n"
+            "    config.seed = SEED\n"
+            "    return config\n"
+        )
+        config = cli.resolve_config(f"{tmp_path}/{folder}/my.py", {})
+        assert (config.model.name, config.seed) == (model, 7)
+    assert not {"shared_part", "late", "late.seeds"} & set(sys.modules)
+    assert not any(path.startswith(str(tmp_path)) for path in sys.path)
 
 
 @pytest.mark.parametrize("argument", ["--seed=1", "--config.seed", "config.seed=1"])

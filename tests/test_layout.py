@@ -24,6 +24,8 @@ LEVELS = (
         "file_lock",
         "huge_pages",
         "orbax_logging",
+        "presets",
+        "pretrained",
         "provenance",
         "report",
         "weight_files",
@@ -47,8 +49,10 @@ LEVELS = (
     ("workdir", "train.experiment", "train.programs", "train.evaluator", "train.restore"),
     ("weights", "predictor"),
     ("train.loop", "train.results", "train.changes", "train.replay", "train.start", "run"),
-    ("evaluate", "predict", "convert", "studies", "doctor", "export"),
-    ("main", "api"),
+    ("evaluate", "convert", "studies", "doctor", "export"),
+    ("opened",),
+    ("predict", "serve"),
+    ("main", "api", "__main__"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 LINES_OF_FILE = 300

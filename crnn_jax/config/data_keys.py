@@ -27,11 +27,21 @@ DATA_KEYS: dict[str, Key] = {
     "data.validation": Key(
         0.0, "fraction of the training split held out for choices", within=SHARE
     ),
+    "data.sampling": Key(
+        "uniform",
+        "which example comes next in training; balanced: of each class as often as of any other, "
+        "and an epoch is as many examples as before",
+        choices=("uniform", "balanced"),
+    ),
     "data.test_fraction": Key(
         0.2, "held out where the source has no test split of its own", within=SHARE
     ),
     "data.image_size": Key(
-        0, "pixels; 0: as stored (all images must then have one size)", within=_PIXELS
+        0,
+        "pixels, of both sides or of height and width; 0: as stored (all images must then have one "
+        "size)",
+        within=_PIXELS,
+        pair=True,
     ),
     "data.max_pixels": Key(
         89_478_485,

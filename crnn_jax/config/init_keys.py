@@ -6,7 +6,8 @@ INIT_KEYS: dict[str, Key] = {
     "init.from": Key(
         "",
         "the workdir of a run whose newest weights this one begins with, those that it reports, or "
-        "a .safetensors file of `convert`; empty: none. Arrays of another shape, such as the head "
+        "a .safetensors file of `convert` or `export`, or a model of the package, such as "
+        "digits_crnn; empty: none. Arrays of another shape, such as the head "
         "of other classes, are made anew",
     ),
     "init.skip": Key((), "patterns of names, such as head/*, of arrays that are made anew"),

@@ -67,6 +67,7 @@ class Key:
       meaning: a phrase for --help_config and docs/config.md.
       choices: of a text; a function where they are a registry's, called when a value is checked.
       within: of a number, or of each element of a tuple; a tuple without it is of texts.
+      pair: of a whole number: two of them may stand for it, (height, width), each above 0.
       whole: the elements of a tuple are whole numbers.
       check: (key, value) of a text that has a form; raises UserError.
       changes: when a resumed run may have another value. "never": it is another run then;
@@ -83,6 +84,7 @@ class Key:
     meaning: str
     choices: tuple[str, ...] | Callable[[], Iterable[str]] = ()
     within: Range | None = None
+    pair: bool = False
     whole: bool = False
     check: Callable[[str, str], Any] | None = None
     changes: Changes = "never"
@@ -110,7 +112,7 @@ class Key:
         if self.within is None:
             return "True | False" if isinstance(self.default, bool) else ""
         each = "each in " if isinstance(self.default, tuple) else ""
-        return each + self.within.short()
+        return each + self.within.short() + (", or (H, W)" if self.pair else "")
 
 
 def as_float32(value: float) -> float:
@@ -140,7 +142,7 @@ def check_type(name: str, key: Key, value: Any) -> None:
     """
     expected = type(key.default)
     as_float = expected is float and type(value) is int
-    as_tuple = expected is tuple and type(value) is list
+    as_tuple = (expected is tuple and type(value) is list) or is_pair(key, value)
     if type(value) is not expected and not as_float and not as_tuple:
         found = repr(value) if value is None or isinstance(value, str) else shown(value)
         raise UserError(
@@ -157,6 +159,8 @@ def check_value(name: str, key: Key, value: Any) -> None:
     """
     if isinstance(key.default, tuple):
         _check_elements(name, key, value)
+    elif is_pair(key, value):
+        _check_pair(name, key, value)
     elif key.within is not None and value not in key.within:
         rounded = as_float32(value) if isinstance(value, float) else value
         note = f" ({rounded:g} in float32)" if rounded != value and math.isfinite(value) else ""
@@ -169,6 +173,21 @@ def check_value(name: str, key: Key, value: Any) -> None:
     if key.choices and value != key.default and value not in (valid := key.valid_choices()):
         found = f"'{shown(value)}'{closest(value, valid)}"
         raise UserError(f"config key '{name}' expects one of {', '.join(valid)}; found {found}")
+
+
+def is_pair(key: Key, value: Any) -> bool:
+    """Returns whether the value is meant for two numbers of a key that allows them."""
+    return key.pair and isinstance(value, (tuple, list))
+
+
+def _check_pair(name: str, key: Key, value: Any) -> None:
+    assert key.within is not None
+    fits = all(type(side) is int and side > 0 and side in key.within for side in value)
+    if len(value) != 2 or not fits:
+        raise UserError(
+            f"config key '{name}' expects a number {key.within}, or two such above 0, as (32, 48) "
+            f"for height and width, found {shown(value)}"
+        )
 
 
 def _check_elements(name: str, key: Key, values: Any) -> None:

@@ -57,6 +57,11 @@ REPORT_KEYS: dict[str, Key] = {
         check=check_duration,
         changes="always",
     ),
+    "eval.patience": Key(
+        0,
+        "validations in a row without a better score after which training ends; 0: it does not",
+        within=Range(0, 10**6),
+    ),
     "eval.batch_size": Key(500, "global", within=Range(1, 2**24), changes="always"),
     "eval.weights": Key(
         "last", "which weights are evaluated and reported", choices=("last", "ema")

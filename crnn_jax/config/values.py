@@ -11,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from crnn_jax.config.declared import (
+    EVERY_KEY,
     MODEL_DEFAULTS,
     PLACEMENT_KEYS,
     PROGRAM_KEYS,
@@ -161,7 +162,17 @@ def override(config: ConfigDict, key: str, text: str) -> None:
     node = config
     for parent in parents:
         node = node[parent]
-    node[leaf] = _parse_value(key, text, node[leaf])
+    is_pair = key in EVERY_KEY and EVERY_KEY[key].pair
+    with node.ignore_type():  # a pair may stand for a number
+        node[leaf] = _parse_pair(key, text) if is_pair else _parse_value(key, text, node[leaf])
+
+
+def _parse_pair(key: str, text: str) -> int | tuple[Any, ...]:
+    """Returns a whole number, or what is written as two of them."""
+    value = _literal(text)
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    return _parse_value(key, text, 0)
 
 
 def _parse_value(key: str, text: str, default: Any) -> Any:

@@ -17,6 +17,7 @@ from crnn_jax.data import (
     folder,
     mask_folder,
     moving_digits,
+    order,
     record,
     tfds_source,
     video_folder,
@@ -25,7 +26,7 @@ from crnn_jax.data.cache import cache_dir
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.data.reading import View
 from crnn_jax.data.resident import ResidentPipeline
-from crnn_jax.data.sources import Source, Split, hold_out
+from crnn_jax.data.sources import Source, Split, hold_out, labels_of
 from crnn_jax.data.statistics import mean_and_std
 from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.data.views import make_view
@@ -121,7 +122,14 @@ class Dataset:
             num_workers=self.config.data.num_workers,
             fingerprint=self.source.fingerprint,
             view=self.view,
+            groups=self._groups() if split == "train" else None,
         )
+
+    def _groups(self) -> order.Groups | None:
+        """Returns the classes of the training split, where they come equally often; else None."""
+        if self.config.data.sampling != "balanced":
+            return None
+        return order.by_group(labels_of(self.splits["train"]))
 
 
 def with_absolute_paths(config: ConfigDict) -> ConfigDict:
@@ -170,6 +178,11 @@ def load_source(data_config: Any, seed: int) -> Source:
             f"config key 'data.source' expects {', '.join(forms[:-1])} or {forms[-1]}, "
             f"found '{data_config.source}'{closest(data_config.source, valid)}"
         )
+    if kind in EMBEDDED and not isinstance(data_config.image_size, int):
+        raise UserError(
+            f"config key 'data.image_size' expects one number for '{kind}', whose images are "
+            f"square, found {data_config.image_size}"
+        )
     return SOURCES[kind](location, data_config, seed)
 
 
@@ -185,6 +198,7 @@ def make_pipeline(
     num_workers: int,
     fingerprint: str,
     view: View | None = None,
+    groups: order.Groups | None = None,
 ) -> Pipeline:
     """Returns the pipeline named `kind` over `split`.
 
@@ -199,6 +213,7 @@ def make_pipeline(
       num_workers: decoding processes of the streaming pipeline; 0: threads.
       fingerprint: of the split's source; names the decoded images in the cache.
       view: the part of each example that is decoded, streaming alone; None: as the split gives it.
+      groups: of the examples, each of which training sees as often; None: each example.
 
     Raises:
       UserError: an empty split.
@@ -218,6 +233,7 @@ def make_pipeline(
             cache_dir=cache_dir,
             skip_corrupt=skip_corrupt,
             fingerprint=fingerprint,
+            groups=groups,
         )
     return StreamingPipeline(
         split,
@@ -227,6 +243,7 @@ def make_pipeline(
         skip_corrupt=skip_corrupt,
         num_workers=num_workers,
         view=view,
+        groups=groups,
     )
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import stat
 import warnings
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -158,8 +159,16 @@ def fit_map(map_HW: np.ndarray, height: int, width: int) -> np.ndarray:
     return _fit(map_HW[:, :, None], height, width, Image.Resampling.NEAREST)[:, :, 0]
 
 
+def sides(image_size: int | tuple[int, int]) -> tuple[int, int] | None:
+    """Returns (H, W) of config key `data.image_size`; None for 0, images as they are stored."""
+    if isinstance(image_size, int):
+        return (image_size, image_size) if image_size else None
+    height, width = image_size
+    return height, width
+
+
 def match_source(
-    image_HWC: np.ndarray, image_shape: tuple[int, int, int], image_size: int, name: str
+    image_HWC: np.ndarray, image_shape: tuple[int, int, int], image_size: Any, name: str
 ) -> np.ndarray:
     """Returns `image_HWC` with its source's image_shape; image_size 0 allows no resizing.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from crnn_jax.data.class_folders import IMAGES, files_of, find_files, number_files
 from crnn_jax.data.content import key_of
-from crnn_jax.data.decode import DECODING, decode_image, match_source, read_file
+from crnn_jax.data.decode import DECODING, decode_image, match_source, read_file, sides
 from crnn_jax.data.fields import Example
 from crnn_jax.data.limits import TooCostlyError
 from crnn_jax.data.sources import (
@@ -71,7 +71,7 @@ class _Reader:
     paths: tuple[str, ...]
     labels_N: np.ndarray
     image_shape: tuple[int, int, int]
-    image_size: int
+    image_size: int | tuple[int, int]
     max_pixels: int
 
     def __call__(self, index: int) -> Example:
@@ -115,9 +115,8 @@ def first_shape(root: pathlib.Path, files: list[File], data_config: Any) -> tupl
     Raises:
       UserError: the first is unreadable without skip_corrupt, or all are.
     """
-    size = data_config.image_size
-    if size:
-        return size, size, 3
+    if size := sides(data_config.image_size):
+        return *size, 3
     for file in files:
         try:
             height, width, _ = decode_image(

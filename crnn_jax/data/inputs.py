@@ -13,7 +13,7 @@ from PIL import Image
 from crnn_jax.data import decode
 from crnn_jax.data.class_folders import IMAGES
 from crnn_jax.data.frames import Frames
-from crnn_jax.data.limits import TooCostlyError
+from crnn_jax.data.limits import MAX_PIXELS, TooCostlyError
 from crnn_jax.data.reading import View
 from crnn_jax.data.sources import Encoded
 from crnn_jax.data.video_folder import VIDEOS
@@ -133,7 +133,7 @@ def _pixels(one: Any, input_shape: tuple[int, ...], view: View | None) -> np.nda
         one.save(file, "PNG", compress_level=1)  # read again as any file is
     except OSError as error:
         raise UserError(f"an image is expected that PNG can hold, found: {error}") from None
-    return _decode(file.getvalue(), "image", input_shape, view)
+    return decode_input(file.getvalue(), "image", input_shape, view)
 
 
 def read_input(path: pathlib.Path, input_shape: tuple[int, ...], view: View | None) -> np.ndarray:
@@ -150,16 +150,32 @@ def read_input(path: pathlib.Path, input_shape: tuple[int, ...], view: View | No
     if _is_clip(input_shape):
         room = np.empty(input_shape, np.uint8)
         return Frames("center").decode(Encoded(path, {}, str(path)), 0, 0, input_shape, room)
-    return _decode(path, str(path), input_shape, view)
+    return decode_input(path, str(path), input_shape, view)
 
 
-def _decode(
-    data: bytes | pathlib.Path, name: str, input_shape: tuple[int, ...], view: View | None
+def decode_input(
+    data: bytes | pathlib.Path,
+    name: str,
+    input_shape: tuple[int, ...],
+    view: View | None,
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    """Returns the pixels of an encoded image, or of the file of this path."""
+    """Returns what the model sees of an encoded image, or of the file of a path; see `read_input`.
+
+    Args:
+      data: the file's bytes, or its path.
+      name: what an error calls it.
+      input_shape: (H, W, C).
+      view: of the run's training, which has a limit of its own.
+      max_pixels: more than these are refused before they are decoded.
+
+    Raises:
+      CorruptImageError: it is unreadable.
+    """
     if view is None:
         height, width, channels = input_shape
-        return decode.to_shape(decode.decode_image(data, name), (height, width, channels))
+        image_HWC = decode.decode_image(data, name, max_pixels)
+        return decode.to_shape(image_HWC, (height, width, channels))
     try:
         encoded = decode.read_file(data) if isinstance(data, pathlib.Path) else data
     except (OSError, TooCostlyError) as error:

@@ -97,7 +97,7 @@ class _Reader:
     paths: tuple[tuple[str, str], ...]  # of image and mask
     num_classes: int
     image_shape: tuple[int, int, int]
-    image_size: int
+    image_size: int | tuple[int, int]
     max_pixels: int
 
     def __call__(self, index: int) -> Example:

@@ -6,7 +6,7 @@ what lies at any position.
 """
 
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ import numpy as np
 MAX_POSITIONS = 2**32  # positions are uint32
 _ROUNDS = 32  # two neighbours stay neighbours through all rounds with probability 2**-32
 _GOLDEN = np.uint32(0x9E3779B9)
+_BALANCED = np.uint32(0x5851F42D)  # keeps the keys of one order apart from the other's
 
 
 def positions(step: Any, batch_size: int, xp: ModuleType = jnp) -> Any:
@@ -64,7 +65,75 @@ def example_at(
     return epoch_B.astype(np.int32), example_B.astype(example_dtype)
 
 
-def _swap_or_not(x: Any, key: Any, count: np.uint32, xp: ModuleType) -> Any:
+class Groups(NamedTuple):
+    """The examples of a split by group (class), for `balanced_at`; G groups that are not empty.
+
+    Attributes:
+      example_N: int32, which examples there are, group after group.
+      first_G: uint32, where each group begins in example_N.
+      count_G: uint32, how many each has.
+    """
+
+    example_N: Any
+    first_G: Any
+    count_G: Any
+
+
+def by_group(group_N: np.ndarray) -> Groups:
+    """Returns the groups of a split.
+
+    Args:
+      group_N: int, of each example; one of a negative group is in none.
+
+    Raises:
+      ValueError: no example is in a group.
+    """
+    group_N = np.asarray(group_N)
+    by_group_N = np.argsort(group_N, kind="stable")
+    example_N = by_group_N[group_N[by_group_N] >= 0].astype(np.int32)
+    if len(example_N) == 0:
+        raise ValueError("expected an example of a group, found none")
+    _, first_G, count_G = np.unique(group_N[example_N], return_index=True, return_counts=True)
+    return Groups(example_N, first_G.astype(np.uint32), count_G.astype(np.uint32))
+
+
+def balanced_at(
+    position_B: Any, groups: Groups, seed: Any, xp: ModuleType = jnp
+) -> tuple[Any, Any]:
+    """Returns (pass_B, example_B): an order in which each group comes as often as any other.
+
+    Positions fall into rounds of G, in each of which every group comes once, in an order of its
+    own. The r-th round takes the r-th example of a group's own endless order, which goes through
+    the group again and again, each time in another permutation; pass_B counts these times. So
+    (pass, example) never comes twice, and augmentations differ as they do between epochs.
+
+    Args:
+      position_B: integers in 0..2**32-1 of any shape; may be traced.
+      groups: of `by_group`; its arrays may be traced.
+      seed: integer, of which the lowest 32 bits count; may be traced.
+      xp: `jax.numpy` or `numpy`; both give the same values.
+    """
+    if isinstance(seed, int):
+        seed = np.uint32(seed & 0xFFFFFFFF)
+    num_groups = np.uint32(groups.count_G.shape[0])
+    with np.errstate(over="ignore"):
+        position_B = xp.asarray(position_B).astype(np.uint32)
+        key = _mix(xp.asarray(seed).astype(np.uint32) ^ _BALANCED)
+        if num_groups == 1:  # XLA for the CPU fails to compile a remainder by 1
+            round_B, group_B = position_B, xp.zeros_like(position_B)
+        else:
+            round_B = position_B // num_groups
+            round_key_B = _mix(key + round_B)
+            group_B = _swap_or_not(position_B % num_groups, round_key_B, num_groups, xp)
+        count_B = xp.asarray(groups.count_G)[group_B]
+        pass_B = round_B // count_B
+        key_B = _mix(_mix(key + (group_B + np.uint32(1)) * _GOLDEN) + pass_B)
+        place_B = _swap_or_not(round_B % count_B, key_B, count_B, xp)
+        example_B = xp.asarray(groups.example_N)[xp.asarray(groups.first_G)[group_B] + place_B]
+    return pass_B.astype(np.int32), example_B
+
+
+def _swap_or_not(x: Any, key: Any, count: Any, xp: ModuleType) -> Any:
     def swap(index: Any, x: Any) -> Any:
         round_key = _mix(key + xp.asarray(index + 1).astype(np.uint32) * _GOLDEN)
         pivot = round_key % count

@@ -25,8 +25,9 @@ class Pipeline(abc.ABC):
         for inputs in pipeline.train_inputs(start_step):
             state = train_step(state, inputs)  # calls pipeline.assemble(inputs, state.step)
 
-    Batch s holds the positions s*B..(s+1)*B-1 of `order.example_at`, so that the step is all the
-    state there is. Positions are uint32: a run ends after 2**32 examples.
+    Batch s holds the positions s*B..(s+1)*B-1 of `order.example_at`, or of `order.balanced_at`
+    where the pipeline is given groups, so that the step is all the state there is. Positions are
+    uint32: a run ends after 2**32 examples.
 
     Attributes:
       num_examples: N, unreadable ones included.

@@ -36,6 +36,7 @@ class ResidentPipeline(Pipeline):
         cache_dir: pathlib.Path,
         skip_corrupt: bool,
         fingerprint: str,
+        groups: order.Groups | None = None,
     ):
         super().__init__(split.num_examples, batch_size, mesh)
         _check_memory(split.num_examples * _bytes(split.fields), split.name, mesh)
@@ -48,6 +49,8 @@ class ResidentPipeline(Pipeline):
             "seed": np.uint32(seed & 0xFFFFFFFF),
             "weight_N": examples.weight_N,
         }
+        if groups is not None:
+            arrays["groups"] = groups
         self._inputs: dict[str, Any] = mesh_lib.place(arrays, mesh_lib.replicated(mesh))
 
     def train_inputs(self, start_step: int) -> Generator[Inputs]:
@@ -58,7 +61,10 @@ class ResidentPipeline(Pipeline):
     def assemble(self, inputs: Inputs, step: jax.Array) -> Batch:
         """Returns the batch at positions step * B + (0..B-1) of the training order."""
         position_B = self._shard(order.positions(step, self.batch_size))
-        epoch_B, example_B = order.example_at(position_B, self.num_examples, inputs["seed"])
+        if "groups" in inputs:
+            epoch_B, example_B = order.balanced_at(position_B, inputs["groups"], inputs["seed"])
+        else:
+            epoch_B, example_B = order.example_at(position_B, self.num_examples, inputs["seed"])
         return self._gather(inputs, epoch_B, example_B, inputs["weight_N"][example_B])
 
     def eval_inputs(self) -> Generator[tuple[Inputs, jax.Array]]:

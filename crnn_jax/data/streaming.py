@@ -80,10 +80,13 @@ class _Reader(abc.ABC):
 @dataclasses.dataclass(frozen=True)
 class _TrainReader(_Reader):
     seed: int
+    groups: order.Groups | None
 
     def __call__(self, index: int) -> dict[str, Any]:
         step, rows = self._place(index)
         position_B = order.positions(step, self.batch_size, np)[rows]
+        if self.groups is not None:
+            return self._batch(*order.balanced_at(position_B, self.groups, self.seed, np))
         return self._batch(*order.example_at(position_B, self.split.num_examples, self.seed, np))
 
 
@@ -114,6 +117,7 @@ class StreamingPipeline(Pipeline):
         skip_corrupt: bool,
         num_workers: int,
         view: View | None = None,
+        groups: order.Groups | None = None,
     ):
         super().__init__(split.num_examples, batch_size, mesh)
         if view is not None and split.encoded is None:
@@ -126,12 +130,13 @@ class StreamingPipeline(Pipeline):
         self._seed = seed
         self._skip_corrupt = skip_corrupt
         self._num_workers = num_workers
+        self._groups = groups
 
     def train_inputs(self, start_step: int) -> Generator[Inputs]:
         """Returns an iterator of batches from `start_step` on, placed on the devices in advance."""
         mesh_lib.check_batch(self.batch_size, self.mesh)
         common = self._reader_arguments(self.batch_size)
-        reader = _TrainReader(**common, view=self._view, seed=self._seed)
+        reader = _TrainReader(**common, view=self._view, seed=self._seed, groups=self._groups)
         return self._stream(reader, start_step, order.MAX_POSITIONS // self.batch_size)
 
     def _reader_arguments(self, batch_size: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from crnn_jax.data import tfds_folder
 from crnn_jax.data.content import Files, key_of
-from crnn_jax.data.decode import DECODING, decode_image, match_source
+from crnn_jax.data.decode import DECODING, decode_image, match_source, sides
 from crnn_jax.data.fields import Example
 from crnn_jax.data.sources import (
     Encoded,
@@ -100,7 +100,7 @@ class _Reader:
     keys: tuple[str, str]
     num_classes: int
     image_shape: tuple[int, int, int]
-    image_size: int
+    image_size: int | tuple[int, int]
     max_pixels: int
 
     def __call__(self, index: int) -> Example:
@@ -200,8 +200,8 @@ def _image_shape(
     stored_shape: Sequence[int | None], records: Any, keys: tuple[str, str], data_config: Any
 ) -> tuple[int, int, int]:
     channels = 1 if stored_shape[2] == 1 else 3
-    if data_config.image_size:
-        return data_config.image_size, data_config.image_size, channels
+    if size := sides(data_config.image_size):
+        return *size, channels
     height, width = stored_shape[:2]
     if height is not None and width is not None:
         return height, width, channels

@@ -9,6 +9,7 @@ import numpy as np
 
 from crnn_jax.data.class_folders import FileKind, files_of, find_files, number_files
 from crnn_jax.data.content import key_of
+from crnn_jax.data.decode import sides
 from crnn_jax.data.fields import Example
 from crnn_jax.data.frames import DECODING, EXTENSIONS, Frames, frame_size, is_video_name
 from crnn_jax.data.sources import Encoded, Source, Split, fingerprint, labelled, labelled_fields
@@ -39,8 +40,8 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     parts = find_files(root, VIDEOS, data_config)
     class_names = tuple(parts["train"])
     files = {name: files_of(root, part) for name, part in parts.items()}
-    size, num_frames = data_config.image_size, data_config.num_frames
-    height, width = (size, size) if size else _first_size(root, files["train"].files, data_config)
+    size, num_frames = sides(data_config.image_size), data_config.num_frames
+    height, width = size or _first_size(root, files["train"].files, data_config)
     shape = (num_frames, height, width, 3)
     # What is read once, before training, must have every frame that training may draw.
     whole = data_config.frames == "random"

@@ -1,6 +1,7 @@
 """Compares an exported file with the run that it was made of, on images of the run's data."""
 
 import dataclasses
+import sys
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 
 from crnn_jax.config import config_of_flat, flatten
 from crnn_jax.errors import UserError
+from crnn_jax.export.metadata import source_name
 from crnn_jax.predictor import Predictor
 from crnn_jax.run import Run
 from crnn_jax.tasks.task import Predictions
@@ -64,11 +66,12 @@ def examples(run: Run, num_examples: int) -> tuple[np.ndarray, str]:
             if sum(map(len, parts)) >= num_examples:
                 break
         pixels = np.concatenate(parts)[:num_examples]
-        return pixels, f"examples of the test split of '{run.config.data.source}'"
+        return pixels, f"examples of the test split of '{source_name(run.config.data.source)}'"
     except UserError as error:
         shape = (num_examples, *run.input_shape)
         pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        return pixels, f"random examples, since the data is not here ({error})"
+        print(f"the data is not here: {error}", file=sys.stderr)  # its path stays out of the file
+        return pixels, "random examples, since the data is not here"
 
 
 def certify(run: Run, file: Predictor, num_examples: int) -> Certificate:

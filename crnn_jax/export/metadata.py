@@ -1,12 +1,14 @@
 """What an exported file says of itself, as JSON."""
 
 import json
+import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
 
 import crnn_jax
 from crnn_jax.config import PLACEMENT_KEYS, config_of_flat, default_config, flatten, with_absent
+from crnn_jax.data.dataset import PATHS
 from crnn_jax.errors import UserError
 from crnn_jax.run import Run
 
@@ -23,6 +25,9 @@ def describe(run: Run) -> dict[str, Any]:
     defaults = flatten(default_config(run.config.model.name))
     # Where the run's data lay, and on what devices it ran, does not go with the file.
     placed = {name: defaults[name] for name in PLACEMENT_KEYS if name in defaults}
+    config = {**flatten(run.config), **placed}
+    config["data.source"] = source_name(config["data.source"])
+    config["init.from"] = pathlib.PurePath(config["init.from"]).name
     return {
         "crnn_jax_format": FORMAT,
         "crnn_jax_version": crnn_jax.__version__,
@@ -38,8 +43,14 @@ def describe(run: Run) -> dict[str, Any]:
         "num_train": run.experiment.num_train,
         "trained_on": run.trained_on,
         "weights": run.config.eval.weights,
-        "config": {**flatten(run.config), **placed},
+        "config": config,
     }
+
+
+def source_name(source: str) -> str:
+    """Returns "folder:photos" of "folder:/home/me/photos": what the data is called, not where."""
+    kind, _, location = source.partition(":")
+    return f"{kind}:{pathlib.PurePath(location).name}" if kind in PATHS else source
 
 
 def to_strings(metadata: dict[str, Any]) -> dict[str, str]:

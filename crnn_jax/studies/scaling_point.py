@@ -21,6 +21,7 @@ from crnn_jax import distributed
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.collectives import KINDS as COLLECTIVES
 from crnn_jax.collectives import read_traffic
+from crnn_jax.data.decode import sides
 from crnn_jax.data.synthetic import synthetic_batch
 from crnn_jax.errors import UserError
 from crnn_jax.flags import resolve_config
@@ -35,8 +36,7 @@ _IMAGE_SHAPES = {"digits": (8, 8, 1), "tfds:cifar10": (32, 32, 3)}
 def image_shape(config: ConfigDict) -> tuple[int, int, int]:
     """Returns (H, W, C) of the config's images, 224 x 224 x 3 for a source not known here."""
     height, width, channels = _IMAGE_SHAPES.get(config.data.source, (224, 224, 3))
-    side = config.data.image_size
-    return (side, side, channels) if side else (height, width, channels)
+    return *(sides(config.data.image_size) or (height, width)), channels
 
 
 def measure(settings: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--results", default="results", help="folder of the results file")
     flags = parser.parse_args(argv)
     with one_line_errors():
+        from crnn_jax.data.decode import sides
         from crnn_jax.models import CLASSIFIERS
         from crnn_jax.train.experiment import build
 
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> None:
                 raise UserError(
                     f"--config expects one with 'data.image_size', found {flags.config}"
                 )
-            facts = build(config, (size, size, 3), flags.classes, 10**6).describe()
+            facts = build(config, (*(sides(size) or ()), 3), flags.classes, 10**6).describe()
             models.append({"model": model, "image_size": size, **facts})
         from crnn_jax.provenance import git_commit, versions
         from crnn_jax.writers import write_json_atomically

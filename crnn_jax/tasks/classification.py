@@ -45,6 +45,7 @@ class Classification:
     keys: ClassVar[tuple[str, ...]] = (
         "optim.label_smoothing",
         "optim.class_weights",
+        "data.sampling",
         "data.mixup",
         "data.cutmix",
     )

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import steps
+from crnn_jax.data import balance
 from crnn_jax.data.dataset import Dataset, load_dataset, with_absolute_paths
 from crnn_jax.data.slots import remove_orphans
 from crnn_jax.distributed import check_same_on_all, is_first, say
@@ -24,6 +26,7 @@ from crnn_jax.train.changes import make_way
 from crnn_jax.train.clock import Clock
 from crnn_jax.train.evaluator import evaluate, evaluator_of, result_line
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
+from crnn_jax.train.patience import Patience, check_validation
 from crnn_jax.train.programs import compile_step
 from crnn_jax.train.replay import keep_for_replay
 from crnn_jax.train.resolve import resolve
@@ -46,6 +49,7 @@ from crnn_jax.workdir import (
     check_same_data,
     check_same_run,
     last_seconds,
+    logged_values,
     open_workdir,
     write_config,
     write_dataset,
@@ -98,6 +102,7 @@ def _train_alone(
         dataset = read()
         source = dataset.source
         check_fields(config, source)
+        check_validation(config, dataset)
         num_train, train_split = dataset.num_train, dataset.split("train")
         dataset.split(split)
         experiment = build(config, source.input_shape, source.num_classes, num_train, train_split)
@@ -115,6 +120,9 @@ def _train_alone(
                 f"'optim.warmup' is longer than the run, by {warmup_steps} steps to "
                 f"{experiment.total_steps}: the learning rate never reaches its peak"
             )
+        is_balanced = "balanced" in (config.data.sampling, config.optim.class_weights)
+        if note := balance.warning(train_split, source.class_names, is_balanced=is_balanced):
+            say(f"warning: {note}", sys.stderr)
         if stored is not None:
             make_way(folder, stored, experiment)
         write_config(folder, config)
@@ -178,7 +186,8 @@ def _run_steps(
     log_every = max(stride, experiment.steps("log.every", config.log.every))
     save_every = max(stride, experiment.steps("checkpoint.every", config.checkpoint.every))
     eval_every = experiment.steps("eval.every", config.eval.every) or total_steps
-    evaluator = None
+    evaluator, scored = None, f"validation/{score}"
+    patience = Patience(config.eval.patience, logged_values(workdir, scored, start_step))
     if "validation" in dataset.splits:
         with clock.phase("setup"):
             evaluator = evaluator_of(experiment, dataset, "validation")
@@ -187,9 +196,9 @@ def _run_steps(
             with clock.phase("evaluation"):
                 validated = evaluator(state)
             write_evaluation("validation", start_step, validated, writers)
-            figure = {f"validation/{score}": validated[score]}
-            checkpoints.save(start_step, state, figure, force=True)
-    if start_step >= total_steps:
+            patience.scores[start_step] = validated[score]
+            checkpoints.save(start_step, state, {scored: validated[score]}, force=True)
+    if start_step >= total_steps or patience.is_over:
         return state
     with clock.phase("setup"):
         pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
@@ -237,6 +246,11 @@ def _run_steps(
                     with clock.phase("evaluation"), watchdog.paused():
                         validated = evaluator(state, stop.interruptible)
                     write_evaluation("validation", step, validated, writers)
+                    patience.scores[step] = validated[score]
+                    if patience.is_over and not last:
+                        say(patience.describe(score))
+                        last = True
+                        to_log, totals = to_log or (step, totals, _skips(state)), empty
                 if not last:
                     with stop.interruptible():
                         inputs = next(iterator)
@@ -249,7 +263,7 @@ def _run_steps(
                     log_training(*to_log, experiment, writers, progress, clock)
                     to_log = None
                 with clock.phase("checkpoint"):
-                    figure = validated and {f"validation/{score}": validated[score]}
+                    figure = validated and {scored: validated[score]}
                     checkpoints.save(step, state, figure)
             if last:
                 break

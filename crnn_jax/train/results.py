@@ -43,12 +43,13 @@ def read_finished(folder: pathlib.Path, config: ConfigDict) -> tuple[dict[str, A
 def describe(experiment: Experiment, state: TrainState, clock: Clock) -> dict[str, Any]:
     """Returns the content of result.json but for the scores."""
     config = experiment.config
-    num_images = experiment.total_steps * config.batch_size
+    num_steps = int(state.step)  # fewer than planned after an early stop
+    num_images = num_steps * config.batch_size
     images_per_second = num_images / max(clock.read("train"), 1e-9)
     skipped = state.skipped and {"skipped_updates": int(state.skipped["total"])}
     return {
         "weights": config.eval.weights,
-        "steps": experiment.total_steps,
+        "steps": num_steps,
         "epochs": num_images / experiment.num_train,
         "images_per_second": images_per_second,
         "mfu": experiment.mfu(images_per_second),

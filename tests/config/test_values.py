@@ -4,6 +4,7 @@ import pytest
 
 from crnn_jax import config as cfg
 from crnn_jax.errors import UserError
+from crnn_jax.validation import validate
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,39 @@ def test_steps_of_a_duration(duration, expected):
 def test_a_duration_that_cannot_be_counted(duration):
     with pytest.raises(UserError, match=r"'duration' expects at most 2147483647 steps, found '"):
         cfg.steps(duration, 1000, 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("32", 32), ("(32, 48)", (32, 48)), ("[8,9]", (8, 9)), ("0", 0)]
+)
+def test_a_size_may_be_a_pair(text, expected):
+    config = cfg.default_config("crnn")
+    cfg.override(config, "data.image_size", "(5, 6)")  # and what was a pair may be a number
+    cfg.override(config, "data.image_size", text)
+    validate(config)
+    assert config.data.image_size == expected
+    assert cfg.config_of_flat(cfg.flatten(config)).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize("text", ["(32,)", "(1, 2, 3)", "(0, 4)", "(4, 99999)", "(4, 5.0)", "()"])
+def test_other_pairs_are_refused(text):
+    config = cfg.default_config("crnn")
+    cfg.override(config, "data.image_size", text)
+    with pytest.raises(UserError, match=r"or two such above 0, as \(32, 48\) for height and width"):
+        validate(config)
+
+
+def test_no_other_key_takes_a_pair():
+    config = cfg.default_config("crnn")
+    with pytest.raises(UserError, match="expects int"):
+        cfg.override(config, "data.cutout", "(3, 4)")
+    with pytest.raises(UserError, match="expects int"):
+        cfg.override(config, "data.image_size", "x")
+    cfg.override(config, "data.image_size", "(32, 48)")
+    cfg.override(config, "data.crop", "paper")
+    cfg.override(config, "data.pipeline", "streaming")
+    with pytest.raises(UserError, match=r"expects one number with data\.crop"):
+        validate(config)
 
 
 def test_round_up():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax.config import default_config
+from crnn_jax.config import config_of_flat, default_config, flatten, override
 from crnn_jax.data.dataset import load_source
 from crnn_jax.errors import CorruptImageError, UserError
 
@@ -40,6 +40,28 @@ def flat(tmp_path):
         for i in range(40):
             save(tmp_path / name / f"{i}.png", 100 * label + i)
     return tmp_path
+
+
+def test_images_may_be_rectangles(tmp_path):
+    """The largest centred part of the wanted form is taken, as of squares."""
+    pixels_HWC = np.zeros((40, 60, 3), np.uint8)
+    pixels_HWC[:, 20:40] = 255  # the middle third of the width
+    for name in ("train/a/0.png", "test/a/0.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels_HWC).save(tmp_path / name)
+    config = default_config("crnn")
+    override(config, "data.source", f"folder:{tmp_path}")
+    override(config, "data.image_size", "(8, 4)")
+    source = load_source(config.data, 0)
+    assert source.input_shape == (8, 4, 3)
+    image_HWC = source.train.read(0)["image"]
+    assert image_HWC[:, 1:3].min() == 255  # 20 of 60 pixels wide
+    assert image_HWC.min() > 200
+    other = config_of_flat({**flatten(config), "data.image_size": [4, 8]})
+    assert load_source(other.data, 0).fingerprint != source.fingerprint
+    override(config, "data.source", "digits")
+    with pytest.raises(UserError, match=r"expects one number for 'digits'.*found \(8, 4\)"):
+        load_source(config.data, 0)
 
 
 def contents(split):

@@ -96,6 +96,47 @@ def test_neighbours_and_consecutive_epochs_are_unrelated():
     assert np.bincount(step_N).max() < 12
 
 
+def test_balanced_rounds_have_each_group_once_and_passes_each_example():
+    group_N = np.array([2, 0, 2, 2, 5, 2, 2, -1, 0, 2])  # group 5 has one example, 7 is in none
+    groups = order.by_group(group_N)
+    num_rounds = 24
+    position_B = np.arange(3 * num_rounds, dtype=np.uint32)
+    pass_B, example_B = order.balanced_at(position_B, groups, 3, np)
+    rounds = group_N[example_B].reshape(num_rounds, 3)
+    assert (np.sort(rounds, axis=1) == [0, 2, 5]).all()
+    assert len({tuple(row) for row in rounds.tolist()}) == 6  # in every order
+    for group, members in ((0, [1, 8]), (2, [0, 2, 3, 5, 6, 9]), (5, [4])):
+        own = example_B[group_N[example_B] == group].reshape(-1, len(members))
+        assert (np.sort(own, axis=1) == members).all()
+        assert len(members) == 1 or len({tuple(row) for row in own.tolist()}) > 1
+        passes = pass_B[group_N[example_B] == group]
+        assert (passes == np.arange(num_rounds) // len(members)).all()
+    others = order.balanced_at(position_B, groups, 4, np)[1]
+    assert (others != example_B).any()
+    with pytest.raises(ValueError, match="found none"):
+        order.by_group(np.array([-1, -1]))
+
+
+@pytest.mark.parametrize("groups", [[0, 1, 1, 2, 2, 2, 2], [4, 4, 4], [0, 1]])
+def test_balanced_jax_equals_numpy(groups):
+    found = order.by_group(np.array(groups))
+    position_B = np.array([0, 1, 2, 3, 70, 2**31, 2**32 - 1], np.uint32)
+    expected = order.balanced_at(position_B, found, 5, np)
+    traced = jax.jit(order.balanced_at)(position_B, found, jnp.uint32(5))
+    for ours, theirs in zip(traced, expected, strict=True):
+        assert ours.dtype == theirs.dtype == np.int32
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_balanced_order_never_changes():
+    groups = order.by_group(np.array([0, 1, 1, 0, 2, 0, 0]))
+    example_B = order.balanced_at(np.arange(12, dtype=np.uint32), groups, 1, np)[1]
+    assert example_B.tolist() == GOLDEN_BALANCED
+
+
+GOLDEN_BALANCED = [2, 6, 4, 0, 1, 4, 5, 1, 4, 2, 4, 3]
+
+
 def test_positions_of_a_step():
     np.testing.assert_array_equal(order.positions(jnp.int32(3), 4), [12, 13, 14, 15])
     last = order.positions(2**30 - 1, 4, np)

@@ -10,6 +10,7 @@ from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
 from crnn_jax.data import dataset
 from crnn_jax.data.dataset import make_pipeline
+from crnn_jax.data.sources import subset
 from crnn_jax.errors import UserError
 
 
@@ -25,6 +26,26 @@ def make(kind, split, cache_dir, batch_size=16):
         num_workers=0,
         fingerprint="f1",
     )
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_both_pipelines_show_every_class_as_often(start, tmp_path):
+    config = default_config("crnn")
+    config.data.update(source="digits", sampling="balanced", cache_dir=str(tmp_path))
+    config.batch_size = 40
+    batches = {}
+    for kind in ("resident", "streaming"):
+        config.data.pipeline = kind
+        data = dataset.load_dataset(config)
+        rare = np.flatnonzero((data.splits["train"].group_N != 3) | (np.arange(1437) < 90))
+        data.splits["train"] = subset(data.splits["train"], rare)  # of class 3 a few are left
+        pipeline = data.pipeline("train", 40, mesh_lib.make_mesh())
+        inputs = next(pipeline.train_inputs(start))
+        batches[kind] = jax.device_get(jax.jit(pipeline.assemble)(inputs, jnp.int32(start)))
+    first, second = batches["resident"], batches["streaming"]
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+    np.testing.assert_array_equal(np.bincount(first["label"]), [4] * 10)
 
 
 def digits(folder):

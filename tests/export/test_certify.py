@@ -65,8 +65,9 @@ def test_without_the_data_random_examples_are_compared(workdir, monkeypatch, tmp
     monkeypatch.setattr(Run, "dataset", missing)
     flags = [f"--workdir={workdir}", "--format=onnx", f"--out={tmp_path / 'a.onnx'}"]
     command.main(flags)
-    text = capsys.readouterr().out
-    assert "over 256 random examples, since the data is not here (found no data)" in text
+    printed = capsys.readouterr()
+    assert "over 256 random examples, since the data is not here\n" in printed.out
+    assert "the data is not here: found no data" in printed.err
     with pytest.raises(SystemExit) as stop:
         command.main([*flags[:2], f"--out={tmp_path / 'b.onnx'}", "--evaluate"])
     assert stop.value.code == 2

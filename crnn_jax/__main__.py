@@ -1,0 +1,56 @@
+"""Every command by one name: crnn-jax COMMAND ..., or python -m crnn_jax COMMAND ...
+
+`crnn-jax train --config=cifar10:crnn --workdir=runs/a` is `python -m crnn_jax.main` with the same
+flags, and so are the others; `crnn-jax COMMAND --help` lists them. A study is `study.NAME`.
+"""
+
+import runpy
+import sys
+
+from crnn_jax.errors import closest
+
+# Command: (module below crnn_jax, what it does).
+COMMANDS = {
+    "train": ("main", "train the model of a config"),
+    "evaluate": ("evaluate", "the score of a run on a split"),
+    "predict": ("predict", "class and probability of images"),
+    "serve": ("serve", "answer over HTTP, with a page to drop an image on"),
+    "export": ("export", "a run as one file: ONNX, StableHLO, safetensors"),
+    "prepare": ("data.prepare", "download and check a data set"),
+    "convert": ("convert", "weights of another project"),
+    "checkpoint": ("checkpoint", "look at the checkpoints of a run"),
+    "doctor": ("doctor", "is this installation fit to train?"),
+}
+_STUDY = "study."
+
+
+def module_of(command: str) -> str | None:
+    """Returns the module of a command, as "crnn_jax.main"; None where there is none."""
+    if command.startswith(_STUDY) and command.removeprefix(_STUDY).isidentifier():
+        return f"crnn_jax.studies.{command.removeprefix(_STUDY)}"
+    return f"crnn_jax.{COMMANDS[command][0]}" if command in COMMANDS else None
+
+
+def main() -> None:
+    """Runs the command that is named first, with the flags that follow."""
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        lines = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+        print(__doc__, *lines, sep="\n")
+        return
+    module = module_of(command)
+    if module is None:
+        print(
+            f"error: expected one of {', '.join(COMMANDS)}, found '{command}'"
+            f"{closest(command, COMMANDS)} (see --help)",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    del sys.argv[1]
+    # As `python -m` does it, so that processes which start this one again find the module.
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Opens what was trained: a run, an exported file, or a model that comes with the package."""
+
+import argparse
+import pathlib
+from typing import Any
+
+from crnn_jax import pretrained
+from crnn_jax.errors import UserError, closest
+from crnn_jax.export.formats import load_file
+from crnn_jax.predictor import Predictor
+from crnn_jax.run import open_run
+
+
+def load(path: str | pathlib.Path, *, step: int | None = None) -> Predictor:
+    """Returns what was trained, ready to be asked: `predict`, `probabilities`, `features`.
+
+    Args:
+      path: a workdir of a run, a file of `python -m crnn_jax.export`, or the name of a model that
+        comes with the package, where no such path is.
+      step: of a run's checkpoint; None: the newest good one.
+
+    Raises:
+      UserError: no run, exported file or model there, no such checkpoint, or a damaged one.
+    """
+    place = pathlib.Path(path).expanduser()
+    if not place.exists() and str(path) in pretrained.names():
+        place = pretrained.find(str(path))
+    if not place.exists():
+        names = pretrained.names()
+        raise UserError(
+            f"expected a workdir of a run or an exported file or one of {', '.join(names)}, found "
+            f"no '{place}'{closest(str(path), names)}"
+        )
+    if place.is_dir():
+        return open_run(place, step)
+    if step is not None:
+        raise UserError(f"step expects the workdir of a run, found step={step} for file '{place}'")
+    return load_file(place)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what is opened; `open_named` reads them."""
+    one = parser.add_mutually_exclusive_group(required=True)
+    one.add_argument("--workdir", help="of a run of crnn_jax.main")
+    one.add_argument("--file", help="of crnn_jax.export")
+    one.add_argument("--model", metavar="NAME", help="in the package: see crnn_jax.list_models()")
+    parser.add_argument("--step", type=int, help="of the run's checkpoint; default: the latest")
+
+
+def open_named(flags: argparse.Namespace, placement: dict[str, Any] | None = None) -> Predictor:
+    """Returns what the flags of `add_flags` name.
+
+    Args:
+      flags: parsed.
+      placement: of a run: see `open_run`.
+
+    Raises:
+      UserError: see `load`; or keys that only a run has.
+    """
+    if flags.workdir is not None:
+        return open_run(flags.workdir, flags.step, placement=placement or {})
+    if flags.step is not None or placement:
+        given = "--step" if flags.step is not None else f"'{next(iter(placement or {}))}'"
+        raise UserError(f"{given} is of a run: expected --workdir, found --file or --model")
+    if flags.model is not None:
+        return load_file(pretrained.find(flags.model))
+    path = pathlib.Path(flags.file).expanduser()
+    if not path.is_file():
+        raise UserError(f"--file expects a file of crnn_jax.export, found no '{path}'")
+    return load_file(path)
