@@ -23,6 +23,7 @@ LEVELS = (
         "disk",
         "file_lock",
         "huge_pages",
+        "peak_memory",
         "orbax_logging",
         "provenance",
         "report",
@@ -40,7 +41,7 @@ LEVELS = (
         "models",
         "optim",
     ),
-    ("tasks",),
+    ("tasks", "trackers"),
     ("config",),  # its choices are the registries of what lies below
     ("validation", "help_config"),
     ("flags", "train", "checkpoint", "writers"),
