@@ -250,7 +250,7 @@ def test_the_former_key_is_read_on_a_command_line_and_named_in_a_config_file():
     config = default_config("crnn")
     override(config, "log.tensorboard", "False")
     assert config.log.tracker == "none"
-    with pytest.raises(UserError, match="'log.tensorboard' expects bool"):
+    with pytest.raises(UserError, match=r"'log.tensorboard' expects bool"):
         override(config, "log.tensorboard", "wandb")
     config.log.tensorboard = True
     with pytest.raises(UserError, match=r"'log.tensorboard' is now 'log.tracker'"):

@@ -78,8 +78,10 @@ def test_a_rate_keeps_few_samples():
 
 @pytest.mark.parametrize(
     ("step", "every", "left"),
-    [(0, 300, 4), (299, 300, 4), (300, 300, 3), (900, 300, 1), (999, 300, 1), (1000, 300, 0)]
-    + [(0, 500, 2), (500, 500, 1), (0, 1000, 1), (0, 2000, 1)],
+    [
+        *[(0, 300, 4), (299, 300, 4), (300, 300, 3), (900, 300, 1), (999, 300, 1), (1000, 300, 0)],
+        *[(0, 500, 2), (500, 500, 1), (0, 1000, 1), (0, 2000, 1)],
+    ],
 )
 def test_how_often_something_is_still_done(step, every, left):
     assert PLAN.left(step, every) == left
