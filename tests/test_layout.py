@@ -287,7 +287,7 @@ def test_the_other_checks_see_what_is_wrong():
 
 
 def test_the_guide_to_changes_names_files_that_are_there():
-    text = (ROOT / "docs/contributing.md").read_text()
+    text = (ROOT / "CONTRIBUTING.md").read_text()
     named = set(re.findall(r"`((?:crnn_jax|tests|benchmarks)/[\w/.]*)`", text))
     assert {name for name in named if not (ROOT / name).exists()} == set()
     assert len(named) > 15
