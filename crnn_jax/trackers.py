@@ -146,17 +146,25 @@ class Trackio:
         import trackio  # pyright: ignore[reportMissingImports]
 
         self.record = start.record or f"{start.folder.name}-{uuid.uuid4().hex[:8]}"
-        self._run = trackio.init(
-            project=_PROJECT, name=self.record, resume="allow", config=dict(start.config)
-        )
+        self._trackio = trackio
+        with contextlib.redirect_stdout(None):  # lines of its own among those of the training
+            trackio.init(
+                project=_PROJECT,
+                name=self.record,
+                resume="allow",
+                config=dict(start.config),
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Adds them to those of the step."""
-        self._run.log(dict(numbers), step=step)
+        self._trackio.log(dict(numbers), step=step)
 
     def close(self) -> None:
         """Waits until all is written."""
-        self._run.finish()
+        with contextlib.redirect_stdout(None):
+            self._trackio.finish()
 
 
 class _Kind(NamedTuple):

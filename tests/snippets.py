@@ -2,13 +2,14 @@
 
 A page's blocks are executed in their order, in one folder and, those in Python, in one namespace.
 `<!-- needs WHAT -->` on the line above a block says why it is checked alone: hardware, hours, data
-or a network that a test does not have.
+or a network that a test does not have. `<!-- fails -->` says that its command ends in the error that
+the next block shows, where "..." stands for anything.
 """
 
 import argparse
-import ast
 import contextlib
 import importlib
+import io
 import os
 import pathlib
 import re
@@ -16,16 +17,25 @@ import shlex
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from crnn_jax.config.model_keys import MODEL_KEYS
 from crnn_jax.flags import parse_overrides, resolve_config
+from crnn_jax.models import MODELS
+from crnn_jax.tasks import TASKS
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"(?:<!-- needs (?P<needs>[^>]+) -->\n)?^```(?P<kind>.*)\n(?P<text>(?s:.*?))^```$", re.M)
+FENCE = re.compile(
+    r"(?:<!-- (?:needs (?P<needs>[^>]+)|(?P<fails>fails)) -->\n)?"
+    r"^```(?P<kind>.*)\n(?P<text>(?s:.*?))^```$",
+    re.M,
+)
 LANGUAGES = ("bash", "python", "text", "json")
 # A placeholder in a command, and what stands there when it is checked or executed.
 PLACEHOLDERS = {
@@ -57,6 +67,7 @@ class Snippet(NamedTuple):
     language: str
     text: str
     needs: str  # why it is not executed; "" if it is
+    fails: bool = False
 
     def commands(self) -> list[list[str]]:
         """Returns the words of each command of a bash block."""
@@ -81,6 +92,7 @@ def snippets(page: pathlib.Path) -> list[Snippet]:
             match["kind"],
             match["text"],
             match["needs"] or "",
+            match["fails"] is not None,
         )
         for match in FENCE.finditer(text)
     ]
@@ -206,19 +218,37 @@ def make_folder(folder: pathlib.Path) -> None:
             picture(f"photos/{name}/{index}.jpg")
 
 
+@contextlib.contextmanager
+def registries_kept() -> Iterator[None]:
+    """Takes back what a page adds to the models, their keys and the tasks."""
+    tables: list[dict[str, Any]] = [MODELS, MODEL_KEYS, TASKS]
+    before = [dict(table) for table in tables]
+    try:
+        yield
+    finally:
+        for table, content in zip(tables, before, strict=True):
+            table.clear()
+            table.update(content)
+
+
 def run_page(page: pathlib.Path, folder: pathlib.Path, monkeypatch: Any) -> int:
     """Executes what a page shows; returns how many blocks were."""
     make_folder(folder)
     monkeypatch.chdir(folder)
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__name__": "page"}
+    blocks = snippets(page)
     count = 0
-    for snippet in snippets(page):
+    for snippet, after in zip(blocks, [*blocks[1:], None], strict=True):
         if snippet.needs or snippet.language not in ("bash", "python"):
             continue
         where = f"{page.name}:{snippet.line}"
         try:
             if snippet.language == "python":
-                exec(compile(ast.parse(snippet.text), where, "exec"), names)
+                exec(compile(snippet.text, where, "exec"), names)
+            elif snippet.fails:
+                (words,) = snippet.commands()
+                assert after is not None
+                fail(words, after.text)
             else:
                 for words in snippet.commands():
                     run(words, monkeypatch)
@@ -227,3 +257,13 @@ def run_page(page: pathlib.Path, folder: pathlib.Path, monkeypatch: Any) -> int:
             raise
         count += 1
     return count
+
+
+def fail(words: list[str], text: str) -> None:
+    """Executes a command of this project as it stands, which ends in the error of that text."""
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as end:
+        _main(words[2])(words[3:])
+    assert end.value.code == 2
+    pattern = ".*".join(re.escape(part) for part in text.strip().split("..."))
+    assert re.fullmatch(pattern, errors.getvalue().strip()), errors.getvalue()

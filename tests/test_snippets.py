@@ -9,7 +9,7 @@ from tests import snippets as lib
 from tests.snippets import LANGUAGES, PAGES, check, run_page, snippets
 
 # Seconds each; the other pages run with the slow tests.
-QUICK = ("first_run.md", "new_model.md", "new_task.md")
+QUICK = ("first_run.md", "reading.md", "questions.md")
 
 
 def of(*languages):
@@ -27,7 +27,7 @@ def executed(page):
 
 @pytest.mark.parametrize("snippet", of("bash"))
 def test_commands_have_programs_flags_and_configs(snippet, monkeypatch):
-    for words in snippet.commands():
+    for words in [] if snippet.fails else snippet.commands():
         check(words, monkeypatch)
 
 
@@ -56,7 +56,8 @@ def known(language):
 def test_pages_run(page, tmp_path, monkeypatch, request):
     if "configs/cifar10" in "".join(s.text for s in executed(page)):
         request.getfixturevalue("tfds_dir")
-    assert run_page(page, tmp_path, monkeypatch) == len(executed(page))
+    with lib.registries_kept():
+        assert run_page(page, tmp_path, monkeypatch) == len(executed(page))
 
 
 PAGE = """# A page

@@ -56,17 +56,23 @@ def fake_wandb(store):
 
 
 def fake_trackio(store):
-    wandb = fake_wandb(store)["wandb"]
-
-    def init(*, project, name, resume, config):
+    def init(*, project, name, resume, config, auto_log_gpu, auto_log_cpu):
         assert os.environ["TRACKIO_DIR"].endswith("trackio")
-        return wandb.init(
-            id=name, resume=resume, mode="offline", project=project, name=name, dir="",
-            config=config, settings=None,
-        )  # fmt: skip
+        assert (resume, auto_log_gpu, auto_log_cpu) == ("allow", False, False)
+        print("a line among those of the training")
+        store.begin(name, config)
 
-    os.environ["WANDB_ERROR_REPORTING"] = "false"  # for the assertion of the other stand-in
-    return {"trackio": module("trackio", init=init)}
+    def current():
+        return [*store.points][-1]
+
+    def log(numbers, *, step):
+        store.add(current(), step, numbers)
+
+    def finish():
+        print("another one")
+        store.ended.append(current())
+
+    return {"trackio": module("trackio", init=init, log=log, finish=finish)}
 
 
 def fake_mlflow(store):
@@ -139,7 +145,9 @@ def installed(monkeypatch):
 
 
 @pytest.mark.parametrize("name", FAKES)
-def test_a_resumed_run_continues_its_record_without_a_number_twice(installed, tmp_path, name):
+def test_a_resumed_run_continues_its_record_without_a_number_twice(
+    installed, tmp_path, capsys, name
+):
     store = installed(name)
     config = {"seed": 3, "optim.learning_rate": 0.5}
     with Writers(tmp_path, tracker=name, config=config) as file:
@@ -162,6 +170,7 @@ def test_a_resumed_run_continues_its_record_without_a_number_twice(installed, tm
     assert store.ended == [record, record]
     assert store.begun == 2
     assert json.loads((tmp_path / "trackers.json").read_text()) == {name: record}
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", FAKES)
