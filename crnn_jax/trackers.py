@@ -5,6 +5,7 @@ says otherwise, and a run that resumes continues its record.
 """
 
 import contextlib
+import logging
 import os
 import pathlib
 import time
@@ -100,14 +101,16 @@ class WandB:
 
 
 class MLflow:
-    """A run of MLflow in WORKDIR/mlruns.db; MLFLOW_TRACKING_URI names a server or another place."""
+    """A run of MLflow in WORKDIR/mlflow.db; MLFLOW_TRACKING_URI names a server or another place."""
 
     replaces = False
 
     def __init__(self, start: Start) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would be sent
         from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
+        from mlflow.entities import Param  # pyright: ignore[reportMissingImports]
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells how it makes its tables
         database = f"sqlite:///{start.folder.absolute() / 'mlflow.db'}"
         self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", database))
         if start.record is None:
@@ -116,8 +119,8 @@ class MLflow:
             experiment = found.experiment_id if found else self._client.create_experiment(name)
             run = self._client.create_run(experiment, run_name=start.folder.name)
             self.record = run.info.run_id
-            for key, value in start.config.items():
-                self._client.log_param(self.record, key, value)
+            params = [Param(key, str(value)) for key, value in start.config.items()]
+            self._client.log_batch(self.record, params=params)
         else:
             self.record = start.record
             self._client.update_run(self.record, status="RUNNING")

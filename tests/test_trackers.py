@@ -94,20 +94,18 @@ def fake_mlflow(store):
         def update_run(self, record, status):
             store.begin(record, store.configs[record])
 
-        def log_param(self, record, key, value):
-            store.configs[record][key] = value
-
-        def log_batch(self, record, metrics):
+        def log_batch(self, record, *, params=(), metrics=()):
+            store.configs[record] |= dict(params)
             for name, value, _, step in metrics:
                 store.add(record, step, {name: value})
 
         def set_terminated(self, record):
             store.ended.append(record)
 
-    def metric(*values):
-        return values
+    def values(*given):
+        return given
 
-    entities = module("mlflow.entities", Metric=metric)
+    entities = module("mlflow.entities", Metric=values, Param=values)
     return {
         "mlflow": module("mlflow", MlflowClient=Client, entities=entities),
         "mlflow.entities": entities,
@@ -166,7 +164,8 @@ def test_a_resumed_run_continues_its_record_without_a_number_twice(
         (20, "validation/loss", 0.75),
         (30, "train/loss", 0.25),
     ]
-    assert store.configs[record] == config
+    as_told = str if name == "mlflow" else lambda value: value
+    assert store.configs[record] == {key: as_told(value) for key, value in config.items()}
     assert store.ended == [record, record]
     assert store.begun == 2
     assert json.loads((tmp_path / "trackers.json").read_text()) == {name: record}
