@@ -95,7 +95,7 @@ def main() -> None:
     if flags.child:
         from crnn_jax.flags import parse_overrides
 
-        overrides = {"duration": f"{flags.steps} steps", "log.tensorboard": "False"}
+        overrides = {"duration": f"{flags.steps} steps", "log.tracker": "none"}
         print(json.dumps(measure(flags.config, {**overrides, **parse_overrides(rest)})))
         return
     setting = [f"--config={flags.config}", f"--steps={flags.steps}", *rest]

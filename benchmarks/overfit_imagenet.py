@@ -43,7 +43,7 @@ OVERRIDES = {
     "eval.batch_size": "64",
     "checkpoint.every": "50 epochs",
     "log.every": "6 steps",
-    "log.tensorboard": "False",
+    "log.tracker": "none",
 }
 
 

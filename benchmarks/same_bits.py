@@ -24,7 +24,7 @@ KEYS = {
     "batch_size": "64",
     "optim.warmup": "4 steps",
     "log.every": "1 steps",
-    "log.tensorboard": "False",
+    "log.tracker": "none",
     "checkpoint.every": "20 steps",
     "eval.every": "0 steps",
     "optim.ema_decay": "0.9",

@@ -119,7 +119,7 @@ def check_training() -> Finding:
         "model.num_conv_layers": "2",
         "model.hidden_units": "8",
         "checkpoint.every": "1 steps",
-        "log.tensorboard": "False",
+        "log.tracker": "none",
     }
     for key, text in changes.items():
         override(config, key, text)

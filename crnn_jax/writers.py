@@ -1,4 +1,4 @@
-"""What a run writes besides checkpoints: metrics, JSON files, and its progress for a person."""
+"""Metrics and JSON files of a run."""
 
 import contextlib
 import json
@@ -6,15 +6,16 @@ import math
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any, Self, TextIO
 
 import jax
-from ml_collections import ConfigDict
 
-from crnn_jax.disk import cannot_write
-from crnn_jax.events import Events
+from crnn_jax.disk import cannot_write, first_line
+from crnn_jax.errors import UserError
+from crnn_jax.trackers import Start, Tracker, close_tracker, start_tracker
+
+_RECORDS = "trackers.json"  # of a workdir: tracker -> the name of this run's record
 
 
 def plain(value: Any) -> Any:
@@ -65,27 +66,51 @@ def _write_text_atomically(path: pathlib.Path, text: str) -> None:
 
 
 class Writers:
-    """Writes metrics to WORKDIR/metrics.jsonl and TensorBoard events; only the first process does.
+    """Writes metrics to WORKDIR/metrics.jsonl and a tracker's record; only the first process does.
 
     A run that goes on from `start_step` first drops the lines after it, which an interrupted run
-    may have written after its last checkpoint, and a line that a kill has torn.
+    may have written after its last checkpoint, and a line that a kill has torn. The record goes on
+    too: where a tracker cannot take back what those lines held, it is not written again.
     """
 
     def __init__(
-        self, workdir: str | os.PathLike[str], *, tensorboard: bool, start_step: int = 0
+        self,
+        workdir: str | os.PathLike[str],
+        *,
+        tracker: str = "none",
+        start_step: int = 0,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
-        self._path = pathlib.Path(workdir) / "metrics.jsonl"
+        """Opens the files.
+
+        Args:
+          workdir: of the run.
+          tracker: one of `crnn_jax.trackers.TRACKERS`.
+          start_step: that the run goes on from.
+          config: dotted key to value, for the tracker.
+
+        Raises:
+          UserError: a file cannot be written, or the tracker cannot start.
+        """
+        folder = pathlib.Path(workdir)
+        self._path = folder / "metrics.jsonl"
         self._file: TextIO | None = None
-        self._events: Events | None = None
+        self._tracker: Tracker | None = None
         if jax.process_index() != 0:
             return
-        _keep_lines(self._path, start_step)
+        dropped = _keep_lines(self._path, start_step)
+        records = _read_records(folder)
+        start = Start(folder, start_step + 1, config or {}, records.get(tracker))
+        self._tracker = start_tracker(tracker, start)
+        self._tracked: set[tuple[int, str]] = set()
+        if self._tracker is not None and not self._tracker.replaces:
+            records[tracker] = self._tracker.record
+            write_json_atomically(folder / _RECORDS, records)
+            self._tracked = {(step, name) for step, names in dropped for name in names}
         try:
             self._file = self._path.open("a")
         except OSError as error:
             raise cannot_write(self._path, error) from error
-        if tensorboard:
-            self._events = Events(workdir, start_step + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -107,29 +132,64 @@ class Writers:
             self._file.flush()
         except OSError as error:
             raise cannot_write(self._path, error) from error
-        if self._events is not None:
-            self._events.write(step, numbers)
+        if self._tracker is not None:
+            self._track(self._tracker, step, numbers)
+
+    def _track(self, tracker: Tracker, step: int, numbers: dict[str, Any]) -> None:
+        new = {
+            name: value
+            for name, value in numbers.items()
+            if isinstance(value, (int, float)) and (step, name) not in self._tracked
+        }
+        try:
+            if new:
+                tracker.write(step, new)
+        except UserError:
+            raise
+        except Exception as error:  # of another project's package: no reason to end a training
+            self._tracker = None
+            print(
+                f"log.tracker has failed at step {step} ({type(error).__name__}: "
+                f"{first_line(error)}); the run goes on without it, and metrics.jsonl has all",
+                file=sys.stderr,
+            )
 
     def close(self) -> None:
         """Closes the files."""
-        for file in (self._file, self._events):
-            # All was written, or `write` has told: closing tries again what failed.
-            with contextlib.suppress(OSError):
-                if file is not None:
-                    file.close()
+        # All was written, or `write` has told: closing tries again what failed.
+        with contextlib.suppress(OSError):
+            if self._file is not None:
+                self._file.close()
+        if self._tracker is not None:
+            close_tracker(self._tracker)
+            self._tracker = None
 
 
-def _keep_lines(path: pathlib.Path, start_step: int) -> None:
-    """Keeps the lines up to `start_step`; none for a run that starts at step 0."""
+def _read_records(folder: pathlib.Path) -> dict[str, str]:
+    path = folder / _RECORDS
+    found = parse_json(path.read_text(errors="replace")) if path.exists() else None
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {name: record for name, record in pairs if isinstance(record, str)}
+
+
+def _keep_lines(path: pathlib.Path, start_step: int) -> list[tuple[int, list[str]]]:
+    """Keeps the lines up to `start_step`; none for a run that starts at step 0.
+
+    Returns:
+      (step, names) of each line that was dropped, without torn ones.
+    """
     if not path.exists():
-        return
+        return []
     try:
         text = path.read_text(errors="replace")
     except OSError as error:
         raise cannot_write(path, error) from error
-    kept = [line + "\n" for line in text.splitlines() if 0 < start_step >= _step_of(line)]
+    lines = text.splitlines()
+    kept = [line + "\n" for line in lines if 0 < start_step >= _step_of(line)]
     if "".join(kept) != text:
         _write_text_atomically(path, "".join(kept))
+    dropped = [line for line in lines if start_step < _step_of(line) < math.inf]
+    return [(int(_step_of(line)), list(parse_json(line))) for line in dropped]
 
 
 def _step_of(line: str) -> float:
@@ -137,84 +197,3 @@ def _step_of(line: str) -> float:
         return float(parse_json(line)["step"])
     except (ValueError, KeyError, TypeError, OverflowError):
         return math.inf
-
-
-class Progress:
-    """Shows how far a training is: a bar on a terminal, else a line every `log.seconds` seconds.
-
-    Lines read `step 1200/5000  epoch 4.2/10  loss 0.812  accuracy 0.71  812 images/s  ETA 3:12`.
-    """
-
-    def __init__(
-        self, total_steps: int, num_epochs: float, log: ConfigDict, stream: TextIO | None = None
-    ) -> None:
-        self.images_per_second = math.nan
-        self._total_steps = total_steps
-        self._num_epochs = num_epochs
-        self._seconds: float = log.seconds
-        self._stream = stream or sys.stdout
-        self._metrics: dict[str, float] = {}
-        self._first: tuple[int, float] | None = None  # step and time; after the compilation
-        self._last_print = -math.inf
-        self._bar: Any = None
-        self._active = jax.process_index() == 0
-        if self._active and self._stream.isatty():
-            from tqdm import tqdm
-
-            layout = "{percentage:3.0f}%|{bar:20}| {desc}"
-            self._bar = tqdm(total=total_steps, bar_format=layout, file=self._stream)
-            self._seconds = 0.2
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def rate(self, images_per_second: float) -> None:
-        """Sets the rate to show: of training alone, without compilation and evaluation."""
-        self.images_per_second = images_per_second
-
-    def metrics(self, values: Mapping[str, float]) -> None:
-        """Sets the figures to show, the loss and scores; counts are passed over."""
-        self._metrics = {k: v for k, v in values.items() if isinstance(v, float)}
-
-    def step(self, step: int) -> None:
-        """Says that `step` steps are done; shows it if it is time to."""
-        now = time.monotonic()
-        self._first = self._first or (step, now)
-        if not self._active:
-            return
-        if now - self._last_print < self._seconds and step != self._total_steps:
-            return
-        self._last_print = now
-        line = self.line(step, now - self._first[1])
-        if self._bar is None:
-            print(line, file=self._stream, flush=True)
-        else:
-            self._bar.n = step
-            self._bar.set_description_str(line)
-
-    def line(self, step: int, elapsed_seconds: float) -> str:
-        """Returns the text to show `elapsed_seconds` after the first call of `step`."""
-        epoch = step / self._total_steps * self._num_epochs
-        parts = [f"step {step}/{self._total_steps}", f"epoch {epoch:.1f}/{self._num_epochs:.4g}"]
-        parts += [f"{name} {value:.4g}" for name, value in self._metrics.items()]
-        if math.isfinite(self.images_per_second):
-            parts.append(f"{self.images_per_second:.0f} images/s")
-        steps_timed = step - (self._first[0] if self._first else step)
-        if steps_timed > 0:  # evaluation and checkpoints included, compilation not
-            seconds = elapsed_seconds / steps_timed * (self._total_steps - step)
-            parts.append(f"ETA {_clock_text(seconds)}")
-        return "  ".join(parts)
-
-    def close(self) -> None:
-        """Leaves the bar as it is and frees the line."""
-        if self._bar is not None:
-            self._bar.close()
-
-
-def _clock_text(seconds: float) -> str:
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -9,6 +9,9 @@
 # GPUS a host (8). A mistake (exit code 2) ends the set at once.
 set -euo pipefail
 
+case "${1:-}" in
+    -h | --help) sed -n '2,/^set -/{/^set -/d; s/^# \{0,1\}//; p}' "$0"; exit 0 ;;
+esac
 dry_run=
 if [ "${1:-}" = --dry_run ]; then dry_run=1; shift; fi
 usage="usage: launch/gke_jobset.sh [--dry_run] tpu|gpu ARGUMENTS of crnn_jax.main"

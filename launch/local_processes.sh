@@ -7,6 +7,9 @@
 # sees GPU I alone. Ends when all have ended, with the first exit code that is not 0.
 set -euo pipefail
 
+case "${1:-}" in
+    -h | --help) sed -n '2,/^set -/{/^set -/d; s/^# \{0,1\}//; p}' "$0"; exit 0 ;;
+esac
 dry_run=
 if [ "${1:-}" = --dry_run ]; then dry_run=1; shift; fi
 usage="usage: launch/local_processes.sh [--dry_run] N [DEVICES] -- ARGUMENTS of crnn_jax.main"

@@ -7,6 +7,9 @@
 # file system that all nodes share.
 set -euo pipefail
 
+case "${1:-}" in
+    -h | --help) sed -n '2,/^set -/{/^set -/d; s/^# \{0,1\}//; p}' "$0"; exit 0 ;;
+esac
 dry_run=
 if [ "${1:-}" = --dry_run ]; then dry_run=1; shift; fi
 if [ $# = 0 ]; then echo "usage: launch/slurm.sh [--dry_run] ARGUMENTS of crnn_jax.main" >&2; exit 2; fi

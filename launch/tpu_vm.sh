@@ -15,6 +15,9 @@
 # hosts of a pod share the workdir: put it there, --workdir=bucket/runs/a.
 set -euo pipefail
 
+case "${1:-}" in
+    -h | --help) sed -n '2,/^set -/{/^set -/d; s/^# \{0,1\}//; p}' "$0"; exit 0 ;;
+esac
 dry_run=
 if [ "${1:-}" = --dry_run ]; then dry_run=1; shift; fi
 action=${1:?usage: launch/tpu_vm.sh [--dry_run] create|queue|copy|install|run|keep|logs|delete}

@@ -73,7 +73,7 @@ def tiny():
             "checkpoint.every": "4 steps",
             "eval.every": "6 steps",
             "log.every": "3 steps",
-            "log.tensorboard": False,
+            "log.tracker": "none",
             **{key.replace("__", "."): value for key, value in overrides.items()},
         }.items():
             cfg.override(config, key, str(value))

@@ -21,7 +21,7 @@ def run(tmp_path_factory):
         "model.hidden_units": 8,
         "duration": "4 steps",
         "batch_size": 64,
-        "log.tensorboard": False,
+        "log.tracker": "none",
     }
     workdir = tmp_path_factory.mktemp("api")
     return crnn_jax.train("configs/digits.py:crnn", workdir, changes)

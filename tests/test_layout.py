@@ -23,6 +23,7 @@ LEVELS = (
         "disk",
         "file_lock",
         "huge_pages",
+        "peak_memory",
         "orbax_logging",
         "presets",
         "pretrained",
@@ -42,7 +43,7 @@ LEVELS = (
         "models",
         "optim",
     ),
-    ("tasks",),
+    ("tasks", "trackers"),
     ("config",),  # its choices are the registries of what lies below
     ("validation", "help_config"),
     ("flags", "train", "checkpoint", "writers"),
@@ -290,7 +291,7 @@ def test_the_other_checks_see_what_is_wrong():
 
 
 def test_the_guide_to_changes_names_files_that_are_there():
-    text = (ROOT / "docs/contributing.md").read_text()
+    text = (ROOT / "CONTRIBUTING.md").read_text()
     named = set(re.findall(r"`((?:crnn_jax|tests|benchmarks)/[\w/.]*)`", text))
     assert {name for name in named if not (ROOT / name).exists()} == set()
     assert len(named) > 15

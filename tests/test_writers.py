@@ -1,4 +1,3 @@
-import io
 import json
 import math
 import os
@@ -8,11 +7,9 @@ import resource
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from crnn_jax import writers
 from crnn_jax.errors import UserError
-from crnn_jax.writers import Progress, Writers, write_json_atomically
+from crnn_jax.writers import Writers, write_json_atomically
 
 
 def read_lines(workdir: pathlib.Path) -> list[dict]:
@@ -25,7 +22,7 @@ def reject(name: str) -> None:
 
 @pytest.mark.smoke
 def test_each_write_is_one_line_at_once(tmp_path):
-    with Writers(tmp_path, tensorboard=False) as file:
+    with Writers(tmp_path) as file:
         file.write(50, {"train/loss": jnp.float32(0.25), "train/epoch": np.float64(1.5)})
         assert read_lines(tmp_path) == [{"step": 50, "train/loss": 0.25, "train/epoch": 1.5}]
         file.write(100, {"train/loss": 0.125})
@@ -33,7 +30,7 @@ def test_each_write_is_one_line_at_once(tmp_path):
 
 
 def test_numbers_that_are_not_finite_are_valid_json(tmp_path):
-    with Writers(tmp_path, tensorboard=True) as file:
+    with Writers(tmp_path, tracker="tensorboard") as file:
         file.write(1, {"a": math.nan, "b": jnp.float32(jnp.inf), "c": -math.inf, "d": 1})
     text = (tmp_path / "metrics.jsonl").read_text()
     assert json.loads(text, parse_constant=reject) == {
@@ -46,12 +43,12 @@ def test_numbers_that_are_not_finite_are_valid_json(tmp_path):
 
 
 def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path):
-    with Writers(tmp_path, tensorboard=False) as file:
+    with Writers(tmp_path) as file:
         for step in (10, 20, 30, 40):
             file.write(step, {"x": 1})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5')  # torn by a kill
-    with Writers(tmp_path, tensorboard=False, start_step=20) as file:
+    with Writers(tmp_path, start_step=20) as file:
         file.write(30, {"x": 2})
     assert [(line["step"], line["x"]) for line in read_lines(tmp_path)] == [
         (10, 1),
@@ -62,14 +59,14 @@ def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path):
 
 def test_a_run_that_starts_again_from_nothing_drops_all(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"step": 10}\n')
-    with Writers(tmp_path, tensorboard=False):
+    with Writers(tmp_path):
         pass
     assert read_lines(tmp_path) == []
 
 
 def test_a_last_line_without_its_end_does_not_swallow_the_next(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 10}')
-    with Writers(tmp_path, tensorboard=False, start_step=10) as file:
+    with Writers(tmp_path, start_step=10) as file:
         file.write(20, {})
     assert [line["step"] for line in read_lines(tmp_path)] == [10, 20]
 
@@ -90,7 +87,7 @@ def read_events(workdir):
 
 
 def test_tensorboard_has_the_scalars(tmp_path):
-    with Writers(tmp_path, tensorboard=True) as file:
+    with Writers(tmp_path, tracker="tensorboard") as file:
         file.write(7, {"train/loss": 0.5})
         events = read_events(tmp_path)  # at once
     found = [(e.step, v.tag, v.simple_value) for e in events for v in e.summary.value]
@@ -98,7 +95,7 @@ def test_tensorboard_has_the_scalars(tmp_path):
 
 
 def test_no_tensorboard_files_when_off(tmp_path):
-    with Writers(tmp_path, tensorboard=False) as file:
+    with Writers(tmp_path) as file:
         file.write(1, {"x": 1})
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
@@ -121,62 +118,12 @@ def test_a_json_file_is_whole_or_old(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 
 
-def progress(stream: io.StringIO, seconds: float = 0.0) -> Progress:
-    return Progress(5000, 10.0, ConfigDict({"seconds": seconds}), stream)
-
-
-def test_a_line_says_it_all():
-    bar = progress(io.StringIO())
-    bar.step(200)
-    bar.metrics({"loss": 0.8124, "accuracy": 0.71, "num_examples": 3})
-    bar.rate(812.3)
-    # 1000 steps in 50 s leave 3800 steps, 190 s.
-    assert bar.line(1200, 50.0) == (
-        "step 1200/5000  epoch 2.4/10  loss 0.8124  accuracy 0.71  812 images/s  ETA 3:10"
-    )
-    assert bar.line(1200, 5000.0).endswith("ETA 5:16:40")
-
-
-def test_the_first_line_has_no_guesses():
-    out = io.StringIO()
-    progress(out).step(1)
-    assert out.getvalue() == "step 1/5000  epoch 0.0/10\n"
-
-
-def test_lines_are_rare_and_the_last_step_has_one(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(writers.time, "monotonic", lambda: now[0])
-    out = io.StringIO()
-    bar = progress(out, seconds=5.0)
-    for step in range(4991, 5001):
-        bar.step(step)
-        now[0] += 1.0
-    assert [line.split()[1] for line in out.getvalue().splitlines()] == [
-        "4991/5000",
-        "4996/5000",
-        "5000/5000",
-    ]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_gets_a_bar():
-    out = Terminal()
-    with progress(out) as bar:
-        bar.step(5000)
-    assert "100%|" in out.getvalue()
-    assert "step 5000/5000" in out.getvalue()
-
-
-@pytest.mark.parametrize("tensorboard", [False, True])
-def test_a_disk_that_fills_ends_it_in_one_line(tmp_path, tensorboard):
+@pytest.mark.parametrize("tracker", ["none", "tensorboard"])
+def test_a_disk_that_fills_ends_it_in_one_line(tmp_path, tracker):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def write_until_full():
-        with Writers(tmp_path, tensorboard=tensorboard) as file:
+        with Writers(tmp_path, tracker=tracker) as file:
             resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
             for step in range(1000):
                 file.write(step, {"train/loss": 1.0} | {str(i): 1.0 for i in range(9)})
@@ -190,7 +137,7 @@ def test_a_disk_that_fills_ends_it_in_one_line(tmp_path, tensorboard):
 
 def test_tensorboard_hides_what_a_run_without_a_checkpoint_wrote(tmp_path):
     for start_step in (0, 0, 5):
-        with Writers(tmp_path, tensorboard=True, start_step=start_step) as file:
+        with Writers(tmp_path, tracker="tensorboard", start_step=start_step) as file:
             file.write(start_step + 1, {"loss": 1.0})
     starts = [event.step for event in read_events(tmp_path) if event.HasField("session_log")]
     assert sorted(starts) == [1, 1, 6]

@@ -58,3 +58,9 @@ EVERY_KEY = {name: key for model in MODEL_KEYS for name, key in keys_of(model).i
 PLACEMENT_KEYS = tuple(name for name, key in EVERY_KEY.items() if key.changes == "always")
 # Keys that say by which program the same numbers are computed; settled when a run starts.
 PROGRAM_KEYS = tuple(name for name, key in EVERY_KEY.items() if key.auto is not None)
+# Former name -> (today's name, former value -> today's value).
+FORMER_NAMES = {
+    key.former.name: (name, key.former.values)
+    for name, key in EVERY_KEY.items()
+    if key.former is not None
+}

@@ -3,8 +3,8 @@
 import dataclasses
 import math
 import struct
-from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
 from crnn_jax.errors import UserError, closest, printable
 
@@ -58,6 +58,13 @@ def from_0(high: float) -> Range:
 SHARE = Range(0, 1, below=True)  # a probability, a decay: 1 would leave nothing
 
 
+class Former(NamedTuple):
+    """A key's former name, and what each value under that name is under the new one."""
+
+    name: str
+    values: Mapping[Any, Any]
+
+
 @dataclasses.dataclass(frozen=True)
 class Key:
     """One config key; its type is that of the default.
@@ -78,6 +85,7 @@ class Key:
         by which program the same numbers are computed. None: there is nothing to choose.
       absent: what a stored config without this key means: how runs were before there was the key;
         None: the default.
+      former: the name that it had; stored configs and --config.KEY=VALUE may still have that.
     """
 
     default: Any
@@ -90,6 +98,7 @@ class Key:
     changes: Changes = "never"
     auto: Any = None
     absent: Any = None
+    former: Former | None = None
 
     @property
     def value_if_absent(self) -> Any:

@@ -116,3 +116,10 @@ def schedules() -> Iterable[str]:
     from crnn_jax.optim import SCHEDULES
 
     return SCHEDULES
+
+
+def trackers() -> Iterable[str]:
+    """Returns the names of `log.tracker`."""
+    from crnn_jax.trackers import TRACKERS
+
+    return TRACKERS

@@ -2,7 +2,7 @@
 
 from crnn_jax.config import registries
 from crnn_jax.config.durations import check_duration, profile_window
-from crnn_jax.config.key import Key, Range, above_0, from_0
+from crnn_jax.config.key import Former, Key, Range, above_0, from_0
 
 _BATCH = Range(0, 2**24)
 _DEVICES = 2**16
@@ -88,7 +88,7 @@ REPORT_KEYS: dict[str, Key] = {
     ),
     "log.every": Key(
         "50 steps",
-        'metrics.jsonl and TensorBoard; "0 steps": with checkpoints and at the end',
+        'metrics.jsonl and the tracker; "0 steps": with checkpoints and at the end',
         check=check_duration,
         changes="always",
     ),
@@ -98,7 +98,13 @@ REPORT_KEYS: dict[str, Key] = {
         within=above_0(1e9),
         changes="always",
     ),
-    "log.tensorboard": Key(True, "write TensorBoard's events", changes="always"),
+    "log.tracker": Key(
+        "tensorboard",
+        "what keeps a record of the run, beside metrics.jsonl (docs/tracking.md)",
+        choices=registries.trackers,
+        changes="always",
+        former=Former("log.tensorboard", {True: "tensorboard", False: "none"}),
+    ),
     "log.profile": Key(
         "",
         '"10:20": trace these steps, counted from the start or resume; empty: none',

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.config.declared import (
     EVERY_KEY,
+    FORMER_NAMES,
     MODEL_DEFAULTS,
     PLACEMENT_KEYS,
     PROGRAM_KEYS,
@@ -36,12 +37,23 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 def with_absent(flat: dict[str, Any]) -> dict[str, Any]:
     """Returns a stored flat config with the keys that it lacks, as runs were before they existed.
 
+    Keys under a former name have today's.
+
     Raises:
       UserError: it names no model that there is.
     """
+    flat = _with_new_names(flat)
     keys = keys_of(model_of(flat))
     absent = {name: _as_stored(key.value_if_absent) for name, key in keys.items()}
     return {**absent, **flat}
+
+
+def _with_new_names(flat: dict[str, Any]) -> dict[str, Any]:
+    renamed = dict(flat)
+    for former, (name, values) in FORMER_NAMES.items():
+        if former in flat and name not in flat and flat[former] in values:
+            renamed[name] = values[renamed.pop(former)]
+    return renamed
 
 
 def _as_stored(value: Any) -> Any:
@@ -80,6 +92,8 @@ def unknown_key(name: str, model: str, keys: Iterable[str]) -> UserError:
             f"config key '{shown(name)}' is unknown for model '{model}'; it is a key of "
             + ", ".join(owners)
         )
+    if name in FORMER_NAMES:
+        return UserError(f"config key '{name}' is now '{FORMER_NAMES[name][0]}': set that one")
     of_model = f" for model '{model}'" if section == "model" and model else ""
     return UserError(f"config key '{shown(name)}' is unknown{of_model}{closest(name, keys)}")
 
@@ -156,6 +170,9 @@ def override(config: ConfigDict, key: str, text: str) -> None:
       UserError: unknown key (with the closest valid one), or text of another type.
     """
     flat = flatten(config)
+    if key in FORMER_NAMES:
+        former, (key, values) = key, FORMER_NAMES[key]
+        text = values[_parse_value(former, text, next(iter(values)))]
     if key not in flat:
         raise unknown_key(key, flat.get("model.name", ""), flat)
     *parents, leaf = key.split(".")

@@ -180,7 +180,7 @@ def over_pixels(mask_BHW: jax.Array, image_BHWC: jax.Array) -> jax.Array:
     return mask_BHW1 if image_BHWC.ndim == 4 else mask_BHW1[:, None]
 
 
-TTA = ("none", "mirror", "mirror_shift")
+TTA = {"none": 1, "mirror": 2, "mirror_shift": 6}  # how many views `views` returns
 
 
 def views(image_BHWC: jax.Array, tta: str) -> list[tuple[float, jax.Array]]:

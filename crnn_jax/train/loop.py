@@ -15,6 +15,7 @@ from crnn_jax.config import steps
 from crnn_jax.data import balance
 from crnn_jax.data.dataset import Dataset, load_dataset, with_absolute_paths
 from crnn_jax.data.slots import remove_orphans
+from crnn_jax.data.transforms import TTA
 from crnn_jax.distributed import check_same_on_all, is_first, say
 from crnn_jax.errors import NotFiniteError, UserError
 from crnn_jax.file_lock import only_run
@@ -22,12 +23,14 @@ from crnn_jax.mesh import check_batch, replicated
 from crnn_jax.sharding import check_room, explain
 from crnn_jax.tasks import check_fields, make_task
 from crnn_jax.tasks.sums import Sums
+from crnn_jax.trackers import check_installed
 from crnn_jax.train.changes import make_way
 from crnn_jax.train.clock import Clock
 from crnn_jax.train.evaluator import evaluate, evaluator_of, result_line
 from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
 from crnn_jax.train.patience import Patience, check_validation
 from crnn_jax.train.programs import compile_step
+from crnn_jax.train.progress import Plan, Progress
 from crnn_jax.train.replay import keep_for_replay
 from crnn_jax.train.resolve import resolve
 from crnn_jax.train.restore import restore
@@ -35,6 +38,7 @@ from crnn_jax.train.results import (
     complete_metrics,
     describe,
     log_training,
+    open_writers,
     read_finished,
     write_evaluation,
     write_results,
@@ -54,7 +58,7 @@ from crnn_jax.workdir import (
     write_config,
     write_dataset,
 )
-from crnn_jax.writers import Progress, Writers, write_json_atomically
+from crnn_jax.writers import Writers, write_json_atomically
 
 
 def train(
@@ -94,9 +98,11 @@ def _train_alone(
     if (finished := read_finished(folder, config)) is not None and not longer:
         result, line = finished
         score = make_task(config, 0).score
-        complete_metrics(folder, result, score, config.log.tensorboard)
+        complete_metrics(folder, config, result, score)
         say(f"already finished: results in {folder}\n{line}")
         return result
+    if is_first():
+        check_installed(config.log.tracker)
     enable_compile_cache(config)
     with clock.phase("setup"):
         dataset = read()
@@ -142,9 +148,8 @@ def _train_alone(
         if start_step:
             clock.add(last_seconds(folder, start_step))
             say(f"resuming at step {start_step}/{experiment.total_steps}")
-        tensorboard = config.log.tensorboard
         failure = None
-        with Writers(folder, tensorboard=tensorboard, start_step=start_step) as writers:
+        with open_writers(folder, config, start_step) as writers:
             try:
                 state = _run_steps(
                     experiment, dataset, state, start_step, checkpoints, writers, clock, folder
@@ -207,15 +212,14 @@ def _run_steps(
     with clock.phase("compile"):
         empty = jax.jit(experiment.task.empty, out_shardings=replicated(experiment.mesh))()
         train_step = compile_step(experiment, pipeline.assemble, state, empty, inputs)
-    num_epochs = total_steps * config.batch_size / dataset.num_train
+    plan = _plan(experiment, dataset, eval_every, save_every)
     totals, previous = empty, empty
     to_log: tuple[int, Sums, jax.Array | None] | None = None
-    first_second = clock.read("train")
     with (
         StopSignal() as stop,
         Watchdog(config.mesh.stuck_seconds) as watchdog,
         contextlib.closing(iterator),
-        Progress(total_steps, num_epochs, config.log) as progress,
+        Progress(plan, clock, config.log) as progress,
         StepTrace(config.log.profile, workdir, start_step, clock) as trace,
         clock.phase("train"),
     ):
@@ -230,10 +234,6 @@ def _run_steps(
             if to_log is not None:
                 log_training(*to_log, experiment, writers, progress, clock)
                 to_log = None
-            # Of the steps known to be done: the one just dispatched is not.
-            if (steps_done := step - stride - start_step) > 0:
-                seconds = clock.read("train") - first_second
-                progress.rate(steps_done * config.batch_size / seconds)
             progress.step(step)
             last = step == total_steps or stop.requested is not None
             # A checkpoint's step is logged too: a resumed run reads the seconds spent from there.
@@ -274,6 +274,21 @@ def _run_steps(
         say(f"stopped by a signal, saved at step {step}; the same command resumes")
         raise SystemExit(128 + stop.requested)
     return state
+
+
+def _plan(experiment: Experiment, dataset: Dataset, eval_every: int, save_every: int) -> Plan:
+    """Returns what is done in the run, for its progress."""
+    config, splits = experiment.config, dataset.splits
+    num_views = 1 if config.eval.tta == "none" else 1 + TTA[config.eval.tta]  # the plain one, too
+    return Plan(
+        total_steps=experiment.total_steps,
+        batch_size=config.batch_size,
+        num_train=dataset.num_train,
+        eval_every=eval_every,
+        save_every=save_every,
+        num_validation=len(splits["validation"]) if "validation" in splits else 0,
+        num_final=num_views * len(dataset.split(config.eval.report)),
+    )
 
 
 def _skips(state: TrainState) -> jax.Array | None:

@@ -9,15 +9,18 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from crnn_jax.config import flatten
 from crnn_jax.errors import NotFiniteError, UserError
+from crnn_jax.peak_memory import peak_memory
 from crnn_jax.tasks import make_task
 from crnn_jax.tasks.sums import Sums
 from crnn_jax.train.clock import Clock
 from crnn_jax.train.evaluator import result_line
 from crnn_jax.train.experiment import Experiment
+from crnn_jax.train.progress import Progress
 from crnn_jax.train.state import TrainState
 from crnn_jax.workdir import describe_run, logged_names, read_result
-from crnn_jax.writers import Progress, Writers
+from crnn_jax.writers import Writers
 
 
 def read_finished(folder: pathlib.Path, config: ConfigDict) -> tuple[dict[str, Any], str] | None:
@@ -54,6 +57,7 @@ def describe(experiment: Experiment, state: TrainState, clock: Clock) -> dict[st
         "images_per_second": images_per_second,
         "mfu": experiment.mfu(images_per_second),
         "seconds": clock.seconds,
+        "peak_memory_bytes": peak_memory(),
         **(skipped or {}),
         **experiment.describe(),
         **describe_run(config),
@@ -86,6 +90,9 @@ def log_training(
     values["train/epoch"] = step * experiment.config.batch_size / experiment.num_train
     if skipped is not None:
         values["train/skipped_updates"] = int(skipped)
+    for place, used in peak_memory().items():
+        if used is not None:
+            values[f"memory/{place}_peak_bytes"] = used
     clock.read("train")
     values |= {f"seconds/{name}": value for name, value in clock.seconds.items()}
     writers.write(step, values)
@@ -104,13 +111,19 @@ def write_results(
         write_evaluation(name, result["steps"], metrics, writers)
 
 
+def open_writers(folder: pathlib.Path, config: ConfigDict, start_step: int) -> Writers:
+    """Returns what a run's metrics are written with from `start_step` on."""
+    tracker = config.log.tracker
+    return Writers(folder, tracker=tracker, start_step=start_step, config=flatten(config))
+
+
 def complete_metrics(
-    folder: pathlib.Path, result: dict[str, Any], score: str, tensorboard: bool
+    folder: pathlib.Path, config: ConfigDict, result: dict[str, Any], score: str
 ) -> None:
     """Writes the last lines of metrics.jsonl that a kill after result.json has cost."""
     # A finished run may lie where nothing can be written.
     if _unwritten(folder, result, score) and os.access(folder, os.W_OK):
-        with Writers(folder, tensorboard=tensorboard, start_step=result["steps"]) as writers:
+        with open_writers(folder, config, result["steps"]) as writers:
             write_results(folder, result, score, writers)
 
 

@@ -34,7 +34,7 @@ KEYS: dict[str, Any] = {
     "checkpoint.every": "1 steps",
     "checkpoint.keep_latest": 100,
     "log.every": "1 steps",
-    "log.tensorboard": False,
+    "log.tracker": "none",
 }
 
 

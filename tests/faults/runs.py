@@ -16,7 +16,7 @@ from tests.faults.kills import KEYS
 def config() -> Any:
     """Returns the config of the run."""
     config = resolve_config("configs/digits.py:rnn", {})
-    keys = {**KEYS, "checkpoint.keep_latest": "3", "log.tensorboard": "False", "mesh.data": "1"}
+    keys = {**KEYS, "checkpoint.keep_latest": "3", "log.tracker": "none", "mesh.data": "1"}
     for key, value in keys.items():
         override(config, key, value)
     return config

@@ -6,6 +6,7 @@ Accept a change of what is printed with UPDATE_GOLDEN=1.
 import os
 import pathlib
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -114,6 +115,28 @@ def test_a_wrong_call_is_refused(script, arguments):
     done = launch(script, arguments, {})
     assert done.returncode in (1, 2)
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_says_what_each_does(flag):
+    for path in pathlib.Path("launch").glob("*.sh"):
+        done = launch(path.name, [flag], {})
+        assert done.returncode == 0, done.stderr
+        first, *rest = done.stdout.splitlines()
+        assert first.endswith((".", ","))
+        assert any(f"launch/{path.name} [--dry_run]" in line for line in rest)
+        assert not any(line.startswith(("#", "set -")) for line in rest)
+
+
+def test_local_gpus_without_an_environment_says_to_make_one(tmp_path):
+    bare = tmp_path / "python"  # a Python without packages
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    for path in (f"{tmp_path}:/usr/bin:/bin", "/usr/bin:/bin"):
+        done = launch("local_gpus.sh", ["--config=c"], {}, path)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "'make .venv/.installed'" in done.stderr
 
 
 def test_local_gpus_restarts_an_interrupted_run_and_no_mistake(tmp_path):

@@ -9,7 +9,7 @@ from crnn_jax.studies import transfer
 
 SOURCE = ["--config=configs/digits.py:cnn,model.width=4", "--config.duration=6 steps"]
 SOURCE += ["--config.model.num_conv_layers=2", "--config.optim.warmup=0 steps"]
-SOURCE += ["--config.batch_size=64", "--config.log.tensorboard=False", "--images=8"]
+SOURCE += ["--config.batch_size=64", "--config.log.tracker=none", "--images=8"]
 TARGET = "--target=data.cutout=2,duration=2 epochs,batch_size=8,optim.warmup=0 steps"
 
 

@@ -36,7 +36,7 @@ TINY = {
     "checkpoint.every": "4 steps",
     "eval.every": "0 steps",
     "log.every": "4 steps",
-    "log.tensorboard": False,
+    "log.tracker": "none",
 }
 
 

@@ -172,7 +172,9 @@ def test_resident_and_streaming_train_alike(tiny, tmp_path):
 
 @pytest.mark.smoke
 def test_files_of_a_workdir(tiny, tmp_path, capsys):
-    config = tiny("crnn", data__validation=0.1, log__tensorboard=True, checkpoint__every="6 steps")
+    config = tiny(
+        "crnn", data__validation=0.1, log__tracker="tensorboard", checkpoint__every="6 steps"
+    )
     result = train(config, str(tmp_path))
     out = capsys.readouterr().out
     test = result["test"]

@@ -38,7 +38,7 @@ def make_config(source, cache):
         "data.crop_padding": "0",
         "checkpoint.every": "60 steps",
         "eval.every": "0 steps",
-        "log.tensorboard": "False",
+        "log.tracker": "none",
         "data.source": f"folder:{source}",
         "data.cache_dir": str(cache),
     }

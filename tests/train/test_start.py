@@ -28,7 +28,7 @@ SMALL = {
     "duration": "8 steps",
     "optim.warmup": "0 steps",
     "checkpoint.every": "4 steps",
-    "log.tensorboard": "False",
+    "log.tracker": "none",
     "mesh.data": "1",  # compiles faster than for all
     "seed": "7",
 }
