@@ -47,8 +47,8 @@ LEVELS = (
     ("workdir", "train.experiment", "train.programs", "train.evaluator", "train.restore"),
     ("weights", "predictor"),
     ("train.loop", "train.results", "train.changes", "train.replay", "train.start", "run"),
-    ("evaluate", "predict", "convert", "studies", "doctor", "export"),
-    ("main", "api"),
+    ("evaluation", "predict", "convert", "studies", "doctor", "export"),
+    ("main", "evaluate", "api"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 LINES_OF_FILE = 300

@@ -46,6 +46,7 @@ from crnn_jax.workdir import (
     check_same_data,
     check_same_run,
     last_seconds,
+    note_start,
     open_workdir,
     write_config,
     write_dataset,
@@ -129,6 +130,7 @@ def _train_alone(
         with clock.phase("setup"):
             restored = restore(checkpoints, experiment)
         start_step, state = restored or (0, begin(start(), norm, folder))
+        note_start(folder, start_step)
         if config.mesh.explain:
             say("\n".join(explain(state)))
         if start_step:
