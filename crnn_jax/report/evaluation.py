@@ -52,33 +52,38 @@ def reliability_figure(calibration: dict[str, Any], path: pathlib.Path) -> None:
     """Writes accuracy against confidence, a bar a bin, and how many examples each bin has."""
     plt = pyplot()
     figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(4.6, 5.2), sharex=True, height_ratios=(4, 1), layout="constrained"
+        2, 1, figsize=(4.6, 5.8), sharex=True, height_ratios=(4, 1), layout="constrained"
     )
     bins = calibration["bins"]
     width = bins[0]["high"] - bins[0]["low"]
     filled = [b for b in bins if b["count"]]
     middle = [(b["low"] + b["high"]) / 2 for b in filled]
-    top.bar(middle, [b["accuracy"] for b in filled], 0.92 * width, color="#A9D2EC",
-            label="accuracy of the bin")  # fmt: skip
+    top.bar(middle, [b["accuracy"] for b in filled], 0.92 * width, color="#D6E9F6")
     top.plot([0, 1], [0, 1], "--", color=GRAY, linewidth=1, label="calibrated")
     _points(top, calibration, COLOURS[0], "o", f"as it is, ECE {calibration['ece']:.4f}")
     if fitted := calibration["temperature"]:
         text = f"temperature {fitted['temperature']:.3g}, ECE {fitted['ece']:.4f}"
         _points(top, fitted, COLOURS[1], "s", text)
-    top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-    top.legend(fontsize=8, frameon=False, loc="upper left")
+    top.set(xlim=(0, 1), ylim=(0, 1.05), ylabel="accuracy in the bin")
     bottom.bar(middle, [b["count"] for b in filled], 0.92 * width, color=COLOURS[0])
     bottom.set(xlabel=f"probability of the predicted class, {len(bins)} bins", ylabel="examples")
     for axis in (top, bottom):
         axis.spines[["top", "right"]].set_visible(False)
+    legend = figure.legend(fontsize=8, frameon=False, loc="outside lower center")
+    for handle in legend.legend_handles:
+        if hasattr(handle, "set_sizes"):
+            handle.set_sizes([25.0])
     save(figure, path)
     plt.close(figure)
 
 
 def _points(axis: Any, figures: dict[str, Any], colour: str, marker: str, text: str) -> None:
+    """Draws a point a bin; its area grows with the bin's examples: a bin of one says little."""
     filled = [b for b in figures["bins"] if b["count"]]
-    axis.plot([b["confidence"] for b in filled], [b["accuracy"] for b in filled], color=colour,
-              marker=marker, markersize=4.5, linewidth=1.2, label=text)  # fmt: skip
+    most = max(b["count"] for b in filled)
+    axis.scatter([b["confidence"] for b in filled], [b["accuracy"] for b in filled],
+                 [10 + 60 * b["count"] / most for b in filled], color=colour, marker=marker,
+                 label=text, zorder=3, clip_on=False)  # fmt: skip
 
 
 def mistakes_figure(facts: dict[str, Any], path: pathlib.Path) -> None:
