@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from crnn_jax.report.bars import Measured, dot_rows
 from crnn_jax.report.charts import Series, heat_map, line_chart
 from crnn_jax.report.formats import percent
 from crnn_jax.report.run_files import RunFiles
@@ -123,8 +124,8 @@ def _read(path: pathlib.Path, content: dict[str, Any], title: str) -> Study:
     charts, table, notes = [], [], []
     try:
         table, notes = parsed(STUDY_TABLES[content["study"]](content))
-        if content["study"] == "sensitivity":
-            charts = [sensitivity_chart(content)]
+        if draw := {"sensitivity": sensitivity_chart, "table1": table1_chart}.get(content["study"]):
+            charts = [draw(content)]
     except (KeyError, TypeError, ValueError, IndexError, StopIteration, AttributeError):
         notes = [f"'{path}' is of another version, and has no table here"]
     return Study(title, path, content, path.with_suffix(".png"), charts, table, notes)
@@ -148,6 +149,21 @@ def _plain(cell: str) -> str:
     for sign in "\\_*<>$[]":
         text = text.replace(f"\\{sign}", sign)
     return text
+
+
+def table1_chart(content: dict[str, Any]) -> str:
+    """Returns the accuracy of each row beside the paper's."""
+    rows = [
+        Measured(
+            row["row"],
+            100 * row["accuracy_mean"],
+            None if row["ci95"] is None else 100 * row["ci95"],
+            None if row["paper"] is None else 100 * row["paper"],
+        )
+        for row in content["rows"]
+    ]
+    title = f"test accuracy, %, {content['dataset']}, budget {content['budget']}"
+    return dot_rows(title, rows, ("ours", "the paper's"), "%")
 
 
 def sensitivity_chart(content: dict[str, Any]) -> str:
@@ -181,8 +197,9 @@ def scaling(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         ]  # fmt: skip
     except (KeyError, TypeError):
         return [], []
+    ticks = [devices for devices, _ in rates]
     charts = [
-        line_chart("images/s", "devices", [Series("images/s", rates, 0)]),
-        line_chart("efficiency", "devices", [Series("efficiency", efficiency, 1)]),
+        line_chart(name, "devices", [Series(name, found, colour)], x_ticks=ticks)
+        for colour, (name, found) in enumerate((("images/s", rates), ("efficiency", efficiency)))
     ]
     return charts, [["devices", "batch", "s/step", "images/s", "efficiency", "on"], *rows]

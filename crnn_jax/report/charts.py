@@ -15,6 +15,7 @@ from crnn_jax.errors import printable
 WIDTH, HEIGHT = 420, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 34
 COLOURS = 7  # classes c0 to c6 of the style sheet
+_WRITTEN = 12  # columns of a heat map up to which its cells have their text
 
 
 class Series(NamedTuple):
@@ -60,6 +61,7 @@ def line_chart(
     *,
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
+    x_ticks: Sequence[float] | None = None,
     diagonal: bool = False,
 ) -> str:
     """Returns a figure of lines with a legend; "" for no points at all.
@@ -70,6 +72,7 @@ def line_chart(
       series: the lines; empty ones are left out.
       x_range: of the axis; None: that of the points.
       y_range: likewise.
+      x_ticks: where x is written; None: at round numbers.
       diagonal: whether to draw y = x.
     """
     series = [line._replace(name=printable(line.name)) for line in series if line.points]
@@ -86,7 +89,7 @@ def line_chart(
         up = HEIGHT - _BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - _TOP - _BOTTOM)
         return round(across, 1), round(up, 1)
 
-    parts = [_axes((x0, x1), (y0, y1), at, x_name)]
+    parts = [_axes(x_ticks or nice_ticks(x0, x1), nice_ticks(y0, y1), at, x_name)]
     if diagonal:
         (a, b), (c, d) = at(max(x0, y0), max(x0, y0)), at(min(x1, y1), min(x1, y1))
         parts.append(f'<path class="diagonal" d="M{a} {b}L{c} {d}"/>')
@@ -130,14 +133,14 @@ def _digits(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _axes(x_range: tuple[float, float], y_range: tuple[float, float], at: Any, x_name: str) -> str:
+def _axes(x_ticks: Sequence[float], y_ticks: Sequence[float], at: Any, x_name: str) -> str:
     parts = []
-    for value in nice_ticks(*y_range):
-        _, y = at(x_range[0], value)
+    for value in y_ticks:
+        _, y = at(x_ticks[0], value)
         parts.append(f'<path class="grid" d="M{_LEFT} {y}H{WIDTH - _RIGHT}"/>')
         parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y + 4}">{short(value)}</text>')
-    for value in nice_ticks(*x_range):
-        x, _ = at(value, y_range[0])
+    for value in x_ticks:
+        x, _ = at(value, y_ticks[0])
         parts.append(f'<text class="tick mid" x="{x}" y="{HEIGHT - 18}">{short(value)}</text>')
     middle = (WIDTH + _LEFT - _RIGHT) / 2
     parts.append(f'<text class="name mid" x="{middle}" y="{HEIGHT - 3}">{escape(x_name)}</text>')
@@ -184,11 +187,14 @@ def heat_map(
       axes: what rows and columns are.
     """
     row_names, column_names = (list(map(printable, names)) for names in (row_names, column_names))
-    cell = 30 if len(column_names) <= 12 else max(4, 360 // len(column_names))
+    is_long = any(len(text) > 4 for row in texts for text in row)
+    cell = 52 if is_long and len(column_names) <= 6 else 30
+    if len(column_names) > _WRITTEN:
+        cell = max(4, 360 // len(column_names))
     named = max(len(row_names), len(column_names)) <= 30
     edge = 74 if named else 22
     width, height = edge + cell * len(column_names) + 6, edge + cell * len(row_names) + 6
-    small = " small" if any(len(text) > 4 for row in texts for text in row) else ""
+    small = " small" if is_long and cell == 30 else ""
     parts = []
     for y, row in enumerate(shares):
         for x, share in enumerate(row):
@@ -197,10 +203,11 @@ def heat_map(
             left, top = edge + x * cell, edge + y * cell
             parts.append(f'<rect class="cell" x="{left}" y="{top}" width="{cell}" height="{cell}" '
                          f'fill-opacity="{min(1.0, share):.3f}"/>')  # fmt: skip
-            if cell == 30:
-                on = " on" if share > 0.5 else ""
-                parts.append(f'<text class="value mid{on}{small}" x="{left + 15}" y="{top + 19}">'
-                             f"{escape(texts[y][x])}</text>")  # fmt: skip
+            if len(column_names) <= _WRITTEN:
+                # Dark on the middle shades, which are too light for white and too dark for gray.
+                on = " on" if share > 0.85 else " over" if share > 0.62 else ""
+                parts.append(f'<text class="value mid{on}{small}" x="{left + cell / 2}" '
+                             f'y="{top + cell / 2 + 4}">{escape(texts[y][x])}</text>')  # fmt: skip
     if named:
         for y, name in enumerate(row_names):
             at = edge + (y + 0.5) * cell + 4
@@ -222,7 +229,7 @@ def heat_map(
     }
     return (
         f'<figure class="chart heat"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {width} {height}" role="img" tabindex="0" '
+        f'<svg viewBox="0 0 {width} {height}" width="{1.2 * width:.0f}" role="img" tabindex="0" '
         f'aria-label="{escape(f"{title}: {len(row_names)} by {len(column_names)} cells")}" '
         f'data-heat="{escape(json.dumps(data, separators=(",", ":")))}">{"".join(parts)}'
         f'<rect class="pick" width="{cell}" height="{cell}" visibility="hidden"/></svg></figure>'
@@ -231,36 +238,3 @@ def heat_map(
 
 def _cut(name: str) -> str:
     return escape(name if len(name) <= 11 else f"{name[:10]}…")
-
-
-def stacked_bars(title: str, rows: Sequence[tuple[str, dict[str, float]]], unit: str) -> str:
-    """Returns a figure with a bar a row, made of named parts; "" for no rows."""
-    rows = [(printable(name), parts) for name, parts in rows if parts]
-    if not rows:
-        return ""
-    names = list(dict.fromkeys(name for _, parts in rows for name in parts))
-    longest = max(sum(parts.values()) for _, parts in rows) or 1.0
-    height, drawn = 34 * len(rows) + 6, []
-    for line, (name, parts) in enumerate(rows):
-        x, y, total = 0.0, 34 * line, sum(parts.values())
-        label = name if len(name) <= 40 else f"{name[:39]}…"
-        drawn.append(f'<text class="tick" x="0" y="{y + 12}">{escape(label)}: '
-                     f"{escape(f'{total:,.1f} {unit}')}</text>")  # fmt: skip
-        for part, value in parts.items():
-            wide = (WIDTH - 2) * value / longest
-            tip = escape(f"{name}: {part} {value:,.1f} {unit}, {100 * value / (total or 1):.0f}%")
-            colour = f"c{names.index(part) % COLOURS}"
-            drawn.append(f'<rect class="bar {colour}" x="{x:.1f}" y="{y + 17}" '
-                         f'width="{wide:.1f}" height="13" data-tip="{tip}"/>')  # fmt: skip
-            x += wide
-    entries = "".join(
-        f'<li><svg class="sample" viewBox="0 0 22 12" aria-hidden="true"><rect class="bar '
-        f'c{index % COLOURS}" width="22" height="12"/></svg>{escape(name)}</li>'
-        for index, name in enumerate(names)
-    )
-    spoken = "; ".join(f"{name} {sum(parts.values()):,.1f} {unit}" for name, parts in rows[:6])
-    return (
-        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(f"{title}: {spoken}")}'
-        f'">{"".join(drawn)}</svg><ul class="legend">{entries}</ul></figure>'
-    )

@@ -118,10 +118,7 @@ def _confusion(facts: Facts) -> str:
         [f"{n}" if most < 10_000 else f"{share:.1%}" for n, share in zip(row, of_row, strict=True)]
         for row, of_row in zip(counts, shares, strict=True)
     ]
-    unit = (
-        "pixels" if "predicted" not in (facts["mistakes"] or [{"predicted": 0}])[0] else "examples"
-    )
-    title = f"confusion matrix, {unit}; colour: share of the true class"
+    title = "confusion matrix (colour: share of the true class)"
     return heat_map(title, names, names, shares, texts, axes=("true", "predicted"))
 
 
@@ -147,7 +144,7 @@ def _points(figures: Facts) -> list[tuple[float, float]]:
 
 def _classes(facts: Facts) -> list[list[str]]:
     rows = facts["classes"]
-    header = [name.replace("_", " ") for name in rows[0]]
+    header = [name.removeprefix("num_").replace("_", " ") for name in rows[0]]
     return [header, *([_cell(value) for value in row.values()] for row in rows[:_ROWS])]
 
 

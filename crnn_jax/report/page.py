@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from crnn_jax.errors import UserError, printable
+from crnn_jax.report.bars import stacked_bars
 from crnn_jax.report.beside import Study, studies_of_all, studies_of_runs
-from crnn_jax.report.charts import stacked_bars
 from crnn_jax.report.curves import learning_curves, rate_chart
 from crnn_jax.report.drawing import engineering
 from crnn_jax.report.evaluation_section import Evaluation, evaluations

@@ -56,7 +56,7 @@
     const found = data.series.map((series) => [series.name, nearest(series.points, wanted)]);
     // Only lines that have a point about there.
     const close = Math.min(...found.map(([, point]) => Math.abs(point[0] - wanted)));
-    const slack = close + 0.03 * (high - low);
+    const slack = close + 0.05 * (high - low);
     const shown = found.filter(([, point]) => Math.abs(point[0] - wanted) <= slack);
     const at = shown.reduce((a, b) => (Math.abs(b[1][0] - wanted) < Math.abs(a[1][0] - wanted) ? b : a))[1][0];
     const place = x0 + ((at - low) / (high - low)) * (x1 - x0);
