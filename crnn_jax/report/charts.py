@@ -192,7 +192,7 @@ def heat_map(
     if len(column_names) > _WRITTEN:
         cell = max(4, 360 // len(column_names))
     named = max(len(row_names), len(column_names)) <= 30
-    edge = 74 if named else 22
+    edge = 74 if named else 6
     width, height = edge + cell * len(column_names) + 6, edge + cell * len(row_names) + 6
     small = " small" if is_long and cell == 30 else ""
     parts = []
@@ -216,7 +216,6 @@ def heat_map(
             at = edge + (x + 0.5) * cell + 4
             parts.append(f'<text class="tick" transform="translate({at} {edge - 5}) rotate(-90)">'
                          f"{_cut(name)}</text>")  # fmt: skip
-    parts.append(f'<text class="name" x="2" y="12">{escape(axes[0])} ↓ {escape(axes[1])} →</text>')
     parts.append(f'<rect class="frame" x="{edge}" y="{edge}" width="{width - edge - 6}" '
                  f'height="{height - edge - 6}"/>')  # fmt: skip
     data = {
@@ -229,6 +228,7 @@ def heat_map(
     }
     return (
         f'<figure class="chart heat"><figcaption>{escape(title)}</figcaption>'
+        f'<p class="quiet">Rows: {escape(axes[0])}; columns: {escape(axes[1])}.</p>'
         f'<svg viewBox="0 0 {width} {height}" width="{1.2 * width:.0f}" role="img" tabindex="0" '
         f'aria-label="{escape(f"{title}: {len(row_names)} by {len(column_names)} cells")}" '
         f'data-heat="{escape(json.dumps(data, separators=(",", ":")))}">{"".join(parts)}'

@@ -13,6 +13,7 @@ _PAIRS = 10  # of confused classes
 _THUMBNAIL = 96  # pixels
 _WIDE = 480  # of pictures that show several panels
 _ROWS = 200  # classes in a table
+_NAMES = {"f1": "F1", "iou": "IoU"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +77,8 @@ def _evaluation(run: RunFiles, name: str, budget: Budget) -> Evaluation:
 def _lines(run: RunFiles, facts: Facts) -> list[str]:
     score, interval, summary = facts["score"], facts["interval"], facts["summary"]
     lines = [
-        f"{score.replace('_', ' ')} {percent(summary[score])}, {percent(interval['low'])} to "
-        f"{percent(interval['high'])}: {interval['what']}."
+        f"{facts['split']} {score.replace('_', ' ')} {percent(summary[score])}; "
+        f"{percent(interval['low'])} to {percent(interval['high'])} is the {interval['what']}."
     ]
     if facts.get("top5_accuracy") is not None:
         lines.append(
@@ -144,8 +145,12 @@ def _points(figures: Facts) -> list[tuple[float, float]]:
 
 def _classes(facts: Facts) -> list[list[str]]:
     rows = facts["classes"]
-    header = [name.removeprefix("num_").replace("_", " ") for name in rows[0]]
+    header = [_NAMES.get(str(name)) or _plain(name) for name in rows[0]]
     return [header, *([_cell(value) for value in row.values()] for row in rows[:_ROWS])]
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("num_").replace("_", " ")
 
 
 def _cell(value: Any) -> str:

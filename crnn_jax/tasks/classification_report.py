@@ -1,7 +1,7 @@
 """What a report of a classification says: figures by class, confusion, calibration, mistakes."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -57,8 +57,8 @@ def make_report(found: Judged, class_names: Sequence[str], held: Judged | None) 
         "interval": {
             "low": float(interval.low),
             "high": float(interval.high),
-            "what": "95% interval of the accuracy (Wilson 1927): of the examples' choice alone, "
-            "not of the seed's",
+            "what": "95% interval of the accuracy (Wilson 1927), for the choice of the examples "
+            "and not of the seed",
         },
         "top5_accuracy": top5,
         **by_class(true_N, predicted_N, class_names),
@@ -79,10 +79,11 @@ def by_class(
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    every = np.arange(len(class_names))
-    precision_K, recall_K, f1_K, support_K = precision_recall_fscore_support(
-        true_N, predicted_N, labels=every, zero_division=np.nan
+    every, undefined = range(len(class_names)), cast(Any, np.nan)  # stubs know no NaN
+    found: Any = precision_recall_fscore_support(
+        true_N, predicted_N, labels=every, zero_division=undefined
     )
+    precision_K, recall_K, f1_K, support_K = found
     count_KK = confusion_matrix(true_N, predicted_N, labels=every)
     figures = {"precision": precision_K, "recall": recall_K, "f1": f1_K}
     classes = [

@@ -44,8 +44,8 @@ def make_report(
         "interval": {
             "low": low,
             "high": high,
-            "what": f"95% interval of the mean IoU, {_RESAMPLES} resamples of the images: of the "
-            "images' choice alone, not of the seed's",
+            "what": f"95% interval of the mean IoU ({_RESAMPLES} resamples of the images), for the "
+            "choice of the images and not of the seed",
         },
         "classes": _classes(count_KK, class_names),
         "confusion": count_KK.tolist() if num_classes <= _MATRIX else None,
