@@ -95,26 +95,31 @@ def line_chart(
         parts.append(f'<path class="diagonal" d="M{a} {b}L{c} {d}"/>')
     for line in series:
         parts.append(_line(line, [at(x, y) for x, y in line.points]))
-    data = {
-        "x": x_name,
-        "box": [_LEFT, _TOP, WIDTH - _RIGHT, HEIGHT - _BOTTOM],
-        "range": [x0, x1],
-        "series": [
-            {"name": s.name, "colour": s.colour % COLOURS,
-             "points": [[_digits(x), _digits(y)] for x, y in s.points]}
-            for s in series
-        ],
-    }  # fmt: skip
+    data = _told(x_name, (x0, x1), series)
     legend = "".join(_legend_entry(line) for line in series) if len(series) > 1 else ""
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" '
         f'aria-label="{escape(_spoken(title, x_name, series))}" '
-        f'data-lines="{escape(json.dumps(data, separators=(",", ":")))}">{"".join(parts)}'
+        f'data-lines="{data}">{"".join(parts)}'
         f'<path class="cursor" d=""/></svg>'
         + (f'<ul class="legend">{legend}</ul>' if legend else "")
         + "</figure>"
     )
+
+
+def _told(x_name: str, x_range: tuple[float, float], series: Sequence[Series]) -> str:
+    """Returns what the page's script reads of a chart, as an attribute."""
+    lines = [
+        {"name": line.name, "points": [[_digits(x), _digits(y)] for x, y in line.points]}
+        for line in series
+    ]
+    box = [_LEFT, _TOP, WIDTH - _RIGHT, HEIGHT - _BOTTOM]
+    return _attribute({"x": x_name, "box": box, "range": x_range, "series": lines})
+
+
+def _attribute(value: Any) -> str:
+    return escape(json.dumps(value, separators=(",", ":")))
 
 
 def _spoken(title: str, x_name: str, series: Sequence[Series]) -> str:
@@ -194,28 +199,9 @@ def heat_map(
     named = max(len(row_names), len(column_names)) <= 30
     edge = 74 if named else 6
     width, height = edge + cell * len(column_names) + 6, edge + cell * len(row_names) + 6
-    small = " small" if is_long and cell == 30 else ""
-    parts = []
-    for y, row in enumerate(shares):
-        for x, share in enumerate(row):
-            if share <= 0:
-                continue
-            left, top = edge + x * cell, edge + y * cell
-            parts.append(f'<rect class="cell" x="{left}" y="{top}" width="{cell}" height="{cell}" '
-                         f'fill-opacity="{min(1.0, share):.3f}"/>')  # fmt: skip
-            if len(column_names) <= _WRITTEN:
-                # Dark on the middle shades, which are too light for white and too dark for gray.
-                on = " on" if share > 0.85 else " over" if share > 0.62 else ""
-                parts.append(f'<text class="value mid{on}{small}" x="{left + cell / 2}" '
-                             f'y="{top + cell / 2 + 4}">{escape(texts[y][x])}</text>')  # fmt: skip
+    parts = _cells(shares, texts, edge, cell, " small" if is_long and cell == 30 else "")
     if named:
-        for y, name in enumerate(row_names):
-            at = edge + (y + 0.5) * cell + 4
-            parts.append(f'<text class="tick end" x="{edge - 5}" y="{at}">{_cut(name)}</text>')
-        for x, name in enumerate(column_names):
-            at = edge + (x + 0.5) * cell + 4
-            parts.append(f'<text class="tick" transform="translate({at} {edge - 5}) rotate(-90)">'
-                         f"{_cut(name)}</text>")  # fmt: skip
+        parts += _names(row_names, column_names, edge, cell)
     parts.append(f'<rect class="frame" x="{edge}" y="{edge}" width="{width - edge - 6}" '
                  f'height="{height - edge - 6}"/>')  # fmt: skip
     data = {
@@ -231,9 +217,44 @@ def heat_map(
         f'<p class="quiet">Rows: {escape(axes[0])}; columns: {escape(axes[1])}.</p>'
         f'<svg viewBox="0 0 {width} {height}" width="{1.2 * width:.0f}" role="img" tabindex="0" '
         f'aria-label="{escape(f"{title}: {len(row_names)} by {len(column_names)} cells")}" '
-        f'data-heat="{escape(json.dumps(data, separators=(",", ":")))}">{"".join(parts)}'
+        f'data-heat="{_attribute(data)}">{"".join(parts)}'
         f'<rect class="pick" width="{cell}" height="{cell}" visibility="hidden"/></svg></figure>'
     )
+
+
+def _cells(
+    shares: Sequence[Sequence[float]],
+    texts: Sequence[Sequence[str]],
+    edge: int,
+    cell: int,
+    small: str,
+) -> list[str]:
+    parts = []
+    for y, row in enumerate(shares):
+        for x, share in enumerate(row):
+            if share <= 0:
+                continue
+            left, top = edge + x * cell, edge + y * cell
+            parts.append(f'<rect class="cell" x="{left}" y="{top}" width="{cell}" height="{cell}" '
+                         f'fill-opacity="{min(1.0, share):.3f}"/>')  # fmt: skip
+            if len(row) <= _WRITTEN:
+                # Dark on the middle shades, which are too light for white and too dark for gray.
+                on = " on" if share > 0.85 else " over" if share > 0.62 else ""
+                parts.append(f'<text class="value mid{on}{small}" x="{left + cell / 2}" '
+                             f'y="{top + cell / 2 + 4}">{escape(texts[y][x])}</text>')  # fmt: skip
+    return parts
+
+
+def _names(row_names: list[str], column_names: list[str], edge: int, cell: int) -> list[str]:
+    parts = []
+    for y, name in enumerate(row_names):
+        at = edge + (y + 0.5) * cell + 4
+        parts.append(f'<text class="tick end" x="{edge - 5}" y="{at}">{_cut(name)}</text>')
+    for x, name in enumerate(column_names):
+        at = edge + (x + 0.5) * cell + 4
+        parts.append(f'<text class="tick" transform="translate({at} {edge - 5}) rotate(-90)">'
+                     f"{_cut(name)}</text>")  # fmt: skip
+    return parts
 
 
 def _cut(name: str) -> str:

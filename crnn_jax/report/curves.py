@@ -60,7 +60,7 @@ def _has_epochs(run: RunFiles) -> bool:
 
 
 def _epochs_a_step(run: RunFiles) -> float:
-    batch_size: Any = run.config.get("batch_size")
+    batch_size: Any = run.settings.get("batch_size")
     num_train: Any = run.dataset.get("num_train")
     known = is_number(batch_size) and is_number(num_train) and num_train > 0
     return batch_size / num_train if known else 1

@@ -97,7 +97,7 @@ def _run(run: RunFiles, studies: list[Study], budget: Budget) -> Facts:
         "made": made_of(run),
         "evaluations": found,
         "studies": [(study, budget.embed(study.picture, _STUDY_PIXELS)) for study in studies],
-        "config": sorted(run.config.items()),
+        "config": sorted(run.settings.items()),
         "finished": bool(result),
     }
 
@@ -111,7 +111,7 @@ def state_of(run: RunFiles) -> str:
     last = run.metrics[-1]["step"]
     epochs = [line["train/epoch"] for line in run.metrics if "train/epoch" in line]
     done = f", epoch {epochs[-1]:.3g}" if epochs else ""
-    return f"no result yet: at step {last:,}{done} of {run.config.get('duration')}"
+    return f"no result yet: at step {last:,}{done} of {run.settings.get('duration')}"
 
 
 def score_of(run: RunFiles) -> Facts | None:
@@ -119,7 +119,7 @@ def score_of(run: RunFiles) -> Facts | None:
 
     The score is what a summary names first after the loss.
     """
-    split = run.config.get("eval.report", "test")
+    split = run.settings.get("eval.report", "test")
     summary = (run.result or {}).get(split)
     if not isinstance(summary, dict):
         return None
@@ -178,9 +178,9 @@ def made_of(run: RunFiles) -> list[tuple[str, str, bool]]:
         ("workdir", str(run.workdir), True),
         ("commit", str(source.get("git_commit") or "unknown"), True),
         ("hardware", str(source.get("devices", "unknown")), False),
-        ("seed", str(run.config.get("seed")), False),
+        ("seed", str(run.settings.get("seed")), False),
         ("config hash", str((run.result or {}).get("config_hash", "-")), True),
-        ("weights reported", str(run.config.get("eval.weights")), False),
+        ("weights reported", str(run.settings.get("eval.weights")), False),
         ("data", _data(run), False),
         ("data fingerprint", _fingerprint(data), True),
         ("versions", ", ".join(f"{name} {number}" for name, number in versions.items()), False),
@@ -193,8 +193,8 @@ def _data(run: RunFiles) -> str:
     shape = " × ".join(str(size) for size in data.get("input_shape", data.get("image_shape", [])))
     classes = len(data.get("class_names", []))
     return (
-        f"{run.config.get('data.source')}: {data.get('num_train', '?')} training examples of "
-        f"{shape}, {classes} classes, validation part {run.config.get('data.validation')}"
+        f"{run.settings.get('data.source')}: {data.get('num_train', '?')} training examples of "
+        f"{shape}, {classes} classes, validation part {run.settings.get('data.validation')}"
     )
 
 
@@ -223,8 +223,8 @@ def phases_chart(runs: Sequence[RunFiles]) -> str:
 
 def config_differences(runs: Sequence[RunFiles]) -> list[tuple[str, list[str]]]:
     """Returns (key, its value in each run) of the keys that not all runs have alike."""
-    keys = sorted(set().union(*(run.config for run in runs)))
-    rows = [(key, [_value(run.config, key) for run in runs]) for key in keys]
+    keys = sorted(set().union(*(run.settings for run in runs)))
+    rows = [(key, [_value(run.settings, key) for run in runs]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 

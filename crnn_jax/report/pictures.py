@@ -6,6 +6,8 @@ import pathlib
 
 from crnn_jax.errors import UserError
 
+_EXACT = 128  # pixels of the longer side up to which a picture is kept to the bit
+
 
 class Budget:
     """How many bytes of pictures a page may still hold."""
@@ -34,7 +36,7 @@ class Budget:
 
 
 def _small(path: pathlib.Path, longest: int) -> bytes:
-    """Returns the picture as WebP, without what else its file holds; the smaller of two kinds."""
+    """Returns the picture as WebP, without what else its file holds."""
     from PIL import Image
 
     try:
@@ -43,9 +45,8 @@ def _small(path: pathlib.Path, longest: int) -> bytes:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"'{path}' cannot be read as a picture ({error}): make it anew") from error
     image.thumbnail((longest, longest))
-    kinds = []
-    for settings in ({"lossless": True}, {"quality": 82}):
-        buffer = io.BytesIO()
-        image.save(buffer, "webp", method=2, **settings)
-        kinds.append(buffer.getvalue())
-    return min(kinds, key=len)
+    buffer = io.BytesIO()
+    # Of a few pixels each one counts; a large picture would take long and be three times the size.
+    exact = max(image.size) <= _EXACT
+    image.save(buffer, "webp", lossless=exact, quality=82, method=2)
+    return buffer.getvalue()

@@ -18,7 +18,7 @@ class RunFiles:
     Attributes:
       workdir: of the run.
       name: short, and another for each run of the page.
-      config: by dotted keys.
+      settings: config.json by dotted keys.
       dataset: dataset.json; {} where there is none.
       starts: the lines of starts.jsonl; [] of an older run.
       metrics: the lines of metrics.jsonl, by step.
@@ -28,7 +28,7 @@ class RunFiles:
 
     workdir: pathlib.Path
     name: str
-    config: Facts
+    settings: Facts
     dataset: Facts
     starts: list[Facts]
     metrics: list[Facts]
@@ -86,7 +86,7 @@ def _read_run(folder: pathlib.Path, name: str) -> RunFiles:
     return RunFiles(
         workdir=folder,
         name=name,
-        config=flat(config),
+        settings=flat(config),
         dataset=read_json(folder / "dataset.json") or {},
         starts=read_lines(folder / "starts.jsonl"),
         metrics=[
