@@ -113,7 +113,10 @@ def calibration_facts(found: Judged, held: Judged | None) -> dict[str, Any]:
     facts: dict[str, Any] = {"definition": _ECE, **calibration(found.probability_NK, found.true_N)}
     facts["temperature"] = None
     if held is None:
-        return {**facts, "no_temperature": "there is no validation part to fit one on"}
+        return {
+            **facts,
+            "no_temperature": "there is no validation part beside this split to fit one on",
+        }
     if (held.probability_NK.argmax(axis=1) == held.true_N).all():
         why = f"all {len(held.true_N)} validation examples are right: no finite temperature is best"
         return {**facts, "no_temperature": why}
