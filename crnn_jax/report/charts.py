@@ -63,6 +63,7 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     x_ticks: Sequence[float] | None = None,
     diagonal: bool = False,
+    legend: Sequence[Series] | None = None,
 ) -> str:
     """Returns a figure of lines with a legend; "" for no points at all.
 
@@ -74,6 +75,7 @@ def line_chart(
       y_range: likewise.
       x_ticks: where x is written; None: at round numbers.
       diagonal: whether to draw y = x.
+      legend: whose names stand below the chart; None: those of the lines, where there are several.
     """
     series = [line._replace(name=printable(line.name)) for line in series if line.points]
     if not series:
@@ -96,14 +98,16 @@ def line_chart(
     for line in series:
         parts.append(_line(line, [at(x, y) for x, y in line.points]))
     data = _told(x_name, (x0, x1), series)
-    legend = "".join(_legend_entry(line) for line in series) if len(series) > 1 else ""
+    if legend is None:
+        legend = series if len(series) > 1 else ()
+    entries = "".join(_legend_entry(line) for line in legend)
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" '
         f'aria-label="{escape(_spoken(title, x_name, series))}" '
         f'data-lines="{data}">{"".join(parts)}'
         f'<path class="cursor" d=""/></svg>'
-        + (f'<ul class="legend">{legend}</ul>' if legend else "")
+        + (f'<ul class="legend">{entries}</ul>' if entries else "")
         + "</figure>"
     )
 
@@ -169,7 +173,7 @@ def _legend_entry(line: Series) -> str:
         "dots": '<circle class="dot {0}" cx="11" cy="6" r="4"/>',
     }[style].format(f"c{line.colour % COLOURS}")
     sample = f'<svg class="sample" viewBox="0 0 22 12" aria-hidden="true">{mark}</svg>'
-    return f"<li>{sample}{escape(line.name)}</li>"
+    return f"<li>{sample}{escape(printable(line.name))}</li>"
 
 
 def heat_map(
@@ -197,7 +201,7 @@ def heat_map(
     if len(column_names) > _WRITTEN:
         cell = max(4, 360 // len(column_names))
     named = max(len(row_names), len(column_names)) <= 30
-    edge = 74 if named else 6
+    edge = 80 if named else 6
     width, height = edge + cell * len(column_names) + 6, edge + cell * len(row_names) + 6
     parts = _cells(shares, texts, edge, cell, " small" if is_long and cell == 30 else "")
     if named:
@@ -258,4 +262,4 @@ def _names(row_names: list[str], column_names: list[str], edge: int, cell: int) 
 
 
 def _cut(name: str) -> str:
-    return escape(name if len(name) <= 11 else f"{name[:10]}…")
+    return escape(name if len(name) <= 10 else f"{name[:9]}…")

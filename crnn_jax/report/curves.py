@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from crnn_jax.report.charts import Series, line_chart
+from crnn_jax.report.charts import COLOURS, Series, line_chart
 from crnn_jax.report.run_files import RunFiles, is_number
 
 _STYLES = {"train": "solid", "validation": "dashed"}  # the others: dots
@@ -46,7 +46,20 @@ def _chart(runs: Sequence[RunFiles], title: str, keys: list[str]) -> str:
             colour = number if len(runs) > 1 else place
             points = thinned(points_of(run, key), room)
             series.append(Series(name or title, points, colour, _STYLES.get(split, "dots")))
-    return line_chart(title, "epoch" if all(map(_has_epochs, runs)) else "step", series)
+    x_name = "epoch" if all(map(_has_epochs, runs)) else "step"
+    return line_chart(title, x_name, series, legend=_short_legend(runs, keys))
+
+
+def _short_legend(runs: Sequence[RunFiles], keys: list[str]) -> list[Series] | None:
+    """Returns, where every run has several lines, an entry for each run and each kind of line."""
+    if len(runs) < 3 or len(keys) == 1:
+        return None
+    point = [(0.0, 0.0), (1.0, 0.0)]
+    entries = [Series(run.name, point, number) for number, run in enumerate(runs)]
+    for split in dict.fromkeys(key.partition("/")[0] for key in keys):
+        style = _STYLES.get(split, "dots")
+        entries.append(Series(split.replace("_", " with ", 1), point, COLOURS - 1, style))
+    return entries
 
 
 def points_of(run: RunFiles, key: str) -> list[tuple[float, float]]:

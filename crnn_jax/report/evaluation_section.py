@@ -77,7 +77,7 @@ def _evaluation(run: RunFiles, name: str, budget: Budget) -> Evaluation:
 def _lines(run: RunFiles, facts: Facts) -> list[str]:
     score, interval, summary = facts["score"], facts["interval"], facts["summary"]
     lines = [
-        f"{facts['split']} {score.replace('_', ' ')} {percent(summary[score])}; "
+        f"{facts['split'].capitalize()} {score.replace('_', ' ')} {percent(summary[score])}; "
         f"{percent(interval['low'])} to {percent(interval['high'])} is the {interval['what']}."
     ]
     if facts.get("top5_accuracy") is not None:
@@ -90,7 +90,7 @@ def _lines(run: RunFiles, facts: Facts) -> list[str]:
     if calibration := facts.get("calibration"):
         lines.append(_calibration_line(calibration))
     if facts["num_unreadable"]:
-        lines.append(f"{facts['num_unreadable']} examples could not be read and are left out.")
+        lines.append(f"Left out, since they could not be read: {facts['num_unreadable']}.")
     steps = (run.result or {}).get("steps")
     if steps not in (None, facts["step"]):
         lines.append(f"Of the checkpoint of step {facts['step']}, not the last, {steps}.")

@@ -1,4 +1,4 @@
-"""The page in a browser: script, widths, names. Needs Chromium; with $AXE_CORE, axe looks at it too.
+"""The page in a browser: script, widths, names. Needs Chromium; axe looks too, with $AXE_CORE.
 
 A frame in a page of our own holds the page, since Chromium's own window may be no phone's. What is
 found there is written as JSON into the outer page, which Chromium prints.

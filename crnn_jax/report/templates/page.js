@@ -53,16 +53,21 @@
     const [low, high] = data.range;
     const clamped = Math.min(Math.max(x, x0), x1);
     const wanted = low + ((clamped - x0) / (x1 - x0)) * (high - low);
-    const found = data.series.map((series) => [series.name, nearest(series.points, wanted)]);
-    // Only lines that have a point about there.
-    const close = Math.min(...found.map(([, point]) => Math.abs(point[0] - wanted)));
-    const slack = close + 0.05 * (high - low);
-    const shown = found.filter(([, point]) => Math.abs(point[0] - wanted) <= slack);
-    const at = shown.reduce((a, b) => (Math.abs(b[1][0] - wanted) < Math.abs(a[1][0] - wanted) ? b : a))[1][0];
+    // A line says something between its first and its last point, and a little beside them.
+    const slack = 0.03 * (high - low);
+    const covers = (points) => points[0][0] - slack <= wanted && wanted <= points[points.length - 1][0] + slack;
+    const all = data.series.map((series) => [series.name, nearest(series.points, wanted), covers(series.points)]);
+    const some = all.filter(([, , covered]) => covered);
+    const shown = some.length ? some : all;
+    const away = (entry) => Math.abs(entry[1][0] - wanted);
+    const at = shown.reduce((a, b) => (away(b) < away(a) ? b : a))[1][0];
     const place = x0 + ((at - low) / (high - low)) * (x1 - x0);
     svg.querySelector(".cursor").setAttribute("d", `M${place.toFixed(1)} ${data.box[1]}V${y1}`);
     svg.chartPlace = place;
-    const lines = shown.slice(0, 12).map(([name, point]) => `${name}: ${short(point[1])}`);
+    const lines = shown.slice(0, 12).map(([name, point]) => {
+      const where = Math.abs(point[0] - at) > 0.01 * (high - low) ? ` (at ${short(point[0])})` : "";
+      return `${name}: ${short(point[1])}${where}`;
+    });
     if (shown.length > 12) lines.push(`and ${shown.length - 12} more`);
     show([`${data.x} ${short(at)}`, ...lines].join("\n"), left, top);
   }
