@@ -1,10 +1,13 @@
-"""Which code, versions and devices made a result."""
+"""Which command, code, versions and devices made a result, and when."""
 
+import datetime
 import importlib.metadata
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
+import sys
 
 import jax
 
@@ -12,6 +15,16 @@ _PACKAGES = (
     "jax jaxlib flax optax orbax-checkpoint grain tensorflow-datasets array_record ml_collections "
     "numpy"
 ).split()
+
+
+def command() -> str:
+    """Returns the command of this process, "python -m crnn_jax.main --config=...", for a shell."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
+def utc_now() -> str:
+    """Returns the time in UTC, 2026-11-24T13:05:00Z."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def git_commit() -> str | None:

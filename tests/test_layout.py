@@ -50,10 +50,10 @@ LEVELS = (
     ("workdir", "train.experiment", "train.programs", "train.evaluator", "train.restore"),
     ("weights", "predictor"),
     ("train.loop", "train.results", "train.changes", "train.replay", "train.start", "run"),
-    ("evaluate", "convert", "studies", "doctor", "export"),
+    ("evaluation", "convert", "studies", "doctor", "export"),
     ("opened",),
     ("predict", "serve"),
-    ("main", "api", "__main__"),
+    ("main", "evaluate", "api", "__main__"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 LINES_OF_FILE = 300

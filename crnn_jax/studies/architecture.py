@@ -25,9 +25,13 @@ from crnn_jax.models.readout import Readout
 from crnn_jax.models.recurrent import Recurrent
 from crnn_jax.models.trunk import Trunk
 from crnn_jax.models.whitening import Whitening
-from crnn_jax.provenance import git_commit
+from crnn_jax.provenance import command, git_commit
+from crnn_jax.report.architecture import architecture_figure
+from crnn_jax.run import Run
 from crnn_jax.studies import runs
 from crnn_jax.studies.module_calls import Call, module_calls
+from crnn_jax.studies.trained import run_name
+from crnn_jax.writers import write_json_atomically
 
 Stage = dict[str, Any]
 _CONVOLUTIONS = (Conv, Whitening)
@@ -172,6 +176,33 @@ def parse_shape(text: str) -> tuple[int, ...]:
     return tuple(int(size) for size in text.split("x"))
 
 
+def described(model: nn.Module, input_shape: Sequence[int]) -> dict[str, Any]:
+    """Returns {"stages", "parameters", "flops"}; see `stages`."""
+    found = stages(model, input_shape)
+    return {
+        "stages": found,
+        "parameters": sum(stage["parameters"] for stage in found),
+        "flops": sum(stage["flops"] for stage in found),
+    }
+
+
+def write_architecture(run: Run) -> None:
+    """Writes WORKDIR/architecture.json, .svg and .png of a trained run."""
+    content = {
+        "study": "architecture",
+        "command": command(),
+        "date": runs.today(),
+        "git_commit": git_commit(),
+        "config": run_name(run),
+        "model": run.config.model.name,
+        "precision": run.config.precision,
+        **described(run.experiment.model, run.input_shape),
+    }
+    path = run.workdir / "architecture.json"
+    architecture_figure(content, path.with_suffix(".png"))
+    write_json_atomically(path, content)
+
+
 def main(argv: list[str]) -> None:
     """Draws the figure and writes the table."""
     parser = OneLineParser(prog="python -m crnn_jax.studies.architecture", description=__doc__)
@@ -193,7 +224,7 @@ def main(argv: list[str]) -> None:
 
             source = load_source(config.data, config.seed)
             shape, classes = shape or source.input_shape, classes or source.num_classes
-        found = stages(build_model(config.model, classes, config.precision), shape)
+        facts = described(build_model(config.model, classes, config.precision), shape)
         content = runs.header(
             "architecture",
             argv,
@@ -201,9 +232,7 @@ def main(argv: list[str]) -> None:
             config=flags.config,
             model=config.model.name,
             precision=config.precision,
-            stages=found,
-            parameters=sum(stage["parameters"] for stage in found),
-            flops=sum(stage["flops"] for stage in found),
+            **facts,
         )
         name = flags.name or f"architecture_{runs.config_name(flags.config)}"
         runs.write_results(pathlib.Path(flags.results) / f"{name}.json", content)

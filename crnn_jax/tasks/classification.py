@@ -1,7 +1,7 @@
 """Image classification: one class an image; top-1 accuracy."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import jax
@@ -17,8 +17,9 @@ from crnn_jax.errors import printable
 from crnn_jax.models.heads import Output
 from crnn_jax.tasks import losses
 from crnn_jax.tasks.augmentation import Augmentation
+from crnn_jax.tasks.classification_report import Judged, make_report
 from crnn_jax.tasks.sums import Sums, loss_sums, no_sums
-from crnn_jax.tasks.task import Batch, Predictions, Rendered
+from crnn_jax.tasks.task import Batch, Evidence, Predictions, Rendered, Report
 
 _TOP = 5
 
@@ -171,6 +172,17 @@ class Classification:
         if "label" in example:
             facts["true"] = class_names[int(example["label"])]
         return Rendered(f"{printable(top[0]['class'])}\t{top[0]['probability']:.4f}", facts)
+
+    def report(
+        self, found: Evidence, class_names: Sequence[str], held: Callable[[], Evidence] | None
+    ) -> Report:
+        """Returns the figures of `classification_report`; the temperature is fitted on `held`."""
+        return make_report(_judged(found), class_names, None if held is None else _judged(held()))
+
+
+def _judged(found: Evidence) -> Judged:
+    read_N = np.flatnonzero(found["weight"] > 0)
+    return Judged(read_N, found["probability"][read_N], found["true_label"][read_N])
 
 
 def balanced_weights(label_N: np.ndarray, num_classes: int) -> tuple[float, ...]:

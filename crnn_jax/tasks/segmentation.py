@@ -1,7 +1,7 @@
 """Semantic segmentation: a class for each pixel; mean intersection over union (IoU)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import jax
@@ -18,8 +18,9 @@ from crnn_jax.models.heads import DenseOutput
 from crnn_jax.tasks import losses
 from crnn_jax.tasks.augmentation import Augmentation
 from crnn_jax.tasks.mask_pictures import draw
+from crnn_jax.tasks.segmentation_report import make_report
 from crnn_jax.tasks.sums import Sums, loss_sums, no_sums
-from crnn_jax.tasks.task import Batch, Predictions, Rendered
+from crnn_jax.tasks.task import Batch, Evidence, Predictions, Rendered, Report
 
 _LIMB = 30  # bits of a count in its low half
 _TOP = 5
@@ -202,6 +203,13 @@ class Segmentation:
         )
         masks = [mask_HW, *([example["mask"]] if "mask" in example else [])]
         return Rendered(text, {"shares": shares}, draw(example[self.pixels], masks))
+
+    def report(
+        self, found: Evidence, class_names: Sequence[str], held: Callable[[], Evidence] | None
+    ) -> Report:
+        """Returns the figures of `segmentation_report`; nothing is fitted to `held`."""
+        del held
+        return make_report(found["mask"], found["true_mask"], found["weight"] > 0, class_names)
 
 
 def _classes(output: DenseOutput) -> jax.Array:

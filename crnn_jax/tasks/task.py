@@ -1,6 +1,6 @@
 """What a task is: all that a training has to know of what is learned."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import jax
@@ -27,6 +27,22 @@ class Rendered(NamedTuple):
     text: str
     facts: dict[str, Any]
     picture_HWC: np.ndarray | None = None
+
+
+Evidence = dict[str, np.ndarray]  # of a split: (N, ...) a name, see `Task.report`
+
+
+class Report(NamedTuple):
+    """What a report says of a split beyond its score, as JSON can hold it.
+
+    Attributes:
+      facts: figures of the whole split. "mistakes" among them is a list of the worst examples,
+        each a dict with its "index" in the split.
+      rows: a dict for each example that was read, with its "index".
+    """
+
+    facts: dict[str, Any]
+    rows: list[dict[str, Any]]
 
 
 class Task(Protocol):
@@ -108,4 +124,21 @@ class Task(Protocol):
         self, prediction: Predictions, class_names: Sequence[str], example: Example
     ) -> Rendered:
         """Returns the prediction for one example for people; `example` has the pixels at least."""
+        ...
+
+    def report(
+        self,
+        found: Evidence,
+        class_names: Sequence[str],
+        held: Callable[[], Evidence] | None,
+    ) -> Report:
+        """Returns what a report of a split says.
+
+        Args:
+          found: of every example of the split, in its order: the task's predictions by their names,
+            its targets as "true_NAME", and "weight", 0 where an example could not be read.
+          class_names: K.
+          held: returns the same of the validation part, on which what is fitted to the model
+            afterwards has to be fitted; None where there is no such part.
+        """
         ...

@@ -76,8 +76,8 @@ class Evaluator:
     def with_predictions(self, state: TrainState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Returns (summary, predictions of every example in the split's order), on each host.
 
-        Predictions are arrays (N, ...) by the task's names, and "weight": 0 where an example was
-        unreadable.
+        Predictions are arrays (N, ...) by the task's names, the targets as "true_NAME", and
+        "weight": 0 where an example was unreadable.
         """
         totals, parts = self.empty, []
         for inputs, first_index in self.pipeline.eval_inputs():

@@ -54,6 +54,7 @@ from crnn_jax.workdir import (
     check_same_run,
     last_seconds,
     logged_values,
+    note_start,
     open_workdir,
     write_config,
     write_dataset,
@@ -143,6 +144,7 @@ def _train_alone(
         with clock.phase("setup"):
             restored = restore(checkpoints, experiment)
         start_step, state = restored or (0, begin(start(), norm, folder))
+        note_start(folder, start_step)
         if config.mesh.explain:
             say("\n".join(explain(state)))
         if start_step:

@@ -223,8 +223,9 @@ def make_eval_step(
 ) -> Callable[[TrainState, Metrics, Inputs, jax.Array], tuple[Metrics, Predictions]]:
     """Returns eval_step(state, totals, inputs, first_index) -> (totals, predictions).
 
-    The totals have this batch's metrics added; the predictions are the task's of each example, and
-    its "weight". A program that returns the totals alone does not compute them.
+    The totals have this batch's metrics added; the predictions are the task's of each example, its
+    targets as "true_NAME", and its "weight". A program that returns the totals alone does not
+    compute them.
 
     Args:
       model: of `models.build_model`.
@@ -243,7 +244,13 @@ def make_eval_step(
         tree = gather(variables(state, weights, ema_decay), mesh)
         keys = order_keys(model, batch, state.seed, train=False)
         output = apply_views(model, task, tree, pixels, tta, **keys)
-        predictions = {**task.predictions(output), "weight": batch["weight_B"]}
+        fields = task.fields(pixels.shape[1:])
+        targets = [name for name, field in fields.items() if field.kind != "pixels"]
+        predictions = {
+            **task.predictions(output),
+            **{f"true_{name}": batch[name] for name in targets},
+            "weight": batch["weight_B"],
+        }
         return totals.merge(task.loss(output, batch, train=False)[1]), predictions
 
     return eval_step

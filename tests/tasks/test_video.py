@@ -128,10 +128,13 @@ def test_runs_are_equal_streamed_and_go_on_where_they_were(tmp_path, capsys):
     main.main([*base, f"--workdir={tmp_path / 'c'}"])
     assert "resuming at step 4/8" in capsys.readouterr().out
     assert read_losses(tmp_path / "c") == a
-    evaluate.main([f"--workdir={tmp_path / 'a'}"])
+    evaluate.main([f"--workdir={tmp_path / 'a'}", "--report"])
     evaluated = capsys.readouterr().out.splitlines()[-1]
     result = json.loads((tmp_path / "a" / "result.json").read_text())
     assert f"({result['test']['num_correct']}/{result['test']['num_examples']})" in evaluated
+    report = json.loads((tmp_path / "a" / "report_test" / "report.json").read_text())
+    assert report["summary"] == result["test"]
+    assert (tmp_path / "a" / "report_test" / report["mistakes"][0]["picture"]).is_file()
 
 
 def run_expecting_one_line(call, argv, capsys):

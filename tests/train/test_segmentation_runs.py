@@ -67,8 +67,23 @@ def test_runs_learn_and_say_so(scenes, tmp_path, capsys):
         evaluate.main(["--workdir", str(tmp_path / "run"), "--tta", "mirror_shift"])
     assert code.value.code == 2
     assert capsys.readouterr().err.startswith("error: test-time augmentation of task")
-    evaluate.main(["--workdir", str(tmp_path / "run"), "--tta", "mirror"])
-    assert capsys.readouterr().out.startswith("test mean iou with tta=mirror 0.")
+    evaluate.main(["--workdir", str(tmp_path / "run"), "--tta", "mirror", "--report"])
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("test mean iou with tta=mirror 0.")
+    check_report(tmp_path / "run" / "report_test_mirror", line)
+
+
+def check_report(folder, line):
+    """Checks that a report's figures are those of the score's own confusion matrix."""
+    facts = json.loads((folder / "report.json").read_text())
+    iou = [item["iou"] for item in facts["classes"]]
+    assert iou == facts["summary"]["iou"]
+    assert f"{facts['summary']['mean_iou']:.4f}" in line
+    assert np.sum(facts["confusion"]) == facts["summary"]["num_pixels"]
+    assert facts["interval"]["low"] <= facts["summary"]["mean_iou"] <= facts["interval"]["high"]
+    assert len((folder / "predictions.jsonl").read_text().splitlines()) == 21
+    with Image.open(folder / facts["mistakes"][0]["picture"]) as picture:
+        assert picture.size == (3 * 270, 270)  # the image, its prediction and its mask
 
 
 def test_resumed_streamed_and_on_eight_devices(scenes, tmp_path):
