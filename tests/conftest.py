@@ -3,6 +3,7 @@
 import math
 import os
 import pathlib
+import shutil
 import signal
 
 # TEST_PLATFORM=cuda is for the tests marked gpu.
@@ -67,6 +68,7 @@ def tiny():
             if key.removeprefix("model.") in config.model:
                 cfg.override(config, key, str(value))
         for key, value in {
+            "mesh.data": 1,
             "batch_size": 64,
             "duration": "12 steps",
             "optim.warmup": "2 steps",
@@ -78,6 +80,32 @@ def tiny():
         }.items():
             cfg.override(config, key, str(value))
         return config
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory):
+    """The workdirs of `finished`, by what they were trained with; none is trained twice."""
+    return tmp_path_factory.mktemp("finished"), {}
+
+
+@pytest.fixture
+def finished(tiny, trained_runs, tmp_path):
+    """Returns make(model, **overrides): the workdir of a finished run of `tiny`'s config, a copy.
+
+    The copy is tmp_path/run, or tmp_path/NAME with the argument `name`.
+    """
+    from crnn_jax.train.loop import train
+
+    folder, kept = trained_runs
+
+    def make(model="rnn", name="run", **overrides):
+        key = (model, *sorted(overrides.items()))
+        if key not in kept:
+            kept[key] = folder / str(len(kept))
+            train(tiny(model, **overrides), str(kept[key]))
+        return pathlib.Path(shutil.copytree(kept[key], tmp_path / name))
 
     return make
 

@@ -31,11 +31,18 @@ def faults_table(results: pathlib.Path) -> str:
         counts = content["faults"][name]
         number = counts.get("faults", counts.get("cases"))
         lines.append(f"| {number:,} | {what} | {_outcome(counts)} | {counts['seconds']} |")
+    if run := content["faults"].get("long_run"):
+        held = (
+            f"resident memory {run['resident_mb'][0]:,} MB early, {run['resident_mb'][1]:,} late; "
+            f"open files {run['files'][0]} and {run['files'][1]}, threads {run['threads'][0]} and "
+            f"{run['threads'][1]}; left behind {run['left']}"
+        )
+        lines.append(f"| {run['steps']:,} | steps of one training | {held} | {run['seconds']} |")
     where = f"{content['devices']}, {content['date']}, {content['git_commit'][:7]}"
     lines += ["", f"`{content['command']}`, seeds {content['seeds']}, on {where}."]
     return "\n".join(lines)
 
 
 def _outcome(counts: dict[str, Any]) -> str:
-    left_out = ("faults", "cases", "seconds", "operations", "slowest_s")
+    left_out = ("faults", "cases", "seconds", "operations", "slowest_s", "slowest_stop_s")
     return ", ".join(f"{name} {value:,}" for name, value in counts.items() if name not in left_out)

@@ -67,11 +67,12 @@ def random_run(tiny, tmp_path):
 
 @pytest.fixture
 def expected():
-    """Returns predictions(run, pixels): by the model itself, without a compiled program."""
+    """Returns predictions(run, pixels): by the model itself."""
 
     def predictions(run, pixels):
         ready = run.prepare(jnp.asarray(pixels))
-        output = run.experiment.model.apply(run.weights, ready, train=False)
+        apply = jax.jit(lambda pixels: run.experiment.model.apply(run.weights, pixels, train=False))
+        output = apply(ready)
         return jax.device_get(run.task.predictions(output))
 
     return predictions

@@ -14,17 +14,13 @@ from crnn_jax.export.formats import load_file
 CLIP = (3, 6, 5, 2)
 RUNS = [
     ("cnn", {"model__whiten_size": 2, "model__activation": "gelu"}),
-    ("rnn", {"model__cell": "elman", "model__bidirectional": True}),
     ("rnn", {"model__cell": "mingru", "model__tokens": "patches", "model__readout": "attention"}),
     ("rnn_deep", {}),
     ("lrcn", {"model__readout": "mean"}),
     ("lrcn", {"shape": CLIP}),
-    ("tsn", {}),
-    ("crnn", {"model__cell": "gru"}),
     ("crnn", {"model__cell": "gru_cho", "model__bidirectional": True, "model__readout": "mean"}),
     ("crnn", {"model__cell": "lstm", "model__readout": "attention"}),
     ("crnn", {"model__implementation": "scan"}),
-    ("crnn", {"shape": CLIP}),
 ]
 
 

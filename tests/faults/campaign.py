@@ -1,7 +1,8 @@
 """Runs the faults in their long form: make faults
 
 About ten minutes on two idle cores; ARGS="--kills=20 ..." changes how many there are of a kind.
-Exits with 1 if a killed training was lost, wrong, hung or ended in a traceback; other faults raise.
+Exits with 1 if a killed training was lost, wrong, hung, stopped late or ended in a traceback, or if
+a long one grew; other faults raise.
 """
 
 import argparse
@@ -19,11 +20,12 @@ from typing import Any
 import numpy as np
 
 from crnn_jax.provenance import describe_devices, git_commit, versions
-from tests.faults import config_cases, damage, kills, runs, test_images
+from tests.faults import config_cases, damage, kills, long_run, runs, test_images
 
 COUNTS = {"kills": 200, "checkpoints": 200, "records": 200, "configs": 2000, "images": 2000}
 COUNTS["traced"] = 100  # configs
-BAD = ("code", "hang", "traceback", "lost", "other numbers")
+COUNTS["long_run"] = 10_000  # steps
+BAD = ("code", "hang", "late stop", "traceback", "lost", "other numbers")
 
 
 def run_kills(count: int, folder: pathlib.Path, processes: int = 2) -> dict[str, Any]:
@@ -37,9 +39,9 @@ def run_kills(count: int, folder: pathlib.Path, processes: int = 2) -> dict[str,
         )
     total: Counter[str] = Counter()
     for part in parts:
-        total.update({k: v for k, v in part.items() if k not in ("operations", "slowest_s")})
-    slowest = max(part["slowest_s"] for part in parts)
-    return {**total, "operations": parts[0]["operations"], "slowest_s": slowest}
+        total.update({k: v for k, v in part.items() if k != "operations" and k[-2:] != "_s"})
+    slowest = {name: max(part[name] for part in parts) for name in ("slowest_s", "slowest_stop_s")}
+    return {**total, "operations": parts[0]["operations"], **slowest}
 
 
 def run_images(count: int) -> dict[str, int]:
@@ -80,6 +82,8 @@ def run_all(counts: dict[str, int], folder: pathlib.Path) -> dict[str, Any]:
     measure("records", dict(result), start)
     start = time.monotonic()
     measure("kills", run_kills(counts["kills"], folder), start)
+    start = time.monotonic()
+    measure("long_run", long_run.run(counts["long_run"], folder / "long"), start)
     return found
 
 
@@ -105,7 +109,8 @@ def main(argv: list[str]) -> int:
         "faults": found,
     }
     path.write_text(json.dumps(content, indent=2) + "\n")
-    return int(any(found["kills"].get(name, 0) for name in BAD))
+    bad = any(found["kills"].get(name, 0) for name in BAD)
+    return int(bad or bool(long_run.problems(found["long_run"])))
 
 
 if __name__ == "__main__":

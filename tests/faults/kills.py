@@ -24,6 +24,7 @@ from typing import Any
 
 LIBRARY = "CRNN_JAX_FAULTS"  # names the compiled faults.c, in the environment
 SECONDS = 300  # a run of a few seconds that takes so long hangs, also on a busy machine
+SECONDS_TO_STOP = 15  # between a signal and the end of the process
 PHASES = ("setup", "compile", "train", "evaluation", "checkpoint")
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 KEYS = {
@@ -64,6 +65,7 @@ class Outcome:
 
     def __init__(self, code: int | None, text: str, seconds: float) -> None:
         self.code, self.text, self.seconds = code, text, seconds
+        self.ended = time.monotonic()
 
     def said(self, name: str) -> Any:
         """Returns the JSON value of the line that begins with `name`."""
@@ -149,6 +151,7 @@ def in_phase(name: str, number: int, sent: int) -> Arm:
             with phase(self, entering):
                 if entering == name:
                     if entered[0] == number:
+                        print("signalled", time.monotonic(), flush=True)
                         os.kill(os.getpid(), sent)
                     entered[0] += 1
                 yield
@@ -203,7 +206,7 @@ def main(count: int, seed: int, folder: pathlib.Path) -> dict[str, Any]:
     assert whole.code == 0, whole.text
     expected, operations = kept(folder / "whole"), whole.said("operations")
     counts: collections.Counter[str] = collections.Counter()
-    slowest = 0.0
+    slowest, slowest_stop = 0.0, 0.0
     for number in range(count):
         workdir = folder / f"run_{number}"
         kind, arm, codes = fault(number, random_of, operations, workdir)
@@ -214,6 +217,10 @@ def main(count: int, seed: int, folder: pathlib.Path) -> dict[str, Any]:
         if first.code != 0:
             outcomes.append(train(workdir, lambda: None))
         counts[kind] += 1
+        if (signalled := first.said("signalled")) and first.code != 0:
+            slowest_stop = max(slowest_stop, first.ended - signalled)
+            if first.ended - signalled > SECONDS_TO_STOP:
+                problems.append("late stop")
         if any(x.code is None for x in outcomes):
             problems.append("hang")
         if any("Traceback" in x.text for x in outcomes):
@@ -228,7 +235,8 @@ def main(count: int, seed: int, folder: pathlib.Path) -> dict[str, Any]:
             texts = "\n---\n".join(f"code {x.code}\n{x.text[-3000:]}" for x in outcomes)
             print(f"{problem}: {kind} {number}, seed {seed}\n{texts}", file=sys.stderr)
         shutil.rmtree(workdir)
-    return {"faults": count, "operations": operations, "slowest_s": round(slowest, 1), **counts}
+    times = {"slowest_s": round(slowest, 1), "slowest_stop_s": round(slowest_stop, 1)}
+    return {"faults": count, "operations": operations, **times, **counts}
 
 
 if __name__ == "__main__":

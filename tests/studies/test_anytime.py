@@ -71,8 +71,7 @@ def test_files_are_written(workdir, tmp_path, capsys):
     assert "| 8 of 8 steps |" in capsys.readouterr().out
 
 
-def test_a_run_without_steps_is_refused(tiny, tmp_path, capsys):
-    train(tiny("cnn"), str(tmp_path))
+def test_a_run_without_steps_is_refused(finished, capsys):
     with pytest.raises(SystemExit):
-        anytime.main([f"--workdir={tmp_path}"])
+        anytime.main([f"--workdir={finished('cnn')}"])
     assert "it has no single recurrence over a sequence" in capsys.readouterr().err

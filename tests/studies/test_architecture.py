@@ -23,7 +23,8 @@ def stages_of(name, shape=(16, 16, 3), **keys):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_stages_add_up_to_the_model(name):
-    model, stages = stages_of(name, consensus="learned", readout="attention", whiten_size=2)
+    model, stages = stages_of(name, consensus="learned", readout="attention", whiten_size=2,
+                              patch_sizes=(4,), depths=(1,), channels=(8,))  # fmt: skip
     whole = module_calls(model, (16, 16, 3))[-1]
     assert sum(stage["parameters"] for stage in stages) == whole.num_parameters
     assert sum(stage["flops"] for stage in stages) == whole.flops

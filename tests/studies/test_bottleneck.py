@@ -67,6 +67,7 @@ def small_probes(monkeypatch):
     monkeypatch.setattr(bottleneck, "_FILL_SECONDS", 0.001)
 
 
+@pytest.mark.slow
 def test_the_study_measures_every_part(tmp_path, capsys, small_probes):
     arguments = ["--config=configs/digits.py:rnn,model.hidden_units=8", "--config.batch_size=16"]
     arguments += ["--config.steps_per_dispatch=2", "--repeats=2", f"--results={tmp_path}"]

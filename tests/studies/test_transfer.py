@@ -19,6 +19,7 @@ def run(tmp_path, *arguments, seeds=1):
     return json.loads((tmp_path / "results" / "transfer_t.json").read_text())
 
 
+@pytest.mark.slow
 def test_through_the_loop(tmp_path, capsys):
     content = run(tmp_path)
     assert [row["row"] for row in content["rows"]] == list(transfer.ROWS)

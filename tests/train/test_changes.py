@@ -49,27 +49,27 @@ def test_the_schedule_is_that_of_the_longer_run(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("duration", ["11 steps", "1 epochs", "12.0 steps"])
-def test_an_extension_is_longer(tiny, tmp_path, duration):
-    train(tiny("rnn", duration="23 steps"), str(tmp_path))
-    before = {p: p.read_bytes() for p in tmp_path.glob("*.json*")}
+def test_an_extension_is_longer(tiny, finished, duration):
+    workdir = finished(duration="23 steps")
+    before = {p: p.read_bytes() for p in workdir.glob("*.json*")}
     with pytest.raises(UserError, match=r"--extend expects a 'duration' of more steps than .* 23 "):
-        train(tiny("rnn", duration=duration), str(tmp_path), extend=True)
-    assert {p: p.read_bytes() for p in tmp_path.glob("*.json*")} == before
+        train(tiny("rnn", duration=duration), str(workdir), extend=True)
+    assert {p: p.read_bytes() for p in workdir.glob("*.json*")} == before
 
 
-def test_a_kill_while_an_extension_begins(tiny, tmp_path, monkeypatch):
+def test_a_kill_while_an_extension_begins(tiny, finished):
     """The result is moved before the config says more: the old run ends again, as it was."""
-    config = tiny("rnn")
-    first = train(config, str(tmp_path))
-    (tmp_path / "result.json").rename(tmp_path / "result_12_steps.json")
-    again = train(config, str(tmp_path))
+    workdir = finished()
+    first = json.loads((workdir / "result.json").read_text())
+    (workdir / "result.json").rename(workdir / "result_12_steps.json")
+    again = train(tiny("rnn"), str(workdir))
     assert again["test"] == first["test"]
-    lines = read_lines(tmp_path / "metrics.jsonl")
+    lines = read_lines(workdir / "metrics.jsonl")
     assert [x["step"] for x in lines if "test/accuracy" in x] == [12]
 
 
-def test_keys_that_report_may_change_in_a_finished_run(tiny, tmp_path, capsys):
-    first = train(tiny("rnn", data__validation=0.1), str(tmp_path))
+def test_keys_that_report_may_change_in_a_finished_run(tiny, finished, capsys):
+    workdir = finished(data__validation=0.1)
     other = tiny(
         "rnn",
         data__validation=0.1,
@@ -79,7 +79,8 @@ def test_keys_that_report_may_change_in_a_finished_run(tiny, tmp_path, capsys):
         eval__every="3 steps",
         log__every="1 steps",
     )
-    assert train(other, str(tmp_path))["test"] == json.loads(json.dumps(first))["test"]
+    first = json.loads((workdir / "result.json").read_text())
+    assert train(other, str(workdir))["test"] == first["test"]
     assert "already finished" in capsys.readouterr().out
 
 

@@ -130,7 +130,7 @@ def test_several_steps_in_one_program(tiny, tmp_path, monkeypatch, capsys):
 
 def test_a_share_of_the_peak_is_logged_where_the_peak_is_known(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(peaks.PEAKS, "cpu", peaks.Peak(1e12, 1e9, 1e8))
-    result = train(tiny("rnn"), str(tmp_path))
+    result = train(tiny("rnn", mesh__data=8), str(tmp_path))
     train_flops = 3 * result["flops_per_image"] * result["images_per_second"]
     assert result["mfu"] == pytest.approx(train_flops / (8 * 1e9))
     lines = [line for line in read_lines(tmp_path / "metrics.jsonl") if "train/mfu" in line]
@@ -227,13 +227,13 @@ def test_a_first_start_that_fails_on_its_data_can_be_corrected(tiny, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_config_is_refused(tiny, tmp_path):
-    train(tiny("cnn"), str(tmp_path))
-    before = {p: p.read_bytes() for p in tmp_path.glob("*.json")}
+def test_another_config_is_refused(tiny, finished):
+    workdir = finished("cnn")
+    before = {p: p.read_bytes() for p in workdir.glob("*.json")}
     other = tiny("cnn", optim__learning_rate=0.5)
     with pytest.raises(UserError, match=r"optim\.learning_rate is 0\.004 there and 0\.5 here"):
-        train(other, str(tmp_path))
-    assert {p: p.read_bytes() for p in tmp_path.glob("*.json")} == before
+        train(other, str(workdir))
+    assert {p: p.read_bytes() for p in workdir.glob("*.json")} == before
 
 
 def test_placement_may_change_on_resume(tiny, tmp_path, monkeypatch):
@@ -252,7 +252,7 @@ def test_placement_may_change_on_resume(tiny, tmp_path, monkeypatch):
 
 def test_a_batch_that_the_devices_do_not_divide(tiny, tmp_path):
     with pytest.raises(UserError, match="'batch_size' expects a multiple of the 8 devices that"):
-        train(tiny("cnn", batch_size=60), str(tmp_path))
+        train(tiny("cnn", batch_size=60, mesh__data=-1), str(tmp_path))
 
 
 def test_an_unwritable_workdir(tiny, tmp_path):

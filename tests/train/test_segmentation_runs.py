@@ -14,6 +14,7 @@ from crnn_jax.data.dataset import load_dataset
 from crnn_jax.data.fields import IGNORE
 from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.run import open_run
+from crnn_jax.studies import pictures
 from crnn_jax.tasks import check_fields
 from crnn_jax.train.evaluator import make_evaluator
 from crnn_jax.train.loop import train
@@ -53,6 +54,18 @@ def losses(workdir):
     return [(line["step"], line["train/loss"]) for line in lines if "train/loss" in line]
 
 
+@pytest.fixture(scope="module")
+def run_of_eight(tmp_path_factory):
+    """The folder of a finished run on eight devices; the test that is first trains it."""
+    return tmp_path_factory.mktemp("eight") / "run"
+
+
+def trained_on_eight(scenes, folder):
+    if not folder.exists():
+        train(scenes(mesh__data=8), str(folder))
+    return folder
+
+
 def test_runs_learn_and_say_so(scenes, tmp_path, capsys):
     result = train(scenes(duration="30 steps", optim__learning_rate=0.01), str(tmp_path / "run"))
     assert capsys.readouterr().out.splitlines()[-1] == (
@@ -86,7 +99,8 @@ def check_report(folder, line):
         assert picture.size == (3 * 270, 270)  # the image, its prediction and its mask
 
 
-def test_resumed_streamed_and_on_eight_devices(scenes, tmp_path):
+@pytest.mark.slow
+def test_resumed_streamed_and_on_eight_devices(scenes, run_of_eight, tmp_path):
     whole = tmp_path / "whole"
     train(scenes(), str(whole))
     train(scenes(data__pipeline="streaming"), str(tmp_path / "streamed"))
@@ -100,18 +114,16 @@ def test_resumed_streamed_and_on_eight_devices(scenes, tmp_path):
     train(scenes(), str(whole))
     for other, value in zip(parameters(whole), expected, strict=True):
         np.testing.assert_array_equal(other, value)
-    train(scenes(mesh__data=8), str(tmp_path / "eight"))
+    eight = trained_on_eight(scenes, run_of_eight)
     for (step, loss), (other_step, other) in zip(
-        losses(tmp_path / "eight"), losses(tmp_path / "streamed"), strict=True
+        losses(eight), losses(tmp_path / "streamed"), strict=True
     ):
         assert step == other_step
         np.testing.assert_allclose(loss, other, rtol=1e-4)
 
 
-def test_predictions_over_eight_devices_are_what_is_counted(scenes, tmp_path):
-    config = scenes(mesh__data=8, duration="4 steps")
-    train(config, str(tmp_path / "run"))
-    run = open_run(tmp_path / "run", num_devices=8)
+def test_predictions_over_eight_devices_are_what_is_counted(scenes, run_of_eight):
+    run = open_run(trained_on_eight(scenes, run_of_eight), num_devices=8)
     dataset = load_dataset(run.config)
     pipeline = dataset.pipeline("test", 16, run.experiment.mesh)  # 21 examples: the rest is padding
     summary, found = make_evaluator(run.experiment, pipeline).with_predictions(run.state)
@@ -130,22 +142,32 @@ def test_predictions_over_eight_devices_are_what_is_counted(scenes, tmp_path):
     assert plain == summary
 
 
-def test_predict_writes_a_picture_and_a_line(scenes, tmp_path, capsys):
-    train(scenes(duration="4 steps"), str(tmp_path / "run"))
+def test_predict_writes_a_picture_and_a_line(scenes, run_of_eight, tmp_path, capsys):
+    workdir = f"--workdir={trained_on_eight(scenes, run_of_eight)}"
     image = tmp_path / "scene.png"
     Image.fromarray(np.full((40, 30), 90, np.uint8)).save(image)
     capsys.readouterr()
     out = tmp_path / "out"
-    predict.main(["--workdir", str(tmp_path / "run"), "--out", str(out), str(image)])
+    predict.main([workdir, "--out", str(out), str(image)])
     line = capsys.readouterr().out.strip().split("\t")
     assert line[0] == str(image)
     assert line[-1] == str(out / "scene.png")
     with Image.open(out / "scene.png") as picture:
         assert picture.size == (2 * 270, 270)  # 18 pixels, 15 times, side by side
-    predict.main(["--workdir", str(tmp_path / "run"), "--out", str(out), "--json", str(image)])
+    predict.main([workdir, "--out", str(out), "--json", str(image)])
     facts = json.loads(capsys.readouterr().out)
     assert facts["picture"] == str(out / "scene_2.png")
     assert sum(facts["shares"].values()) == pytest.approx(1)
+
+
+def test_a_row_of_pictures_for_each_example(scenes, run_of_eight, tmp_path, capsys):
+    arguments = [f"--workdir={trained_on_eight(scenes, run_of_eight)}", f"--results={tmp_path}"]
+    pictures.main([*arguments, "--name=a", "--count=2"])
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (3 * 270, 2 * 270)  # 18 pixels, 15 times
+    with pytest.raises(SystemExit):
+        pictures.main([*arguments, "--name=a", "--count=22"])
+    assert "--count expects 1 to 21, found 22" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("pipeline", ["resident", "streaming"])

@@ -167,8 +167,10 @@ def loss_of(model, mask_BT=None):
 
 
 # 9 steps are a loop, 5 and 1 are unrolled, and have a backward pass of other products.
-@pytest.mark.parametrize(("steps", "masked"), [(9, False), (9, True), (5, True), (1, False)])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("cell", "steps", "masked"),
+    [*((cell, 9, True) for cell in CELLS), ("gru", 9, False), ("gru", 5, True), ("gru", 1, False)],
+)
 def test_all_implementations_are_one_in_values_and_gradients(cell, steps, masked, draw):
     feature_BTD = features(steps=steps)
     mask_BT = jnp.arange(steps)[None, :] < LENGTHS[:, None] if masked else None
