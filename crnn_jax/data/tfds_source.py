@@ -31,10 +31,9 @@ _T = TypeVar("_T")
 def load(location: str, data_config: Any, seed: int) -> Source:
     """Returns the data set `location` in the folder that `data_dir` names.
 
-    The test split is TFDS's `test`, or `validation` where there is no test or, as in ImageNet, only
-    one without labels; a labelled `validation` beside it is the validation part, unless config key
-    `data.validation` holds one out of train. Images are gray where TFDS says that they have one
-    channel, else RGB.
+    The test split is `test`, or `validation` where there is no test or, as in ImageNet, only one
+    without labels; a labelled `validation` beside it is the validation part, unless config key
+    `data.validation` holds one out of train. Images are gray where they have one channel, else RGB.
 
     Args:
       location: NAME (its newest version) or NAME:VERSION; NAME/CONFIG for a set with configs.

@@ -37,6 +37,13 @@ def format_commits(row: dict[str, Any]) -> str:
     )
 
 
+def made_by(rows: list[dict[str, Any]]) -> str:
+    """Returns on what devices and of which commits the rows' runs were made."""
+    devices = {each for row in rows for each in row["devices"].split("; ")}
+    commits = {commit for row in rows for commit in row["git_commit"]}
+    return f"{'; '.join(sorted(devices))}, commit {format_commits({'git_commit': sorted(commits)})}"
+
+
 def measured_apart(rates: dict[str, Any]) -> str:
     """Returns where and when images/s were measured apart from the runs."""
     commit = format_commits({"git_commit": [rates["git_commit"] or "unknown"]})

@@ -10,6 +10,7 @@ from crnn_jax.report.compute_tables import efficiency_table, recurrence_table
 from crnn_jax.report.formats import (
     format_accuracy,
     format_commits,
+    made_by,
     markdown,
     measured_apart,
     percent,
@@ -92,11 +93,10 @@ def sensitivity_table(content: dict[str, Any]) -> str:
                 ),
             ]
         )
-    first = content["rows"][0]
     note = (
         f"Test accuracy, in brackets that on the held-out {content['validation']:.0%} of the "
         f"training split; {content['config']}, {content['duration']} a point, "
-        f"n={_counts(content['rows'])}; {first['devices']}, commit {format_commits(first)}."
+        f"n={_counts(content['rows'])}; {made_by(content['rows'])}."
     )
     return "\n".join([markdown(header, rows), "", note, *content["sentences"]])
 
@@ -118,11 +118,8 @@ def ablation_table(content: dict[str, Any]) -> str:
             ]
         )
     header = ["change, on top of those above", "keys", "test accuracy", "n", "gain", "training"]
-    first = content["rows"][0]
-    note = (
-        f"{content['config']}, {content['duration']} a run; {first['devices']}, "
-        f"commit {format_commits(first)}."
-    )
+    made = made_by(content["rows"])
+    note = f"{content['config']}, {content['duration']} a run; {made}."
     return "\n".join([markdown(header, rows), "", note, *content["sentences"]])
 
 
@@ -143,11 +140,8 @@ def variants_table(content: dict[str, Any]) -> str:
             ]
         )
     header = ["variant", "keys", "test accuracy", "n", "minus the first, by seed", "parameters"]
-    first = content["rows"][0]
-    note = (
-        f"{content['config']}, {content['duration']} a run; {first['devices']}, "
-        f"commit {format_commits(first)}."
-    )
+    made = made_by(content["rows"])
+    note = f"{content['config']}, {content['duration']} a run; {made}."
     return "\n".join([markdown([*header, "training"], rows), "", note, *content["sentences"]])
 
 

@@ -54,7 +54,7 @@ def summarize(row: str, results: list[dict[str, Any]], score: str = "accuracy") 
         "config_hash": first["config_hash"],
         "git_commit": sorted({str(result["git_commit"]) for result in results}),
         "versions": first["versions"],
-        "devices": first["devices"],
+        "devices": "; ".join(sorted({result["devices"] for result in results})),
     }
 
 
