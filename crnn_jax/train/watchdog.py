@@ -19,6 +19,9 @@ class Watchdog:
 
     A process that died is found by its missing heartbeat; one that is alive and stuck, in a file
     system, a driver, or the wait for a loader worker that was stopped, is found by nobody else.
+
+    Time is counted by a thread that waits a second at a time. While the whole process is stopped
+    (SIGSTOP, a suspended machine) or starved, it waits too, and that is not held against the run.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -26,12 +29,13 @@ class Watchdog:
         self._seconds = seconds
         self._alone = jax.process_count() == 1
         self._paused = False
-        self._last = (0, time.monotonic())
+        self._waited = 0.0  # seconds, by the thread alone
+        self._last = (0, 0.0)  # the step, and what was waited then
         self._done = threading.Event()
 
     def beat(self, step: int) -> None:
         """Says that the process has come to `step`."""
-        self._last = (step, time.monotonic())
+        self._last = (step, self._waited)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -46,9 +50,13 @@ class Watchdog:
             self.beat(self._last[0])
             self._paused = False
 
-    def is_stuck(self, now: float) -> bool:
-        """Returns whether the last beat lies too far before `now`, in seconds of `monotonic`."""
-        return not self._paused and 0 < self._seconds < now - self._last[1]
+    def tick(self, expected: float, found: float) -> None:
+        """Counts a wait of `found` seconds that should have been `expected`: at most twice that."""
+        self._waited += min(found, 2 * expected)
+
+    def is_stuck(self) -> bool:
+        """Returns whether too much was waited since the last beat."""
+        return not self._paused and 0 < self._seconds < self._waited - self._last[1]
 
     def __enter__(self) -> Self:
         self.beat(0)
@@ -60,8 +68,12 @@ class Watchdog:
         self._done.set()
 
     def _watch(self) -> None:
-        while not self._done.wait(min(1.0, self._seconds / 4)):
-            if self.is_stuck(time.monotonic()):
+        expected, before = min(1.0, self._seconds / 4), time.monotonic()
+        while not self._done.wait(expected):
+            now = time.monotonic()
+            self.tick(expected, now - before)
+            before = now
+            if self.is_stuck():
                 faulthandler.dump_traceback(file=sys.stderr)
                 step = self._last[0]
                 leave(
