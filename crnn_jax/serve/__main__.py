@@ -23,6 +23,7 @@ from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.opened import add_flags, open_named
 from crnn_jax.predictor import SIZES, Predictor
 
+_MOST = 100_000  # megabytes, megapixels, requests
 _PACKAGES = {
     "fastapi": "fastapi",
     "uvicorn": "uvicorn",
@@ -129,8 +130,8 @@ def main(argv: list[str]) -> None:
     flags = parser.parse_args(argv)
     with one_line_errors():
         for name in ("max_mb", "max_megapixels", "max_requests"):
-            if not getattr(flags, name) > 0:
-                raise UserError(f"--{name} expects more than 0, found {getattr(flags, name)}")
+            if not 0 < (value := getattr(flags, name)) <= _MOST:
+                raise UserError(f"--{name} expects more than 0, at most {_MOST}, found {value}")
         if not 0 <= flags.port < 2**16:
             raise UserError(f"--port expects 0 to 65535, found {flags.port}")
         check_packages()

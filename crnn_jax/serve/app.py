@@ -106,6 +106,7 @@ class Service:
         config.data.max_pixels = min(limits.pixels, config.data.max_pixels)
         self._max_pixels = config.data.max_pixels
         self._view = make_view(config)
+        self._task = predictor.task
         self._decoders = concurrent.futures.ThreadPoolExecutor(os.cpu_count(), "decode")
         self._requests = 0
 
@@ -148,9 +149,8 @@ class Service:
         )
 
     def _render(self, name: str, pixels: np.ndarray, prediction: Any) -> dict[str, Any]:
-        task = self.predictor.task
-        example = {task.pixels: pixels}
-        return {"name": name, **task.render(prediction, self.predictor.class_names, example).facts}
+        names, example = self.predictor.class_names, {self._task.pixels: pixels}
+        return {"name": name, **self._task.render(prediction, names, example).facts}
 
 
 def make_app(service: Service, name: str) -> FastAPI:
