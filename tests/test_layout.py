@@ -49,9 +49,9 @@ LEVELS = (
     ("workdir", "train.experiment", "train.programs", "train.evaluator", "train.restore"),
     ("weights", "predictor"),
     ("train.loop", "train.results", "train.changes", "train.replay", "train.start", "run"),
-    ("evaluate", "convert", "studies", "doctor", "export"),
+    ("convert", "studies", "doctor", "export"),
     ("opened",),
-    ("predict", "serve"),
+    ("evaluate", "predict", "serve"),
     ("main", "api", "__main__"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}

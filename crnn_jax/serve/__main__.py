@@ -21,7 +21,6 @@ from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.opened import add_flags, open_named
-from crnn_jax.predictor import SIZES, Predictor
 
 _MOST = 100_000  # megabytes, megapixels, requests
 _PACKAGES = {
@@ -79,9 +78,11 @@ def _one_line(host: str, port: int) -> Iterator[None]:
         ) from None
 
 
-def warm_up(predictor: Predictor) -> None:
+def warm_up(predictor: Any) -> None:
     """Compiles the model for every size that a batch may have."""
     import numpy as np
+
+    from crnn_jax.predictor import SIZES
 
     for size in SIZES:
         predictor.apply(np.zeros((size, *predictor.input_shape), np.uint8))
