@@ -102,6 +102,7 @@ def run(app: Any, listener: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=75,  # a connection that is closed as its next request comes is an error
         timeout_graceful_shutdown=10,
     )
     server = Server(config)
