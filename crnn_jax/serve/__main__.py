@@ -128,7 +128,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
     parser.add_argument("--max_mb", type=float, default=32, help="of a request")
     parser.add_argument("--max_megapixels", type=float, default=25, help="of an image")
-    parser.add_argument("--max_requests", type=int, default=128, help="answered at a time")
+    parser.add_argument("--max_requests", type=int, default=256, help="answered at a time")
     flags = parser.parse_args(argv)
     with one_line_errors():
         for name in ("max_mb", "max_megapixels", "max_requests"):

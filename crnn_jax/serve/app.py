@@ -175,7 +175,18 @@ def make_app(service: Service, name: str) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
+    _answer_predictions(app, service)
+    _answer_operators(app, service, name)
+    return app
+
+
+def _answer_predictions(app: FastAPI, service: Service) -> None:
     page, metrics = _PAGE.read_text(), service.metrics
+
+    @app.get("/", response_class=HTMLResponse)
+    async def index() -> Any:
+        """Returns the page to drop an image on."""
+        return HTMLResponse(page, headers=_HEADERS)
 
     @app.post("/predict", response_model=Answer, responses=_PROBLEMS, openapi_extra=_BODY)
     async def predict(request: Request) -> Any:
@@ -196,6 +207,8 @@ def make_app(service: Service, name: str) -> FastAPI:
         finally:
             metrics.request(status, time.perf_counter() - start)
 
+
+def _answer_operators(app: FastAPI, service: Service, name: str) -> None:
     @app.get("/model", response_model=Model)
     async def model() -> Any:
         """Returns what is served."""
@@ -217,11 +230,4 @@ def make_app(service: Service, name: str) -> FastAPI:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Any:
         """Returns counts and times for Prometheus."""
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/", response_class=HTMLResponse)
-    async def index() -> Any:
-        """Returns the page to drop an image on."""
-        return HTMLResponse(page, headers=_HEADERS)
-
-    return app
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
