@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from ml_collections import ConfigDict
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
@@ -195,7 +195,7 @@ def _answer_predictions(app: FastAPI, service: Service) -> None:
         try:
             found = await service.predict(request)
             status = 200
-            return {"predictions": found}
+            return JSONResponse({"predictions": found})  # as it is: the model is for the OpenAPI
         except AnyHTTPException as error:
             status = error.status_code
             raise
