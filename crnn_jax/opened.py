@@ -2,16 +2,19 @@
 
 import argparse
 import pathlib
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from crnn_jax import pretrained
+from crnn_jax.config import override
 from crnn_jax.errors import UserError, closest
-from crnn_jax.export.formats import load_file
-from crnn_jax.predictor import Predictor
-from crnn_jax.run import open_run
+
+if TYPE_CHECKING:  # what imports JAX waits for the flags to be right
+    from crnn_jax.predictor import Predictor
 
 
-def load(path: str | pathlib.Path, *, step: int | None = None) -> Predictor:
+def load(path: str | pathlib.Path, *, step: int | None = None) -> "Predictor":
     """Returns what was trained, ready to be asked: `predict`, `probabilities`, `features`.
 
     Args:
@@ -22,6 +25,9 @@ def load(path: str | pathlib.Path, *, step: int | None = None) -> Predictor:
     Raises:
       UserError: no run, exported file or model there, no such checkpoint, or a damaged one.
     """
+    from crnn_jax.export.formats import load_file
+    from crnn_jax.run import open_run
+
     place = pathlib.Path(path).expanduser()
     if not place.exists() and str(path) in pretrained.names():
         place = pretrained.find(str(path))
@@ -47,24 +53,35 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", type=int, help="of the run's checkpoint; default: the latest")
 
 
-def open_named(flags: argparse.Namespace, placement: dict[str, Any] | None = None) -> Predictor:
+def open_named(
+    flags: argparse.Namespace,
+    placement: Mapping[str, str] = MappingProxyType({}),
+    num_devices: int = 1,
+) -> "Predictor":
     """Returns what the flags of `add_flags` name.
 
     Args:
       flags: parsed.
-      placement: of a run: see `open_run`.
+      placement: config keys that say where data lies now, as from `flags.placement`.
+      num_devices: over which an evaluation of a run is split; a file is of one device.
 
     Raises:
-      UserError: see `load`; or keys that only a run has.
+      UserError: see `load`; or a step of what is no run.
     """
+    from crnn_jax.export.formats import load_file
+    from crnn_jax.run import open_run
+
     if flags.workdir is not None:
-        return open_run(flags.workdir, flags.step, placement=placement or {})
-    if flags.step is not None or placement:
-        given = "--step" if flags.step is not None else f"'{next(iter(placement or {}))}'"
-        raise UserError(f"{given} is of a run: expected --workdir, found --file or --model")
+        return open_run(flags.workdir, flags.step, num_devices=num_devices, placement=placement)
+    if flags.step is not None:
+        raise UserError("--step is of a run: expected --workdir, found --file or --model")
     if flags.model is not None:
-        return load_file(pretrained.find(flags.model))
-    path = pathlib.Path(flags.file).expanduser()
-    if not path.is_file():
-        raise UserError(f"--file expects a file of crnn_jax.export, found no '{path}'")
-    return load_file(path)
+        path = pretrained.find(flags.model)
+    else:
+        path = pathlib.Path(flags.file).expanduser()
+        if not path.is_file():
+            raise UserError(f"--file expects a file of crnn_jax.export, found no '{path}'")
+    found = load_file(path)
+    for key, value in placement.items():
+        override(found.config, key, value)
+    return found

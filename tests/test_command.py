@@ -10,7 +10,7 @@ from PIL import Image
 
 import crnn_jax
 from crnn_jax import __main__ as command
-from crnn_jax import predict, pretrained
+from crnn_jax import evaluate, predict, pretrained
 from crnn_jax.errors import UserError
 from crnn_jax.export import package
 from crnn_jax.weight_files import read_arrays
@@ -82,6 +82,15 @@ def test_digits_are_read_by_the_model_of_the_package(tmp_path, capsys):
     assert found == [str(test.read(index)["label"]) for index in range(3)]
 
 
+@pytest.mark.parametrize("name", ["digits_crnn"])
+def test_a_model_of_the_package_has_the_score_that_it_says(name, capsys):
+    _, metadata = read_arrays(pretrained.find(name))
+    test = json.loads(metadata["about"])["test"]
+    evaluate.main([f"--model={name}", "--data_source=digits"])
+    counts = f"({test['num_correct']}/{test['num_examples']})"
+    assert capsys.readouterr().out == f"test accuracy {test['accuracy']:.4f} {counts}\n"
+
+
 def test_a_training_may_begin_with_a_model_of_the_package(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     weights = load_weights("digits_crnn")
@@ -101,7 +110,6 @@ def test_a_training_may_begin_with_a_model_of_the_package(monkeypatch, tmp_path)
         (["--model=digit_crnn"], "found 'digit_crnn' (did you mean 'digits_crnn'?)"),
         (["--file=no.onnx"], "--file expects a file of crnn_jax.export, found no 'no.onnx'"),
         (["--model=digits_crnn", "--step=3"], "--step is of a run: expected --workdir"),
-        (["--model=digits_crnn", "--data_dir=x"], "'data.dir' is of a run"),
         ([], "one of the arguments --workdir --file --model is required"),
         (["--model=a", "--workdir=b"], "not allowed with argument"),
     ],

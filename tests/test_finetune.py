@@ -64,6 +64,13 @@ def test_a_folder_from_a_run_on_other_images(tiny, folder, tmp_path, capsys):
     assert {name.partition("/")[0] for name in arrays.keys() - loaded} == {"head"}
 
 
+def test_the_sizes_may_be_those_of_a_model_of_the_package():
+    config = resolve_config("finetune:crnn,init.from=digits_crnn", {})
+    assert (config.model.width, config.model.hidden_units, config.data.image_size) == (48, 128, 8)
+    with pytest.raises(UserError, match=r"of model 'cnn', found 'crnn' in 'digits_crnn'"):
+        resolve_config("finetune:cnn,init.from=digits_crnn", {})
+
+
 def test_mistakes(tiny, tmp_path):
     with pytest.raises(UserError, match=r"'init\.skip' .* set that to the workdir of a run"):
         resolve_config(f"{FILE}:crnn", {})

@@ -21,8 +21,8 @@ from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.opened import add_flags, open_named
-from crnn_jax.predictor import SIZES, Predictor
 
+_MOST = 100_000  # megabytes, megapixels, requests
 _PACKAGES = {
     "fastapi": "fastapi",
     "uvicorn": "uvicorn",
@@ -78,9 +78,11 @@ def _one_line(host: str, port: int) -> Iterator[None]:
         ) from None
 
 
-def warm_up(predictor: Predictor) -> None:
+def warm_up(predictor: Any) -> None:
     """Compiles the model for every size that a batch may have."""
     import numpy as np
+
+    from crnn_jax.predictor import SIZES
 
     for size in SIZES:
         predictor.apply(np.zeros((size, *predictor.input_shape), np.uint8))
@@ -100,6 +102,7 @@ def run(app: Any, listener: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=75,  # a connection that is closed as its next request comes is an error
         timeout_graceful_shutdown=10,
     )
     server = Server(config)
@@ -125,12 +128,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
     parser.add_argument("--max_mb", type=float, default=32, help="of a request")
     parser.add_argument("--max_megapixels", type=float, default=25, help="of an image")
-    parser.add_argument("--max_requests", type=int, default=128, help="answered at a time")
+    parser.add_argument("--max_requests", type=int, default=256, help="answered at a time")
     flags = parser.parse_args(argv)
     with one_line_errors():
         for name in ("max_mb", "max_megapixels", "max_requests"):
-            if not getattr(flags, name) > 0:
-                raise UserError(f"--{name} expects more than 0, found {getattr(flags, name)}")
+            if not 0 < (value := getattr(flags, name)) <= _MOST:
+                raise UserError(f"--{name} expects more than 0, at most {_MOST}, found {value}")
         if not 0 <= flags.port < 2**16:
             raise UserError(f"--port expects 0 to 65535, found {flags.port}")
         check_packages()

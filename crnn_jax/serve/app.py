@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from ml_collections import ConfigDict
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
@@ -106,6 +106,7 @@ class Service:
         config.data.max_pixels = min(limits.pixels, config.data.max_pixels)
         self._max_pixels = config.data.max_pixels
         self._view = make_view(config)
+        self._task = predictor.task
         self._decoders = concurrent.futures.ThreadPoolExecutor(os.cpu_count(), "decode")
         self._requests = 0
 
@@ -148,9 +149,8 @@ class Service:
         )
 
     def _render(self, name: str, pixels: np.ndarray, prediction: Any) -> dict[str, Any]:
-        task = self.predictor.task
-        example = {task.pixels: pixels}
-        return {"name": name, **task.render(prediction, self.predictor.class_names, example).facts}
+        names, example = self.predictor.class_names, {self._task.pixels: pixels}
+        return {"name": name, **self._task.render(prediction, names, example).facts}
 
 
 def make_app(service: Service, name: str) -> FastAPI:
@@ -175,7 +175,18 @@ def make_app(service: Service, name: str) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
+    _answer_predictions(app, service)
+    _answer_operators(app, service, name)
+    return app
+
+
+def _answer_predictions(app: FastAPI, service: Service) -> None:
     page, metrics = _PAGE.read_text(), service.metrics
+
+    @app.get("/", response_class=HTMLResponse)
+    async def index() -> Any:
+        """Returns the page to drop an image on."""
+        return HTMLResponse(page, headers=_HEADERS)
 
     @app.post("/predict", response_model=Answer, responses=_PROBLEMS, openapi_extra=_BODY)
     async def predict(request: Request) -> Any:
@@ -184,7 +195,7 @@ def make_app(service: Service, name: str) -> FastAPI:
         try:
             found = await service.predict(request)
             status = 200
-            return {"predictions": found}
+            return JSONResponse({"predictions": found})  # as it is: the model is for the OpenAPI
         except AnyHTTPException as error:
             status = error.status_code
             raise
@@ -196,6 +207,8 @@ def make_app(service: Service, name: str) -> FastAPI:
         finally:
             metrics.request(status, time.perf_counter() - start)
 
+
+def _answer_operators(app: FastAPI, service: Service, name: str) -> None:
     @app.get("/model", response_model=Model)
     async def model() -> Any:
         """Returns what is served."""
@@ -217,11 +230,4 @@ def make_app(service: Service, name: str) -> FastAPI:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Any:
         """Returns counts and times for Prometheus."""
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/", response_class=HTMLResponse)
-    async def index() -> Any:
-        """Returns the page to drop an image on."""
-        return HTMLResponse(page, headers=_HEADERS)
-
-    return app
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

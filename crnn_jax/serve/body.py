@@ -24,7 +24,7 @@ class Limits:
     body_bytes: int = 32 * 2**20
     pixels: int = 25_000_000
     images: int = 64
-    requests: int = 128
+    requests: int = 256
     read_seconds: float = 30.0
 
 

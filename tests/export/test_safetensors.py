@@ -19,6 +19,16 @@ def test_a_run_comes_back_with_its_layers(random_run, images, reload):
     np.testing.assert_array_equal(found.features(pixels), run.features(pixels))
 
 
+def test_a_file_does_not_say_where_the_data_lay(random_run, reload, tmp_path):
+    places = {"data__dir": "/private/a", "data__cache_dir": "/private/b"}
+    run = random_run("rnn", data__source="folder:/private/photos", **places)
+    run.config.init["from"] = "/private/runs/other"
+    found = reload("safetensors", run)
+    assert found.config.data.source == "folder:photos"
+    assert found.config.init["from"] == "other"
+    assert b"/private" not in (tmp_path / "model.safetensors").read_bytes()
+
+
 def test_arrays_have_the_paths_of_the_model(random_run, reload, tmp_path):
     from safetensors.numpy import load_file as load_arrays
 

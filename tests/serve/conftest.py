@@ -42,9 +42,10 @@ def client(fake_predictor):
 
     def make(predictor=fake_predictor, **limits):
         service = Service(predictor, Limits(**limits))
-        found = TestClient(make_app(service, "fake"), raise_server_exceptions=False)
+        app = make_app(service, "fake")
+        app.state.service = service
+        found = TestClient(app, raise_server_exceptions=False)
         opened.append(found.__enter__())
-        found.app.state.service = service
         return found
 
     yield make

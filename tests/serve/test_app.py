@@ -30,6 +30,12 @@ def test_a_body_may_be_an_image(kind, client, image):
     assert answer.json()["predictions"][0]["class"] == "bright"
 
 
+def test_an_image_of_megabytes_is_read(client, image):
+    data = image(size=(1500, 1200), form="BMP")
+    assert len(data) > 5_000_000
+    assert client().post("/predict", **form(data, data)).status_code == 200
+
+
 def form(*images):
     return {"files": [("images", (f"{i}.png", data)) for i, data in enumerate(images)]}
 
