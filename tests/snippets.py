@@ -170,7 +170,9 @@ def run(words: list[str], monkeypatch: Any) -> None:
                 assert not end.code, f"exit code {end.code}: {' '.join(words)}"
         case [script, *rest] if script.startswith("launch/"):
             command = [script, "--dry_run", *(word for word in rest if word != "--dry_run")]
-            subprocess.run(command, check=True, capture_output=True, env={**os.environ, "ZONE": "z"})
+            subprocess.run(
+                command, check=True, capture_output=True, env={**os.environ, "ZONE": "z"}
+            )
         case ["export", *pairs]:
             for name, value in (pair.split("=", 1) for pair in pairs):
                 if name != "TFDS_DATA_DIR":  # the real data stay where they are
@@ -192,7 +194,9 @@ def _small(module: str, rest: list[str]) -> list[str]:
     config = resolve_config(named[0], overrides)
     keys = {"duration": "2 steps", "batch_size": "64", "log.tracker": "none"}
     keys |= {"optim.warmup": "0 steps", "data.num_workers": "0"}
-    keys |= {f"model.{k}": v for k, v in (("width", "4"), ("hidden_units", "8")) if k in config.model}
+    keys |= {
+        f"model.{k}": v for k, v in (("width", "4"), ("hidden_units", "8")) if k in config.model
+    }
     if any("init.from" in word for word in rest):  # the sizes are those of the run
         keys = {name: value for name, value in keys.items() if not name.startswith("model.")}
     if "--duration=1 steps" in flags or module.endswith("architecture"):
