@@ -69,6 +69,7 @@ def _as_restructured_text(
             parts[index] = f"``{part.strip('`')}``"
         else:
             part = re.sub(r"([*|])", r"\\\1", part)
+            part = re.sub(r"(?<=: )([A-Z])\.", r"\1\\.", part)  # "K." would begin a list
             # A plural right after code, `Task`s, needs a separator that is not shown.
             parts[index] = re.sub(r"^(?=\w)", r"\\ ", part) if index else part
     lines[:] = "".join(parts).split("\n")
