@@ -14,20 +14,18 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from crnn_jax.config.model_keys import MODEL_KEYS
 from crnn_jax.flags import parse_overrides, resolve_config
 from crnn_jax.models import MODELS
 from crnn_jax.tasks import TASKS
+from tests.snippet_files import make_folder
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -218,38 +216,6 @@ def _small(module: str, rest: list[str]) -> list[str]:
     if "--duration=1 steps" in flags or module.endswith("architecture"):
         del keys["duration"]
     return [*flags, *(f"--config.{name}={value}" for name, value in keys.items())]
-
-
-def make_folder(folder: pathlib.Path) -> None:
-    """Makes the files that pages name: photo.jpg, photos/CLASS/..., new.jpg, and the like."""
-    for name in ("configs", "launch", "docs"):
-        (folder / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "results", folder / "results")
-    random = np.random.default_rng(0)
-
-    def picture(path: str) -> None:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / path)
-
-    def clip(path: str) -> None:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        frames = [Image.fromarray(random.integers(0, 256, (24, 24, 3), np.uint8)) for _ in range(9)]
-        frames[0].save(folder / path, save_all=True, append_images=frames[1:])
-
-    for path in ("photo.jpg", "new.jpg", "folder/a.png"):
-        picture(path)
-    for part in ("train", "test"):
-        for index in range(4):
-            picture(f"scenes/{part}/images/{index}.png")
-            (folder / f"scenes/{part}/masks").mkdir(exist_ok=True)
-            mask_HW = random.integers(0, 2, (40, 48)).astype(np.uint8)
-            Image.fromarray(mask_HW).save(folder / f"scenes/{part}/masks/{index}.png")
-            for name in ("left", "right"):
-                clip(f"clips/{part}/{name}/{index}.gif")
-    (folder / "scenes/classes.txt").write_text("ground\nthing\n")
-    for name in ("cat", "dog"):
-        for index in range(40):
-            picture(f"photos/{name}/{index}.jpg")
 
 
 @contextlib.contextmanager
