@@ -16,7 +16,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 SETTINGS := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: help train test test-distributed test-gpu smoke faults lint doctor clean
+.PHONY: help train test test-distributed test-gpu smoke faults lint docs doctor clean
 .NOTPARALLEL:
 
 help:  ## Show this list.
@@ -48,6 +48,10 @@ lint: $(VENV)/.installed-dev  ## Check format, style, types, and that the tables
 	$(VENV)/bin/shellcheck launch/*.sh .ci/run
 	$(RUN) -m crnn_jax.report.tables --check README.md docs/results.md docs/performance.md docs/imagenet.md docs/scaling.md docs/video.md docs/segmentation.md docs/faults.md docs/explain.md
 	$(RUN) -m crnn_jax.help_config --check docs/config.md
+
+docs: $(VENV)/.installed-dev  ## Build the site in docs/_build; a warning or a broken link is an error.
+	JAX_PLATFORMS=cpu $(VENV)/bin/sphinx-build -b html -d docs/_build/trees -W --keep-going -q docs docs/_build/site
+	@echo 'open docs/_build/site/index.html'
 
 doctor: $(VENV)/.installed  ## Say whether this installation can train.
 	$(RUN) -m crnn_jax.doctor

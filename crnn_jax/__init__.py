@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crnn_jax.api import load as load
     from crnn_jax.api import train as train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "list_models", "load", "train"]
 
 

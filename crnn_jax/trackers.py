@@ -66,8 +66,14 @@ class TensorBoard:
     def __init__(self, start: Start) -> None:
         self.record = start.folder.name
         self._events = Events(start.folder, start.first_step)
-        self.write = self._events.write
-        self.close = self._events.close
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Writes an event a number."""
+        self._events.write(step, dict(numbers))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._events.close()
 
 
 class WandB:

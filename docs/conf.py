@@ -1,12 +1,17 @@
 """How Sphinx builds the site: `make docs`."""
 
+import html.parser
 import os
 import pathlib
+import re
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sphinx.errors import SphinxError
 
 import crnn_jax
 
-# Importing the package for its docstrings needs no accelerator.
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # docstrings need no accelerator
 
 project = "crnn_jax"
 author = "The crnn_jax developers"
@@ -22,7 +27,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 4  # the anchors that GitHub makes, too
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_url_schemes = {"http": None, "https": None, "source": "_modules/{{path}}.html"}
 
 html_theme = "furo"
 html_title = f"crnn_jax {release}"
@@ -32,9 +37,94 @@ html_copy_source = False
 html_show_sourcelink = False
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
-autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+napoleon_use_ivar = True
 napoleon_use_rtype = False
-nitpicky = False
 
-_ROOT = pathlib.Path(__file__).parent.parent
+_HERE = pathlib.Path(__file__).parent
+_DOCUMENTED = {
+    name
+    for page in _HERE.glob("api/*.md")
+    for name in re.findall(r"module:: (\S+)", page.read_text())
+}
+
+
+def _link_source(app: Any, docname: str, source: list[str]) -> None:
+    """Lets a link to a documented module's file lead to its page on the site."""
+
+    def page(match: re.Match[str]) -> str:
+        path = match[1].removesuffix("/__init__")
+        return f"](source:{path})" if path.replace("/", ".") in _DOCUMENTED else match[0]
+
+    source[0] = re.sub(r"\]\(\.\./(crnn_jax/[\w/]+)\.py\)", page, source[0])
+
+
+def _as_restructured_text(
+    app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """Turns `code` into ``code``, and takes the meaning from what stands outside of it."""
+    parts = re.split(r"(`+[^`]+`+)", "\n".join(lines))
+    for index, part in enumerate(parts):
+        if index % 2:
+            parts[index] = f"``{part.strip('`')}``"
+        else:
+            part = re.sub(r"([*|])", r"\\\1", part)
+            part = re.sub(r"(?<=: )([A-Z])\.", r"\1\\.", part)  # "K." would begin a list
+            # A plural right after code, `Task`s, needs a separator that is not shown.
+            parts[index] = re.sub(r"^(?=\w)", r"\\ ", part) if index else part
+    lines[:] = "".join(parts).split("\n")
+
+
+def _leave_out(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """Leaves out the fields of a named tuple: its docstring has them."""
+    return True if (getattr(thing, "__doc__", "") or "").startswith("Alias for field") else None
+
+
+class _Page(html.parser.HTMLParser):
+    """The targets and anchors of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.targets: set[str] = set()
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.anchors.add(value)
+            elif name in ("href", "src") and value:
+                self.targets.add(value)
+
+
+def _check_links(app: Any, error: Exception | None) -> None:
+    """Ends the build if a link of a page leads to nothing.
+
+    Raises:
+      SphinxError: names each of them.
+    """
+    if error is not None or app.builder.name != "html":
+        return
+    folder = pathlib.Path(app.outdir)
+    pages = {path: _Page(path.read_text()) for path in folder.rglob("*.html")}
+    broken = []
+    for path, page in pages.items():
+        for target in page.targets:
+            url = urlsplit(target)
+            if url.scheme or url.netloc:
+                continue
+            found = (path.parent / unquote(url.path)).resolve() if url.path else path
+            anchor = unquote(url.fragment)
+            missing = anchor and found in pages and anchor not in pages[found].anchors
+            if not found.exists() or missing:
+                broken.append(f"{path.relative_to(folder)}: {target}")
+    if broken:
+        raise SphinxError("broken links:\n" + "\n".join(sorted(broken)))
+
+
+def setup(app: Any) -> None:
+    """Connects the functions above."""
+    app.connect("source-read", _link_source)
+    app.connect("autodoc-process-docstring", _as_restructured_text, priority=400)
+    app.connect("autodoc-skip-member", _leave_out)
+    app.connect("build-finished", _check_links)

@@ -6,7 +6,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -42,6 +42,15 @@ def test_the_paper_page_names_code_that_is_there():
                     assert re.search(rf"^(def|class) {name}\b", code, re.MULTILINE), (name, file)
                     checked += 1
     assert checked >= 12
+
+
+def test_the_topmost_release_of_the_changelog_is_this_version():
+    import crnn_jax
+
+    heading = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    version, _, date = heading.partition(" - ")
+    assert version == crnn_jax.__version__
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", date)
 
 
 def test_the_readme_is_short():
