@@ -7,7 +7,9 @@ import json
 import re
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from crnn_jax.errors import UserError
 from crnn_jax.report.__main__ import main
@@ -173,22 +175,21 @@ def test_a_page_that_cannot_be_written_is_one_line(make_workdir, tmp_path, capsy
 
 
 def test_twenty_runs_are_a_small_page_soon(make_workdir, tmp_path):
-    from PIL import Image
-
-    Image.effect_noise((440, 320), 90).save(tmp_path / "noise.png")  # the worst that there is
+    noise = np.random.default_rng(0).integers(0, 256, (280, 380, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
     workdirs = []
     for number in range(20):
         workdir = make_workdir(tmp_path / f"run_{number}", width=number)
         metrics = [{"step": s, "train/loss": 1 / s, "train/accuracy": 0.1} for s in range(1, 2000)]
         (workdir / "metrics.jsonl").write_text("".join(f"{json.dumps(m)}\n" for m in metrics))
-        for study in ("saliency", "robustness"):
+        for study in ("saliency", "anytime", "robustness"):
             (workdir / f"{study}.png").symlink_to(tmp_path / "noise.png")
             (workdir / f"{study}.json").write_text(json.dumps({"study": study, "command": ""}))
         workdirs.append(workdir)
     started = time.process_time()  # of this process: others may keep the cores busy
     page = page_of(*workdirs)
     assert time.process_time() - started < 20
-    assert 3e6 < len(page) < 5e6  # not all pictures have room
+    assert 2e6 < len(page) < 3e6  # of 5: one picture in three has room
 
 
 def test_short_names_tell_runs_apart(tmp_path):
