@@ -7,7 +7,7 @@ confusion matrix and the calibration, and examples/INDEX.png of the worst mistak
 import json
 import pathlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,11 @@ def folder_of(run: Run, split: str, tta: str) -> pathlib.Path:
     return run.workdir / f"report_{split}{'' if tta == 'none' else f'_{tta}'}"
 
 
+def may_fit(split: str, splits: Collection[str]) -> bool:
+    """Returns whether there is a validation part, and figures of `split` do not judge it itself."""
+    return "validation" in splits and split != "validation"
+
+
 def write_report(run: Run, split: str, tta: str) -> tuple[Facts, pathlib.Path]:
     """Returns (the summary of the split, the folder of its report, which is written anew).
 
@@ -56,8 +61,7 @@ def write_report(run: Run, split: str, tta: str) -> tuple[Facts, pathlib.Path]:
         evaluator = evaluator_of(run.experiment, dataset, "validation", tta)
         return evaluator.with_predictions(run.state)[1]
 
-    fits = "validation" in dataset.splits and split != "validation"
-    said = task.report(found, run.class_names, held if fits else None)
+    said = task.report(found, run.class_names, held if may_fit(split, dataset.splits) else None)
     folder = folder_of(run, split, tta)
     if is_first():
         facts = {

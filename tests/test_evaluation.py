@@ -1,5 +1,7 @@
 """evaluate --report on a trained run: its files belong together, and nothing is fitted on test."""
 
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax import evaluate
+from crnn_jax.evaluation import may_fit
 from crnn_jax.report.page import make_page
 from crnn_jax.run import open_run
 from crnn_jax.train.loop import train
@@ -26,7 +29,11 @@ def workdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(workdir):
     """Returns (report.json, the lines of predictions.jsonl)."""
-    evaluate.main(["--workdir", str(workdir), "--report"])
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        evaluate.main(["--workdir", str(workdir), "--report"])
+    lines = printed.getvalue().splitlines()
+    assert lines[-2] == f"report in {workdir / 'report_test'}"
+    assert lines[-1].startswith("test accuracy ")
     folder = workdir / "report_test"
     rows = (folder / "predictions.jsonl").read_text().splitlines()
     return json.loads((folder / "report.json").read_text()), [json.loads(row) for row in rows]
@@ -78,16 +85,12 @@ def test_mistakes_have_their_own_pictures(workdir, report):
             assert image.size[0] > 300
 
 
-def test_the_temperature_is_fitted_on_the_validation_part(workdir, report, capsys):
+def test_the_temperature_is_fitted_on_the_validation_part_of_another_split(report):
     fitted = report[0]["calibration"]["temperature"]
     assert (fitted["fitted_on"], fitted["num_fitted"]) == ("validation", 287)
-    evaluate.main(["--workdir", str(workdir), "--report", "--split=validation"])
-    facts = json.loads((workdir / "report_validation" / "report.json").read_text())
-    assert facts["calibration"]["temperature"] is None
-    assert "no validation part" in facts["calibration"]["no_temperature"]
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[-2] == f"report in {workdir / 'report_validation'}"
-    assert printed[-1].startswith("validation accuracy ")
+    assert may_fit("test", ("train", "test", "validation"))
+    assert not may_fit("validation", ("train", "test", "validation"))
+    assert not may_fit("test", ("train", "test"))
 
 
 def test_the_page_of_a_real_run(workdir, report):

@@ -25,8 +25,18 @@ def learning_curves(runs: Sequence[RunFiles]) -> list[str]:
                     if key not in found:
                         found.append(key)
     order = sorted(names, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
-    charts = [_chart(runs, figure.replace("_", " "), names[figure]) for figure in order]
+    charts = [
+        _chart(runs, figure.replace("_", " "), sorted(names[figure], key=_place))
+        for figure in order
+    ]
     return [chart for chart in charts if chart]
+
+
+def _place(key: str) -> int:
+    """Returns where a split's line stands: training, validation, the others."""
+    splits = list(_STYLES)
+    split = key.partition("/")[0]
+    return splits.index(split) if split in splits else len(splits)
 
 
 def rate_chart(runs: Sequence[RunFiles]) -> str:

@@ -117,7 +117,7 @@ def make_workdir():
         (path / "config.json").write_text(json.dumps(config))
         (path / "dataset.json").write_text(json.dumps(_DATA))
         (path / "starts.jsonl").write_text(lines([_START]))
-        (path / "metrics.jsonl").write_text(lines(_METRICS) + '{"step": 11, "train/lo')
+        (path / "metrics.jsonl").write_text(lines([*_METRICS, 5]) + '{"step": 11, "train/lo')
         if finished:
             (path / "result.json").write_text(json.dumps(_RESULT))
             folder = path / "report_test"

@@ -7,7 +7,9 @@ import json
 import re
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from crnn_jax.errors import UserError
 from crnn_jax.report.__main__ import main
@@ -65,6 +67,16 @@ def test_names_are_text_and_nothing_else(page):
         name for _, attributes in parsed.elements for name in attributes if name[:2] == "on"
     ]
     assert handlers == []
+
+
+def test_what_the_script_tells_has_no_control_characters(make_workdir, tmp_path):
+    parsed = Page(page_of(make_workdir(tmp_path / "a\u202eb"), make_workdir(tmp_path / "c")))
+    lines = [json.loads(svg["data-lines"]) for svg in parsed.all("svg") if "data-lines" in svg]
+    heat = [json.loads(svg["data-heat"]) for svg in parsed.all("svg") if "data-heat" in svg]
+    told = [series["name"] for chart in lines for series in chart["series"]]
+    told += [name for chart in heat for name in chart["rows"] + chart["columns"]]
+    assert "a\\u202eb train" in told
+    assert [name for name in told if not name.isprintable()] == []
 
 
 def test_the_page_asks_for_nothing(page):
@@ -163,22 +175,21 @@ def test_a_page_that_cannot_be_written_is_one_line(make_workdir, tmp_path, capsy
 
 
 def test_twenty_runs_are_a_small_page_soon(make_workdir, tmp_path):
-    from PIL import Image
-
-    Image.effect_noise((1600, 1000), 90).save(tmp_path / "noise.png", compress_level=0)
+    noise = np.random.default_rng(0).integers(0, 256, (280, 380, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
     workdirs = []
     for number in range(20):
         workdir = make_workdir(tmp_path / f"run_{number}", width=number)
         metrics = [{"step": s, "train/loss": 1 / s, "train/accuracy": 0.1} for s in range(1, 2000)]
         (workdir / "metrics.jsonl").write_text("".join(f"{json.dumps(m)}\n" for m in metrics))
-        (workdir / "saliency.png").symlink_to(tmp_path / "noise.png")
-        study = {"study": "saliency", "command": "", "date": ""}
-        (workdir / "saliency.json").write_text(json.dumps(study))
+        for study in ("saliency", "anytime", "robustness"):
+            (workdir / f"{study}.png").symlink_to(tmp_path / "noise.png")
+            (workdir / f"{study}.json").write_text(json.dumps({"study": study, "command": ""}))
         workdirs.append(workdir)
     started = time.process_time()  # of this process: others may keep the cores busy
     page = page_of(*workdirs)
     assert time.process_time() - started < 20
-    assert len(page) < 5e6
+    assert 2e6 < len(page) < 3e6  # of 5: one picture in three has room
 
 
 def test_short_names_tell_runs_apart(tmp_path):
@@ -205,6 +216,8 @@ def test_the_page_is_made_anew_when_a_run_has_written_more(make_workdir, tmp_pat
     assert changed_at([str(workdir)]) == before + 5
     os.utime(workdir / "report_test" / "report.json", (before + 9, before + 9))
     assert changed_at([str(workdir)]) == before + 9
+    os.utime(workdir / "result.json", (before + 12, before + 12))
+    assert changed_at([str(workdir)]) == before + 12
 
 
 def test_without_jinja2_it_says_what_to_install(make_workdir, tmp_path, monkeypatch):
