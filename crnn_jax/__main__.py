@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": ("predict", "class and probability of images"),
     "serve": ("serve", "answer over HTTP, with a page to drop an image on"),
     "export": ("export", "a run as one file: ONNX, StableHLO, safetensors"),
+    "report": ("report", "a page of one run or many"),
     "prepare": ("data.prepare", "download and check a data set"),
     "convert": ("convert", "weights of another project"),
     "checkpoint": ("checkpoint", "look at the checkpoints of a run"),

@@ -25,7 +25,7 @@ def make_folder(folder: pathlib.Path) -> None:
         frames = [Image.fromarray(random.integers(0, 256, (24, 24, 3), np.uint8)) for _ in range(9)]
         frames[0].save(folder / path, save_all=True, append_images=frames[1:])
 
-    for path in ("photo.jpg", "new.jpg", "folder/a.png"):
+    for path in ("photo.jpg", "photo.png", "new.jpg", "folder/a.png"):
         picture(path)
     for part in ("train", "test"):
         for index in range(4):

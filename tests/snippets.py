@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from crnn_jax.__main__ import module_of
 from crnn_jax.config.model_keys import MODEL_KEYS
 from crnn_jax.flags import parse_overrides, resolve_config
 from crnn_jax.models import MODELS
@@ -145,6 +146,9 @@ def check(words: list[str], monkeypatch: Any) -> None:
     match words:
         case ["python", "-m", module, *rest]:
             parse_only(module, rest, monkeypatch)
+        case ["crnn-jax", command, *rest]:
+            assert (module := module_of(command))
+            parse_only(module, rest, monkeypatch)
         case ["python", file, *rest]:
             source = (ROOT / file).read_text()
             flags = {word.partition("=")[0] for word in rest if word.startswith("--")}
@@ -159,7 +163,7 @@ def check(words: list[str], monkeypatch: Any) -> None:
             assert {e for group in named for e in group.split(",")} <= extras.keys()
         case [script, *_] if script.endswith(".sh"):
             assert os.access(ROOT / script, os.X_OK)
-        case [("export" | "cd" | "tensorboard" | "wandb" | "mlflow" | "trackio"), *_] | []:
+        case [("export" | "cd" | "curl" | "tensorboard" | "wandb" | "mlflow" | "trackio"), *_] | []:
             pass
         case _:
             raise AssertionError(f"unknown command: {' '.join(words)}")
