@@ -147,7 +147,8 @@ def check(words: list[str], monkeypatch: Any) -> None:
         case ["python", "-m", module, *rest]:
             parse_only(module, rest, monkeypatch)
         case ["crnn-jax", command, *rest]:
-            assert (module := module_of(command))
+            module = module_of(command)
+            assert module is not None
             parse_only(module, rest, monkeypatch)
         case ["python", file, *rest]:
             source = (ROOT / file).read_text()
