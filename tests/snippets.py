@@ -184,9 +184,9 @@ def run(words: list[str], monkeypatch: Any) -> None:
             assert not code, f"exit code {code}: {' '.join(words)}"
         case [script, *rest] if script.startswith("launch/"):
             command = [script, "--dry_run", *(word for word in rest if word != "--dry_run")]
-            subprocess.run(
-                command, check=True, capture_output=True, env={**os.environ, "ZONE": "z"}
-            )
+            settings = dict(word.split("=", 1) for word in words[: words.index(script)])
+            environ = {**os.environ, "ZONE": "z", **settings}
+            subprocess.run(command, check=True, capture_output=True, env=environ)
         case ["export", *pairs]:
             for name, value in (pair.split("=", 1) for pair in pairs):
                 if name != "TFDS_DATA_DIR":  # the real data stay where they are
