@@ -51,8 +51,6 @@ SMALL = {
     "crnn_jax.studies.saliency": ["--num=1", "--check=2"],
     "crnn_jax.studies.seeds": ["--seeds=1"],
     "crnn_jax.studies.tune": ["--seeds=1"],
-    "crnn_jax.studies.variants": ["--seeds=1"],
-    "crnn_jax.studies.recurrence": ["--seeds=1", "--duration=1 steps"],
 }
 
 
@@ -66,6 +64,8 @@ CHECKED_ALONE = {
     "crnn_jax.studies.transfer": "trains eleven times",
     "crnn_jax.studies.scaling": "starts processes for each number of devices",
     "crnn_jax.studies.ablation": "trains eleven times",
+    "crnn_jax.studies.variants": "trains a run for each variant and seed",
+    "crnn_jax.studies.recurrence": "trains three models",
 }
 
 
