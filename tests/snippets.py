@@ -52,8 +52,6 @@ SMALL = {
     "crnn_jax.studies.saliency": ["--num=1", "--check=2"],
     "crnn_jax.studies.seeds": ["--seeds=1"],
     "crnn_jax.studies.tune": ["--seeds=1"],
-    "crnn_jax.studies.variants": ["--seeds=1"],
-    "crnn_jax.studies.recurrence": ["--seeds=1", "--duration=1 steps"],
 }
 
 
@@ -67,6 +65,8 @@ CHECKED_ALONE = {
     "crnn_jax.studies.transfer": "trains eleven times",
     "crnn_jax.studies.scaling": "starts processes for each number of devices",
     "crnn_jax.studies.ablation": "trains eleven times",
+    "crnn_jax.studies.variants": "trains a run for each variant and seed",
+    "crnn_jax.studies.recurrence": "trains three models",
 }
 
 
@@ -189,9 +189,9 @@ def run(words: list[str], monkeypatch: Any) -> None:
             assert not code, f"exit code {code}: {' '.join(words)}"
         case [script, *rest] if script.startswith("launch/"):
             command = [script, "--dry_run", *(word for word in rest if word != "--dry_run")]
-            subprocess.run(
-                command, check=True, capture_output=True, env={**os.environ, "ZONE": "z"}
-            )
+            settings = dict(word.split("=", 1) for word in words[: words.index(script)])
+            environ = {**os.environ, "ZONE": "z", **settings}
+            subprocess.run(command, check=True, capture_output=True, env=environ)
         case ["export", *pairs]:
             for name, value in (pair.split("=", 1) for pair in pairs):
                 if name != "TFDS_DATA_DIR":  # the real data stay where they are
