@@ -35,6 +35,8 @@ NONFINITE = "nonfinite"  # the folder that a stop by numbers that are not finite
 def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
     """Returns (the folder, made if needed, and the config of the run in it; None if there is none).
 
+    A start that failed or was killed before it saved a step leaves a config.json that binds nobody.
+
     Raises:
       UserError: the folder cannot be written, or holds what is no run.
     """
@@ -50,7 +52,8 @@ def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
                 "choose another with --workdir"
             ) from error
     if (folder / "config.json").exists():
-        return folder, load_config(folder)
+        is_run = _has_steps(folder) or (folder / "result.json").exists()
+        return folder, load_config(folder) if is_run else None
     if (folder / "checkpoints").exists():
         raise UserError(
             f"workdir '{folder}' has checkpoints but no config.json to say of which run: "
@@ -114,7 +117,7 @@ def check_same_data(folder: pathlib.Path, facts: dict[str, Any], *, accept: bool
     Raises:
       UserError: says in what the data differ.
     """
-    if not any(path.name.isdecimal() for path in folder.glob("checkpoints/*")):
+    if not _has_steps(folder):
         return
     if not (folder / "dataset.json").exists():
         return
@@ -131,6 +134,10 @@ def check_same_data(folder: pathlib.Path, facts: dict[str, Any], *, accept: bool
         f"'data.source': {'; '.join(different)}. Put those data back{flag}, or choose another "
         "--workdir"
     )
+
+
+def _has_steps(folder: pathlib.Path) -> bool:
+    return any(path.name.isdecimal() for path in folder.glob("checkpoints/*"))
 
 
 def write_dataset(folder: pathlib.Path, facts: dict[str, Any]) -> None:

@@ -7,14 +7,16 @@ import pytest
 
 from crnn_jax import config as cfg
 from crnn_jax import workdir as workdirs
+from crnn_jax.config.declared import FORMER_NAMES
 from crnn_jax.errors import UserError
 
 
 def begin(path, config):
-    """Does what a new run does."""
+    """Does what a new run does up to its first checkpoint."""
     folder, stored = workdirs.open_workdir(str(path))
     workdirs.check_same_run(folder, config, stored)
     workdirs.write_config(folder, config)
+    (folder / "checkpoints" / "4").mkdir(parents=True, exist_ok=True)
 
 
 @pytest.mark.parametrize("model", cfg.MODEL_DEFAULTS)
@@ -40,6 +42,8 @@ def test_the_stored_config_of_a_new_run_is_none(tmp_path):
     stored = workdirs.open_workdir(str(tmp_path))[1]
     assert stored is not None
     assert stored.model.name == "cnn"
+    (tmp_path / "checkpoints" / "4").rmdir()  # it was killed before it saved anything
+    assert workdirs.open_workdir(str(tmp_path))[1] is None
 
 
 def test_a_finished_run_may_lie_where_nothing_can_be_written(tmp_path, monkeypatch):
@@ -117,7 +121,9 @@ def test_a_run_of_an_older_version_opens(tmp_path):
     flat = cfg.flatten(config)
     for section, values in old.items():
         for key, value in values.items() if isinstance(values, dict) else [("", values)]:
-            assert flat[f"{section}.{key}".rstrip(".")] == value
+            name = f"{section}.{key}".rstrip(".")
+            name, now = FORMER_NAMES.get(name, (name, {}))
+            assert flat[name] == (now[value] if now else value)
 
 
 def test_a_key_that_a_stored_run_lacks_is_what_it_was_before_it_existed(tmp_path):

@@ -9,6 +9,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from crnn_jax import peaks
 from crnn_jax.checkpoint import Checkpoints
@@ -225,6 +226,20 @@ def test_a_first_start_that_fails_on_its_data_can_be_corrected(tiny, tmp_path):
     with pytest.raises(UserError, match="/nonexistent"):
         train(config, str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_that_fails_before_its_first_step_binds_nobody(tiny, tmp_path):
+    for part, sides in (("train", (8, 9)), ("test", (8,))):
+        for side in sides:
+            path = tmp_path / "photos" / part / "a" / f"{side}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(path)
+    keys = {"data__source": f"folder:{tmp_path / 'photos'}", "batch_size": 1}
+    keys |= {"duration": "1 steps", "optim__warmup": "0 steps"}
+    with pytest.raises(UserError, match=r"found 9x9; set config key 'data\.image_size'"):
+        train(tiny("rnn", **keys), str(tmp_path / "run"))
+    assert (tmp_path / "run" / "config.json").exists()
+    assert train(tiny("rnn", **keys, data__image_size=8), str(tmp_path / "run"))["steps"] == 1
 
 
 def test_another_config_is_refused(tiny, finished):
