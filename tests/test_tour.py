@@ -1,0 +1,20 @@
+"""The tour in docs/tour.ipynb runs, cell after cell."""
+
+import json
+import pathlib
+
+import matplotlib as mpl
+
+TOUR = pathlib.Path(__file__).parent.parent / "docs" / "tour.ipynb"
+
+
+def test_every_cell_runs(tmp_path, monkeypatch):
+    cells = [c for c in json.loads(TOUR.read_text())["cells"] if c["cell_type"] == "code"]
+    mpl.use("agg")
+    monkeypatch.chdir(tmp_path)
+    found: dict = {}
+    for number, cell in enumerate(cells):
+        source = "".join(cell["source"]).replace("plt.show()", "plt.close()")
+        exec(compile(source, f"{TOUR.name}, cell {number}", "exec"), found)
+    assert (tmp_path / "runs" / "tour" / "model.safetensors").exists()
+    assert found["small"].evaluate("test")["accuracy"] > 0.5
