@@ -1,6 +1,5 @@
 """The files of a workdir that say what a run is: config.json, dataset.json, result.json."""
 
-import json
 import os
 import pathlib
 import sys
@@ -22,10 +21,9 @@ from crnn_jax.config import (
 from crnn_jax.config.key import Key
 from crnn_jax.data import record
 from crnn_jax.data.dataset import with_absolute_paths
-from crnn_jax.disk import cannot_write
 from crnn_jax.distributed import is_first, say
 from crnn_jax.errors import UserError
-from crnn_jax.provenance import command, describe_devices, git_commit, utc_now, versions
+from crnn_jax.provenance import describe_devices, git_commit, versions
 from crnn_jax.validation import validate
 from crnn_jax.writers import parse_json, write_json_atomically
 
@@ -150,30 +148,6 @@ def write_config(folder: pathlib.Path, config: ConfigDict) -> None:
     """Writes config.json of the run in `folder`: how it goes on from here."""
     if is_first():
         write_json_atomically(folder / "config.json", config.to_dict())
-
-
-def note_start(folder: pathlib.Path, step: int) -> None:
-    """Appends a line to starts.jsonl: when, from which step, with what command, code and devices.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    if not is_first():
-        return
-    facts = {
-        "time": utc_now(),
-        "step": step,
-        "command": command(),
-        "git_commit": git_commit(),
-        "devices": describe_devices(),
-        "versions": versions(),
-    }
-    path = folder / "starts.jsonl"
-    try:
-        with path.open("a") as file:
-            file.write(json.dumps(facts) + "\n")
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def load_config(workdir: str | pathlib.Path) -> ConfigDict:

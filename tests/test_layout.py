@@ -47,7 +47,7 @@ LEVELS = (
     ("config",),  # its choices are the registries of what lies below
     ("validation", "help_config"),
     ("flags", "train", "checkpoint", "writers"),
-    ("workdir", "train.experiment", "train.programs", "train.evaluator", "train.restore"),
+    ("workdir", "starts", "train.experiment", "train.programs", "train.evaluator", "train.restore"),
     ("weights", "predictor"),
     ("train.loop", "train.results", "train.changes", "train.replay", "train.start", "run"),
     ("evaluation", "convert", "studies", "doctor", "export"),

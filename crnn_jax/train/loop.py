@@ -21,6 +21,7 @@ from crnn_jax.errors import NotFiniteError, UserError
 from crnn_jax.file_lock import only_run
 from crnn_jax.mesh import check_batch, replicated
 from crnn_jax.sharding import check_room, explain
+from crnn_jax.starts import note_start
 from crnn_jax.tasks import check_fields, make_task
 from crnn_jax.tasks.sums import Sums
 from crnn_jax.trackers import check_installed
@@ -54,7 +55,6 @@ from crnn_jax.workdir import (
     check_same_run,
     last_seconds,
     logged_values,
-    note_start,
     open_workdir,
     write_config,
     write_dataset,
