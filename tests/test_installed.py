@@ -1,4 +1,7 @@
-"""The package installed from a wheel, outside the repository, with nothing else there."""
+"""The package installed from a wheel, outside the repository, with nothing else there.
+
+make test-installed runs these: each environment takes minutes and a package index.
+"""
 
 import os
 import pathlib
@@ -11,6 +14,7 @@ import pytest
 
 from crnn_jax import presets, pretrained
 
+pytestmark = pytest.mark.installed
 ROOT = pathlib.Path(__file__).parent.parent
 OWN_CONFIG = """
 import sizes
@@ -46,7 +50,6 @@ def wheel(tmp_path_factory):
     return made
 
 
-@pytest.mark.slow
 def test_the_wheel_has_the_presets_the_models_and_the_page(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"crnn_jax/configs/{name}.py" for name in presets.names()} <= names
@@ -55,7 +58,6 @@ def test_the_wheel_has_the_presets_the_models_and_the_page(wheel):
     assert not [name for name in names if name.startswith(("configs/", "tests/", "benchmarks/"))]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_an_empty_environment_has_all_that_is_needed(version, wheel, tmp_path):
     found = subprocess.run(
