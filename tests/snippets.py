@@ -57,6 +57,7 @@ SMALL = {
 
 # Programs that are not executed here, and why; tests/studies/ and tests/data/ do it in their way.
 CHECKED_ALONE = {
+    "crnn_jax.serve": "answers until it is stopped",
     "crnn_jax.data.prepare": "downloads, or reads the archives of ImageNet",
     "crnn_jax.studies.table1": "trains six models",
     "crnn_jax.studies.sensitivity": "trains nine models",
