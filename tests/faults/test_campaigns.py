@@ -45,8 +45,8 @@ def test_a_long_run_keeps_its_memory_files_and_threads(tmp_path):
 
 
 def test_growth_is_a_problem():
-    flat = {"steps": 10, "resident_mb": [100, 102], "files": [5, 4], "threads": [3, 3]}
+    flat = {"steps": 2500, "resident_mb": [100, 102], "files": [5, 4], "threads": [3, 5]}
     assert long_run.problems({**flat, "left": 0, "code": 0}) == []
-    grown = {"resident_mb": [100, 103], "files": [5, 6], "threads": [3, 4], "left": 1, "code": 1}
+    grown = {"resident_mb": [100, 103], "files": [5, 8], "threads": [3, 6], "left": 1, "code": 1}
     names = ["files", "threads", "resident_mb", "left", "code"]
     assert long_run.problems({**flat, **grown}) == names
