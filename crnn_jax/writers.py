@@ -70,7 +70,8 @@ class Writers:
 
     A run that goes on from `start_step` first drops the lines after it, which an interrupted run
     may have written after its last checkpoint, and a line that a kill has torn. The record goes on
-    too: where a tracker cannot take back what those lines held, it is not written again.
+    too: where a tracker cannot take back what those lines held, it is not written again. One that
+    begins, at step 0, has a record of its own: what began there before may be of another config.
     """
 
     def __init__(
@@ -99,14 +100,15 @@ class Writers:
         if jax.process_index() != 0:
             return
         dropped = _keep_lines(self._path, start_step)
-        records = _read_records(folder)
+        records = _read_records(folder) if start_step else {}
         start = Start(folder, start_step + 1, config or {}, records.get(tracker))
         self._tracker = start_tracker(tracker, start)
         self._tracked: set[tuple[int, str]] = set()
         if self._tracker is not None and not self._tracker.replaces:
             records[tracker] = self._tracker.record
             write_json_atomically(folder / _RECORDS, records)
-            self._tracked = {(step, name) for step, names in dropped for name in names}
+            if start.record is not None:
+                self._tracked = {(step, name) for step, names in dropped for name in names}
         try:
             self._file = self._path.open("a")
         except OSError as error:

@@ -172,6 +172,20 @@ def test_a_resumed_run_continues_its_record_without_a_number_twice(
     assert capsys.readouterr().out == ""
 
 
+def test_a_run_that_begins_again_has_a_record_of_its_own(installed, tmp_path):
+    """Before its first checkpoint a workdir is nobody's: the next config may be another."""
+    store = installed("wandb")
+    with Writers(tmp_path, tracker="wandb", config={"optim.learning_rate": 9.0}) as file:
+        file.write(10, {"train/loss": 99.0})
+    with Writers(tmp_path, tracker="wandb", config={"optim.learning_rate": 0.1}) as file:
+        file.write(10, {"train/loss": 1.0})
+    first, second = store.points
+    assert store.points[second] == [(10, "train/loss", 1.0)]
+    assert store.configs[second] == {"optim.learning_rate": 0.1}
+    assert json.loads((tmp_path / "trackers.json").read_text()) == {"wandb": second}
+    assert store.points[first] == [(10, "train/loss", 99.0)]
+
+
 @pytest.mark.parametrize("name", FAKES)
 def test_two_runs_are_two_records(installed, tmp_path, name):
     if name == "mlflow":
