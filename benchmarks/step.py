@@ -212,6 +212,7 @@ def main() -> None:
     flags = parser.parse_args()
     config = resolve_config(flags.config, {"mesh.data": "1", "batch_size": str(flags.batch)})
     experiment = build(config, IMAGE_SHAPE, NUM_CLASSES, 50_000)
+    config = experiment.config
     batch = jax.tree.map(jnp.asarray, constant_batch(flags.batch))
     if flags.child:
         print(json.dumps(our_memory(experiment, batch)))

@@ -126,9 +126,9 @@ def get_config(argument: str = "crnn") -> ConfigDict:
 def _make_small(config: ConfigDict) -> None:
     """Sizes the model and its training for 2 cores."""
     config.duration = f"{_SMALL_EPOCHS[config.model.name]} epochs"
-    config.precision = "float32"
     config.data.crop_padding = 2
     if "width" in config.model:
+        config.precision = "auto"
         config.model.width = 24
         config.model.stage_multipliers = (1, 4, 4)
         config.model.num_conv_layers = 6

@@ -5,6 +5,7 @@ others, so that a key that the model does not have is an error and never silentl
 """
 
 from crnn_jax.config.declared import (
+    AUTO_KEYS,
     EVERY_KEY,
     MODEL_DEFAULTS,
     PLACEMENT_KEYS,
@@ -24,6 +25,7 @@ from crnn_jax.config.values import (
 )
 
 __all__ = [
+    "AUTO_KEYS",
     "EVERY_KEY",
     "MODEL_DEFAULTS",
     "PLACEMENT_KEYS",

@@ -56,8 +56,10 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
 EVERY_KEY = {name: key for model in MODEL_KEYS for name, key in keys_of(model).items()}
 # Keys that only place or report a run: they may change when a run is resumed.
 PLACEMENT_KEYS = tuple(name for name, key in EVERY_KEY.items() if key.changes == "always")
-# Keys that say by which program the same numbers are computed; settled when a run starts.
-PROGRAM_KEYS = tuple(name for name, key in EVERY_KEY.items() if key.auto is not None)
+# Keys whose choice may be left to the start of a run, by the value that leaves it.
+AUTO_KEYS = {name: key.auto for name, key in EVERY_KEY.items() if key.auto is not None}
+# Those of them that say by which program the same numbers are computed.
+PROGRAM_KEYS = tuple(name for name in AUTO_KEYS if EVERY_KEY[name].program)
 # Former name -> (today's name, former value -> today's value).
 FORMER_NAMES = {
     key.former.name: (name, key.former.values)

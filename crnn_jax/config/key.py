@@ -81,8 +81,9 @@ class Key:
         "always": the key only places or reports a run; "moved": where the same data lies, after the
         same word and colon; "longer": to a greater one, with --extend;
         "rescue": after a stop by numbers that are not finite.
-      auto: the value that leaves the choice of a program to the start of the run; such a key says
-        by which program the same numbers are computed. None: there is nothing to choose.
+      auto: the value that leaves the choice to the start of the run. None: there is nothing to
+        choose.
+      program: of a key with `auto`: it says by which program the same numbers are computed.
       absent: what a stored config without this key means: how runs were before there was the key;
         None: the default.
       former: the name that it had; stored configs and --config.KEY=VALUE may still have that.
@@ -97,6 +98,7 @@ class Key:
     check: Callable[[str, str], Any] | None = None
     changes: Changes = "never"
     auto: Any = None
+    program: bool = True
     absent: Any = None
     former: Former | None = None
 

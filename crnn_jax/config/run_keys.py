@@ -27,8 +27,11 @@ RUN_KEYS: dict[str, Key] = {
     ),
     "precision": Key(
         "float32",
-        "of the compute; parameters stay float32",
-        choices=("float32", "bfloat16"),
+        "of the compute; parameters stay float32. auto: chosen when the run starts, bfloat16 where "
+        "the device multiplies it faster",
+        choices=("float32", "bfloat16", "auto"),
+        auto="auto",
+        program=False,
     ),
     "reproducible": Key(
         False, "equal bits on any number of devices of one kind (train/reproducible.py)"

@@ -107,6 +107,7 @@ def _conv2d_backward(
     cpu_kernel_grad = functools.partial(
         _chunked_kernel_grad, window=(rows, columns), strides=strides, pads=pads
     )
+
     def cpu_image_grad(grad_BHWO: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
         # XLA's own, written out: a convolution of the gradient with the turned kernel. oneDNN takes
         # it as it takes a forward pass, in bfloat16 twice as fast as XLA's own.

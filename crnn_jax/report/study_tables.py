@@ -46,7 +46,7 @@ def table1_table(content: dict[str, Any]) -> str:
                 f"{row['training_flops']:.2e}",
                 f"{statistics.median(row['images_per_second']):,.0f}",
                 train_seconds(row),
-                ", ".join(row["hardware"]),
+                ", ".join([*row["hardware"], *row.get("precision", [])]),
                 f"{', '.join(row['dates'])}, {format_commits(row)}",
             ]
         )

@@ -215,6 +215,7 @@ def main(argv: list[str]) -> None:
     with one_line_errors():
         config = resolve_config(flags.config, parse_overrides(rest))
         from crnn_jax.models import build_model
+        from crnn_jax.train.resolve import resolve
 
         shape, classes = parse_shape(flags.input) if flags.input else (), flags.classes
         if flags.classes < 0:
@@ -224,6 +225,7 @@ def main(argv: list[str]) -> None:
 
             source = load_source(config.data, config.seed)
             shape, classes = shape or source.input_shape, classes or source.num_classes
+        config = resolve(config, None, lambda: shape)
         facts = described(build_model(config.model, classes, config.precision), shape)
         content = runs.header(
             "architecture",

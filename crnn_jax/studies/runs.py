@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from crnn_jax.config import PLACEMENT_KEYS, PROGRAM_KEYS, differences, flatten, override
+from crnn_jax.config import (
+    AUTO_KEYS,
+    PLACEMENT_KEYS,
+    PROGRAM_KEYS,
+    differences,
+    flatten,
+    override,
+)
 from crnn_jax.errors import OneLineParser, UserError, closest
 from crnn_jax.flags import parse_overrides, split_name
 from crnn_jax.studies.seeds import interval95
@@ -89,7 +96,10 @@ def read_kept(path: pathlib.Path, config: ConfigDict) -> Result | None:
     if not isinstance(result, dict) or not isinstance(result.get("config"), dict):
         raise UserError(f"'{path}' has no section 'config': not a kept run; delete it")
     # Not the hash: a version with more keys has another, and computes the same.
-    if changed := differences(result["config"], flatten(config), PLACEMENT_KEYS + PROGRAM_KEYS):
+    wanted = flatten(config)
+    open_keys = {key for key, auto in AUTO_KEYS.items() if wanted.get(key) == auto}
+    ignored = {*PLACEMENT_KEYS, *PROGRAM_KEYS, *open_keys}
+    if changed := differences(result["config"], wanted, ignored):
         raise UserError(
             f"'{path}' is of another config: {'; '.join(changed)}. Move it away to train anew, or "
             "choose another --results"

@@ -57,6 +57,7 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     enable_compile_cache(config)
     shape, num_classes = image_shape(config), 1000 if image_shape(config)[0] > 64 else 10
     experiment = build(config, shape, num_classes, 50_000)
+    config = experiment.config
     mesh_lib.check_batch(config.batch_size, experiment.mesh)
     batch = synthetic_batch(
         experiment.task.fields(shape), num_classes, config.batch_size, experiment.mesh

@@ -34,6 +34,7 @@ def make_row(dataset: str, plan: Plan, row: str, results: list[runs.Result]) -> 
         "training_flops": training_flops,
         "ratio_to_target": facts[plan.matched] / plan.target if plan.matched else None,
         "hardware": sorted({result["devices"] for result in results}),
+        "precision": sorted({r.get("precision", r["config"]["precision"]) for r in results}),
         "dates": sorted({result["date"] for result in results}),
     }
 

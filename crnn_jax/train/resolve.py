@@ -1,5 +1,6 @@
 """What a config leaves to the start of a run: chosen here, once, and stored with the run."""
 
+import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
@@ -11,6 +12,7 @@ from crnn_jax import models
 from crnn_jax.config import flatten, keys_of
 from crnn_jax.mesh import batch_parts, make_mesh
 
+CPUINFO = pathlib.Path("/proc/cpuinfo")
 # Measured (docs/performance.md): on a CPU convolutions inside a loop are several times slower.
 _MEASURED = {"cpu": 1}
 # NOT MEASURED YET: an assumption, to be settled by benchmarks/dispatch.py on such a device. A scan
@@ -24,9 +26,10 @@ def resolve(
     """Returns a copy of the config in which nothing is left to be chosen; itself, if nothing is.
 
     `batch_size` is set from `batch_size_per_device`, which becomes 0: the global size decides which
-    examples a step sees, so a run that goes on with other devices must keep it. Keys that choose a
-    program (`PROGRAM_KEYS`) are those of the stored run, so that it goes on with the same program
-    on another machine, or after the measurements have changed; of a new run, what suits the device.
+    examples a step sees, so a run that goes on with other devices must keep it. Keys whose choice
+    is left to the run (`AUTO_KEYS`) are those of the stored run, so that it goes on with the same
+    program on another machine, or after the measurements have changed; of a new run, what suits
+    the device.
 
     Args:
       config: validated.
@@ -43,6 +46,8 @@ def resolve(
         config.batch_size_per_device = 0
     if stored is not None:
         _keep(config, stored)
+    if config.precision == "auto":
+        config.precision = choose_precision(config, jax.default_backend())
     if config.steps_per_dispatch == 0:
         config.steps_per_dispatch = choose_steps_per_dispatch(config, jax.default_backend())
     if "implementation" in config.model and config.model.implementation == "auto":
@@ -72,6 +77,31 @@ def _keep(config: ConfigDict, stored: ConfigDict) -> None:
         node = config[section] if section else config
         if node[leaf] == key.auto:
             node[leaf] = chosen[name]
+
+
+def choose_precision(config: ConfigDict, backend: str) -> str:
+    """Returns "bfloat16" where it is the faster precision to train in, else "float32".
+
+    On a CPU that needs instructions for it, and convolutions: XLA has no fast products of bfloat16
+    for the recurrent layers alone (docs/performance.md).
+
+    Args:
+      config: validated.
+      backend: "cpu", "gpu" or "tpu", as `jax.default_backend()` says.
+    """
+    if backend != "cpu":
+        return "bfloat16"
+    fast = "width" in config.model and processor_has_bfloat16()
+    return "bfloat16" if fast else "float32"
+
+
+def processor_has_bfloat16() -> bool:
+    """Returns whether this CPU multiplies bfloat16, by AVX-512 or AMX; False if it is silent."""
+    try:
+        words = set(CPUINFO.read_text().split())
+    except OSError:
+        return False
+    return not words.isdisjoint(("avx512_bf16", "amx_bf16"))
 
 
 def choose_steps_per_dispatch(config: ConfigDict, backend: str) -> int:

@@ -52,6 +52,7 @@ def describe(experiment: Experiment, state: TrainState, clock: Clock) -> dict[st
     skipped = state.skipped and {"skipped_updates": int(state.skipped["total"])}
     return {
         "weights": config.eval.weights,
+        "precision": config.precision,
         "steps": num_steps,
         "epochs": num_images / experiment.num_train,
         "images_per_second": images_per_second,

@@ -68,6 +68,15 @@ def test_a_kept_file_of_an_older_version_is_compared_without_newer_keys(tiny, fo
         runs.read_kept(path, config)
 
 
+def test_what_is_left_to_the_run_is_no_other_config(tiny, folders, stub):
+    config = tiny("cnn", precision="bfloat16")
+    runs.run_or_read(folders, "a", config)
+    path = runs.kept_path(folders, "a", 0)
+    assert runs.read_kept(path, tiny("cnn", precision="auto"))["config"]["precision"] == "bfloat16"
+    with pytest.raises(UserError, match="precision is 'bfloat16' there and 'float32' here"):
+        runs.read_kept(path, tiny("cnn", precision="float32"))
+
+
 def test_every_point_has_a_seed_before_the_next_seed_starts(tiny, folders, stub):
     points = {"a": tiny("rnn"), "b": tiny("cnn")}
     runs.run_points(points, points, 2, folders)

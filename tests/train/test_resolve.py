@@ -6,7 +6,12 @@ import pytest
 from crnn_jax import models
 from crnn_jax.config import default_config, flatten
 from crnn_jax.mesh import batch_parts
-from crnn_jax.train.resolve import choose_steps_per_dispatch, resolve, run_mesh
+from crnn_jax.train.resolve import (
+    choose_precision,
+    choose_steps_per_dispatch,
+    resolve,
+    run_mesh,
+)
 
 SHAPE = (32, 32, 3)
 
@@ -56,6 +61,35 @@ def test_a_resumed_run_keeps_its_choices():
     # A choice that the stored run had not made yet is made now.
     stored.model.implementation = "auto"
     assert resolve(config_of(0), stored, lambda: SHAPE).model.implementation != "auto"
+
+
+@pytest.mark.parametrize(
+    ("model", "backend", "flags", "expected"),
+    [
+        ("crnn", "cpu", "fpu avx2 avx512f", "float32"),
+        ("crnn", "cpu", "fpu avx512f avx512_bf16", "bfloat16"),
+        ("cnn", "cpu", "amx_bf16 amx_tile", "bfloat16"),
+        ("rnn", "cpu", "avx512_bf16", "float32"),  # has no convolution
+        ("crnn", "cpu", None, "float32"),
+        ("rnn", "gpu", "fpu", "bfloat16"),
+    ],
+)
+def test_precision_follows_what_multiplies_it(
+    model, backend, flags, expected, monkeypatch, tmp_path
+):
+    cpuinfo = tmp_path / "cpuinfo"
+    if flags is not None:
+        cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: spectre_v1\n")
+    monkeypatch.setattr("crnn_jax.train.resolve.CPUINFO", cpuinfo)
+    assert choose_precision(default_config(model), backend) == expected
+
+
+def test_a_resumed_run_keeps_its_precision(monkeypatch):
+    config, stored = config_of(1, model="cnn"), config_of(1, model="cnn")
+    config.precision, stored.precision = "auto", "bfloat16"
+    monkeypatch.setattr("crnn_jax.train.resolve.choose_precision", lambda *_: "float32")
+    assert resolve(config, None, not_read).precision == "float32"
+    assert resolve(config, stored, not_read).precision == "bfloat16"
 
 
 def test_the_global_batch_follows_from_that_of_a_device():
