@@ -29,8 +29,9 @@ def test_shipped_configs_are_valid(file, model):
     config = cli.resolve_config(f"configs/{file}.py:{model}", {})
     assert config.model.name == model
     if file == "cifar10":
-        small = cli.resolve_config(f"configs/{file}.py:{model}_small", {})
-        assert small.precision == "float32"
+        for size in ("small", "medium"):
+            sized = cli.resolve_config(f"configs/{file}.py:{model}_{size}", {})
+            assert sized.precision == ("auto" if "width" in sized.model else "float32")
     else:
         with pytest.raises(UserError, match=f"model '{model}_small' has no preset in this config"):
             cli.resolve_config(f"configs/{file}.py:{model}_small", {})

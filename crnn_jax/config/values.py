@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -137,14 +137,14 @@ def config_hash(config: ConfigDict) -> str:
 
 
 def parse_argument(
-    argument: str, models: Iterable[str] = MODEL_DEFAULTS, *, small: bool = False
-) -> tuple[str, bool, dict[str, str]]:
-    """Returns (model, small, overrides) of the argument "MODEL[_small][,key=value...]".
+    argument: str, models: Iterable[str] = MODEL_DEFAULTS, sizes: Sequence[str] = ()
+) -> tuple[str, str, dict[str, str]]:
+    """Returns (model, size or "", overrides) of the argument "MODEL[_SIZE][,key=value...]".
 
     Args:
       argument: what stands after FILE: on the command line.
       models: those that the config file has a preset of.
-      small: whether it has MODEL_small too.
+      sizes: that each of them has a preset of too.
 
     Raises:
       UserError: another form, or a preset that the file does not have.
@@ -153,14 +153,15 @@ def parse_argument(
     for pair in pairs:
         if "=" not in pair:
             raise UserError(f"expected key=value after the model in '{argument}', found '{pair}'")
-    model, is_small = name.removesuffix("_small"), name.endswith("_small")
-    models = tuple(models)
-    if model not in models or (is_small and not small):
-        presets = f"{', '.join(models)}{', each also as MODEL_small' if small else ''}"
+    size = next((size for size in sizes if name.endswith(f"_{size}")), "")
+    model, models = name.removesuffix(f"_{size}"), tuple(models)
+    if model not in models:
+        also = " or ".join(f"MODEL_{size}" for size in sizes)
+        presets = f"{', '.join(models)}{also and f', each also as {also}'}"
         raise UserError(
             f"model '{name}' has no preset in this config; one of: {presets}{closest(name, models)}"
         )
-    return model, is_small, dict(pair.split("=", 1) for pair in pairs)
+    return model, size, dict(pair.split("=", 1) for pair in pairs)
 
 
 def override(config: ConfigDict, key: str, text: str) -> None:

@@ -23,7 +23,10 @@ BUDGETS = {
     "equal_params": "each row's preset and epochs, with the width that makes its parameters those "
     "of the CRNN's preset, within 5%",
     "cpu": "each row's preset sized for a CPU (ROW_small) and its epochs; nothing is matched",
+    "cpu_long": "each row's preset sized for half an hour of a CPU (ROW_medium), at most 4e14 "
+    "training FLOPs",
 }
+SUFFIXES = {"cpu": "_small", "cpu_long": "_medium"}  # of a budget's presets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +58,7 @@ def make_plan(
     Raises:
       UserError: a mistake in a config, or a row that cannot be matched within 5%.
     """
-    suffix = "_small" if budget == "cpu" else ""
+    suffix = SUFFIXES.get(budget, "")
     points = {row: resolve_config(f"{config_file}:{row}{suffix}", overrides) for row in rows}
     reference = resolve_config(f"{config_file}:{REFERENCE}{suffix}", overrides)
     if budget == "equal_flops":

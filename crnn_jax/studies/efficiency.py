@@ -25,11 +25,10 @@ from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.flags import resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import claims, rates, runs
-from crnn_jax.studies.budgets import REFERENCE, ROWS
+from crnn_jax.studies.budgets import REFERENCE, ROWS, SUFFIXES
 from crnn_jax.studies.seeds import interval95, summarize
 from crnn_jax.validation import validate
 
-SUFFIXES = {"cpu": "_small", "full": ""}  # of a budget's presets
 SIZES = "0.5,0.7,1,1.4"
 COSTS = {"training_flops": "training FLOPs", "train_seconds": "seconds"}
 Curve = list[tuple[float, float]]  # (cost, accuracy) of each size
@@ -218,7 +217,7 @@ def main(argv: list[str]) -> None:
     """Trains what is missing and writes the files."""
     parser = runs.make_parser("efficiency", __doc__)
     parser.add_argument("--dataset", default="cifar10", help="of configs/DATASET.py")
-    parser.add_argument("--budget", choices=list(SUFFIXES), default="cpu", help="as in table1")
+    parser.add_argument("--budget", choices=[*SUFFIXES, "full"], default="cpu", help="as in table1")
     parser.add_argument("--rows", default="cnn,crnn", help=f"some of {','.join(ROWS)}")
     parser.add_argument("--sizes", default=SIZES, help="factors of width and hidden units")
     parser.add_argument("--seeds", type=int, default=1, help="runs a point: seeds 0, 1, ...")
@@ -233,7 +232,7 @@ def main(argv: list[str]) -> None:
         kept = results / "efficiency" / name
         folders = runs.Folders(kept, pathlib.Path(flags.workdir or f"runs/efficiency_{name}"))
         rows = [row for row in ROWS if row in chosen or any(kept.glob(f"{row}_size_*.json"))]
-        suffix = SUFFIXES[flags.budget]
+        suffix = SUFFIXES.get(flags.budget, "")
         presets = {row: f"configs/{flags.dataset}.py:{row}{suffix}" for row in rows}
         points = make_points(presets, sizes, overrides)
         names = {point_name(row, size): (row, size) for row in rows for size in sizes}

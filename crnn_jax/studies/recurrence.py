@@ -42,7 +42,7 @@ def cnn_name(config_name: str) -> str:
     """
     file, argument = split_name(config_name)
     preset, *pairs = argument.split(",")
-    if preset.removesuffix("_small") != CRNN:
+    if preset != CRNN and not preset.startswith(f"{CRNN}_"):
         raise UserError(
             f"--config expects FILE:crnn or FILE:crnn_small, whose file has a preset of the CNN "
             f"too, found '{config_name}'"

@@ -139,17 +139,24 @@ def test_unknown_model_names_the_closest():
 
 
 def test_argument():
-    assert cfg.parse_argument("crnn_small,seed=1,data.flip=none", small=True) == (
+    assert cfg.parse_argument("crnn_small,seed=1,data.flip=none", sizes=("small", "medium")) == (
         "crnn",
-        True,
+        "small",
         {"seed": "1", "data.flip": "none"},
     )
+    assert cfg.parse_argument("rnn_deep_medium", sizes=("small", "medium"))[:2] == (
+        "rnn_deep",
+        "medium",
+    )
+    assert cfg.parse_argument("rnn_deep", sizes=("small",)) == ("rnn_deep", "", {})
     with pytest.raises(UserError, match="key=value"):
         cfg.parse_argument("crnn,seed")
     with pytest.raises(UserError, match=r"'crnn_small' has no preset in this config; one of: cnn,"):
         cfg.parse_argument("crnn_small")
     with pytest.raises(UserError, match=r"'tsn' has no preset.*: cnn, each also as MODEL_small"):
-        cfg.parse_argument("tsn", ["cnn"], small=True)
+        cfg.parse_argument("tsn", ["cnn"], sizes=("small",))
+    with pytest.raises(UserError, match="each also as MODEL_small or MODEL_medium"):
+        cfg.parse_argument("crnn_large", sizes=("small", "medium"))
 
 
 def test_profile_window():

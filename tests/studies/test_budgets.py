@@ -6,13 +6,14 @@ from crnn_jax.config import flatten
 from crnn_jax.errors import UserError
 from crnn_jax.flags import resolve_config
 from crnn_jax.studies import budgets
+from crnn_jax.train.experiment import build
 
 DIGITS = "configs/digits.py"
 
 
 def test_full_and_cpu_are_the_presets():
     cifar10 = "configs/cifar10.py"
-    for budget, suffix in (("full", ""), ("cpu", "_small")):
+    for budget, suffix in (("full", ""), ("cpu", "_small"), ("cpu_long", "_medium")):
         plan = budgets.make_plan(cifar10, budget, budgets.ROWS, {"batch_size": "64"})
         assert (tuple(plan.points), plan.matched) == (budgets.ROWS, "")
         for row, config in plan.points.items():
@@ -46,3 +47,13 @@ def test_what_cannot_be_matched_is_an_error():
     # A step of TSN costs half as much again as one of the CRNN: no number of steps fits one step.
     with pytest.raises(UserError, match="row 'tsn': expected training FLOPs within 5%"):
         budgets.make_plan(DIGITS, "equal_flops", ("tsn",), {"duration": "1 steps"})
+
+
+def test_the_long_budget_of_a_cpu_is_4e14_flops_or_less():
+    for row in budgets.ROWS:
+        config = resolve_config(f"configs/cifar10.py:{row}_medium", {})
+        experiment = build(config, (32, 32, 3), 10, 50_000)
+        images = experiment.total_steps * config.batch_size
+        spent = 3 * experiment.describe()["flops_per_image"] * images
+        assert spent <= 4.01e14, row
+        assert spent >= 3.8e14 or row == "rnn"
