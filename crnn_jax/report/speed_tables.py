@@ -36,9 +36,10 @@ def _median(spread: Iterable[float], digits: int = 2) -> str:
     return f"{median} ({low} to {high})"
 
 
-def conv_gradient_table(results: pathlib.Path) -> str:
+def conv_gradient_table(results: pathlib.Path, dtype: str) -> str:
     """Returns the median GFLOP/s of each shape."""
-    records = _newest_machine(read_records(results, "conv_gradient", "shape"))
+    every = read_records(results, "conv_gradient", "shape", "dtype")
+    records = _newest_machine([record for record in every if record["dtype"] == dtype])
     passes = ("forward", "image_grad", "kernel_grad")
     lines = [
         "| H=W, in, out | forward, XLA | ours | input gradient, XLA | ours | weight gradient, XLA "

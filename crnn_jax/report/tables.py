@@ -11,6 +11,7 @@ import re
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
@@ -77,7 +78,8 @@ def _runs_table(results: pathlib.Path, task: str, header: tuple[str, ...]) -> st
 TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "runs": runs_table,
     "clips": clips_table,
-    "conv_gradient": speed_tables.conv_gradient_table,
+    "conv_gradient": partial(speed_tables.conv_gradient_table, dtype="float32"),
+    "conv_gradient_bfloat16": partial(speed_tables.conv_gradient_table, dtype="bfloat16"),
     "huge_pages": speed_tables.huge_pages_table,
     "step": speed_tables.step_table,
     "memory": speed_tables.memory_table,

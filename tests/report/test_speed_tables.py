@@ -43,8 +43,12 @@ def test_rates_and_faults_are_medians(tmp_path, append):
     rates = {f"{name}_xla": [1, 20, 300] for name in passes}
     rates |= {f"{name}_ours": [1, 50, 60] for name in passes}
     shape = {"shape": [8, 1, 32], "batch": 128, "matmul": [1, 150, 160], "ratio": 2.5}
-    append(tmp_path, "conv_gradient", **shape, **rates)
-    table = speed_tables.conv_gradient_table(tmp_path)
+    append(tmp_path, "conv_gradient", dtype="float32", **shape, **rates)
+    shape["shape"] = [8, 1, 64]
+    append(tmp_path, "conv_gradient", dtype="bfloat16", **shape, **rates)
+    table = speed_tables.conv_gradient_table(tmp_path, "float32")
+    assert "8, 1, 64" not in table
+    assert "8, 1, 64" in speed_tables.conv_gradient_table(tmp_path, "bfloat16")
     assert "| 8, 1, 32 | 20 | 50 | 20 | 50 | 20 | 50 | 2.5 |" in table
     assert "150 GFLOP/s" in table
     measured = {"seconds": [1, 2, 3], "page_faults": [1, 1000, 2000]}
