@@ -16,7 +16,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 SETTINGS := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: help train test test-distributed test-installed test-gpu smoke faults lint docs doctor clean
+.PHONY: help train test test-distributed test-installed test-pages test-gpu smoke faults lint docs doctor clean
 .NOTPARALLEL:
 
 help:  ## Show this list.
@@ -27,13 +27,16 @@ train: $(VENV)/.installed  ## Train CONFIG in WORKDIR; ARGS="--config.KEY=VALUE 
 	$(RUN) -m crnn_jax.main '--config=$(CONFIG)' '--workdir=$(WORKDIR)' $(ARGS)
 
 test: $(VENV)/.installed-test  ## Run the tests; ARGS="-m slow" runs the slow ones.
-	$(RUN) -m pytest -n 2 -m 'not slow and not gpu and not distributed and not installed' $(ARGS)
+	$(RUN) -m pytest -n 2 -m 'not slow and not gpu and not distributed and not installed and not pages' $(ARGS)
 
 test-distributed: $(VENV)/.installed-test  ## Run the tests on many meshes and of several processes.
 	$(RUN) -m pytest -n 2 --dist loadfile -m distributed $(ARGS)
 
 test-installed: $(VENV)/.installed-test  ## Install a wheel in an empty environment of each Python, and try it.
 	$(RUN) -m pytest -m installed $(ARGS)
+
+test-pages: $(VENV)/.installed-test  ## Execute the blocks of every page of docs/: a quarter of an hour.
+	$(RUN) -m pytest -n 2 -m pages $(ARGS)
 
 test-gpu: $(VENV)/.installed-test  ## Run the tests that need a GPU.
 	TEST_PLATFORM=cuda $(RUN) -m pytest -m gpu $(ARGS)

@@ -8,8 +8,14 @@ import pytest
 from tests import snippets as lib
 from tests.snippets import LANGUAGES, PAGES, check, run_page, snippets
 
-# Seconds each; the other pages run with the slow tests.
+# Seconds each. README runs with the slow tests, the other pages by `make test-pages`.
 QUICK = ("first_run.md", "reading.md", "questions.md")
+
+
+def marks(page):
+    if page.name in QUICK:
+        return []
+    return pytest.mark.slow if page.name == "README.md" else pytest.mark.pages
 
 
 def of(*languages):
@@ -47,11 +53,7 @@ def known(language):
 
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(p, id=p.name, marks=[] if p.name in QUICK else pytest.mark.slow)
-        for p in PAGES
-        if executed(p)
-    ],
+    [pytest.param(p, id=p.name, marks=marks(p)) for p in PAGES if executed(p)],
 )
 def test_pages_run(page, tmp_path, monkeypatch, request):
     if "configs/cifar10" in "".join(s.text for s in executed(page)):
