@@ -59,9 +59,15 @@ def test_other_platforms_have_none(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "duration", "onednn"),
-    [("crnn", "2000 epochs", True), ("crnn", "1 epochs", False), ("rnn", "2000 epochs", False)],
+    [
+        ("crnn", "2000 epochs", True),
+        ("crnn", "1 epochs", False),
+        ("crnn,precision=bfloat16", "1 epochs", True),
+        ("rnn", "2000 epochs", False),
+        ("rnn,precision=bfloat16", "2000 epochs", False),
+    ],
 )
-def test_only_long_trainings_with_convolutions_are_compiled_with_onednn(name, duration, onednn):
+def test_onednn_is_for_long_trainings_or_bfloat16_with_convolutions(name, duration, onednn):
     config = resolve_config(f"configs/digits.py:{name}", {"duration": duration})
     experiment = build(config, (8, 8, 1), 10, 1437)
     assert experiment.compiler_options == compiler.compiler_options(onednn=onednn)
