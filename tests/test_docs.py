@@ -47,8 +47,8 @@ def test_the_paper_page_names_code_that_is_there():
 def test_the_topmost_release_of_the_changelog_is_this_version():
     import crnn_jax
 
-    heading = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
-    version, _, date = heading.partition(" - ")
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    version, _, date = next(h for h in headings if h != "Unreleased").partition(" - ")
     assert version == crnn_jax.__version__
     assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", date)
 
