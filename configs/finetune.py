@@ -4,7 +4,8 @@
         --config.data.source=folder:photos --workdir=runs/photos
 
 The argument is the model of that run: cnn, rnn, rnn_deep, lrcn, tsn or crnn. With init.from there,
-the sizes of the model, of the images and the precision are that run's; given later, as
+the sizes of the model and of the images are that run's, and so is the precision, where the device
+is as fast in it (precision=auto, of a run in bfloat16); given later, as
 --config.init.from=..., it must be a run of the sizes of configs/cifar10.py:MODEL_small. The head is
 made anew. docs/finetune.md says what to choose.
 
@@ -98,7 +99,8 @@ def _size_as_run(config: ConfigDict, source: str) -> None:
     for name, value in model.items():
         if f"model.{name}" not in _FREE:
             config.model[name] = value
-    config.precision = precision
+    # A float32 run has no rounding to lose; a bfloat16 one may come from a faster machine.
+    config.precision = "auto" if precision == "bfloat16" else precision
     if shape is not None and len(shape) == 3:
         height, width = shape[:2]
         size = str(height) if height == width else f"({height}, {width})"

@@ -27,6 +27,17 @@ def test_the_sizes_are_those_of_cifar10_where_no_run_is_named(model):
     assert probe.init.freeze
 
 
+@pytest.mark.parametrize(("stored", "expected"), [("bfloat16", "auto"), ("float32", "float32")])
+def test_the_precision_of_a_faster_machine_is_left_to_the_start(stored, expected, monkeypatch):
+    from crnn_jax import weights
+
+    model = resolve_config("configs/cifar10.py:cnn_small", {}).model.to_dict()
+    found = weights.Sizes(model, stored, (32, 32, 3))
+    monkeypatch.setattr(weights, "sizes", lambda source: found)
+    config = resolve_config(f"{FILE}:cnn,init.from=runs/a", {})
+    assert config.precision == expected
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Two classes of eight images, bright and dark."""
