@@ -1,8 +1,8 @@
 """A 2-d convolution whose weight gradient is fast on the CPU, and the flax layer made of it.
 
 XLA's weight gradient on the CPU runs at a tenth to a half of the matmul rate (and at a hundredth
-inside a loop), which makes it the largest part of a training step; `kernel_gradient.py` has another.
-Other backends keep XLA's own. `benchmarks/conv_gradient.py` measures all three passes.
+inside a loop), which makes it the largest part of a training step; `kernel_gradient.py` has
+another. Other backends keep XLA's own. `benchmarks/conv_gradient.py` measures all three passes.
 """
 
 import functools
