@@ -56,6 +56,15 @@ def test_a_run_is_exported_and_certified(form, workdir, tmp_path, capsys):
         assert file.metadata["test"]["num_correct"] == summary["num_correct"]
 
 
+def test_a_sequencer_is_certified_on_its_data(random_run, reload):
+    made = random_run("sequencer", shape=(8, 8, 1))
+    run = certify.in_float32(dataclasses.replace(made, class_names=tuple("01234")))
+    certificate = certify.certify(run, reload("onnx", run), 70)
+    assert certificate.num_examples == 70
+    assert certificate.examples == "examples of the test split of 'digits'"
+    assert certificate.largest_difference < 1e-5
+
+
 def test_without_the_data_random_examples_are_compared(workdir, monkeypatch, tmp_path, capsys):
     from crnn_jax.run import Run
 
