@@ -173,9 +173,9 @@ def test_orientation_and_size_are_kept(monkeypatch):
     at = file.getvalue().index(b"eXIf")
     length = int.from_bytes(file.getvalue()[at - 4 : at], "big")
     chunk = file.getvalue()[at - 4 : at + length + 8]
-    for shape, axes in (((5, 3, 3), slice(None, None, -1)), ((5, 3), slice(None))):
-        stored = samples_HWC if len(shape) == 3 else samples_HWC[..., 0]
-        data = by_opencv(stored[..., axes] if len(shape) == 3 else stored, ".png")
+    gray_HW = samples_HWC[..., 0]
+    for stored, written in ((samples_HWC, samples_HWC[..., ::-1]), (gray_HW, gray_HW)):
+        data = by_opencv(written, ".png")
         head = data.index(b"IDAT") - 4
         found = decode_image(data[:head] + chunk + data[head:], bit_depth=12)
         expected = np.broadcast_to((stored >> 4).reshape(5, 3, -1), (5, 3, 3))
@@ -244,17 +244,15 @@ def test_a_prediction_sees_what_training_saw(kind, scans):
         assert training_view(config) is None
         for label, (name, value) in enumerate((("bright", bright), ("dark", dark))):
             trained = loaded.train.read(label)["image"]
-            seen = inputs.read_input(
-                scans / "test" / name / "a.png", loaded.input_shape, make_view(config)
-            )
+            path = scans / "test" / name / "a.png"
+            seen = inputs.read_input(path, loaded.input_shape, make_view(config))
             assert (trained == value).all()
             np.testing.assert_array_equal(trained, seen)
     assert len(fingerprints) == 2
 
 
 def test_crops_see_it_too(scans):
-    changes = {"crop": "random_resized", "pipeline": "streaming", "bit_depth": 12}
-    config = config_of(scans, **changes)
+    config = config_of(scans, crop="random_resized", pipeline="streaming", bit_depth=12)
     view, split = training_view(config), load_source(config.data, 0).train
     assert view is not None
     assert split.encoded is not None
