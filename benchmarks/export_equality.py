@@ -89,7 +89,7 @@ def _with_statistics(run: Run, images: np.ndarray) -> Run:
     @jax.jit
     def update(batch_stats: Any) -> Any:
         variables = {"params": run.state.params, "batch_stats": batch_stats}
-        rngs = {"dropout": jax.random.key(0)}
+        rngs = {name: jax.random.key(0) for name in ("dropout", "snippet")}
         return model.apply(variables, ready, train=True, mutable=["batch_stats"], rngs=rngs)[1]
 
     batch_stats = run.state.batch_stats
