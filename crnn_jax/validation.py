@@ -136,6 +136,14 @@ def _check_crop(flat: _Flat) -> None:
         )
 
 
+def _check_bit_depth(flat: _Flat) -> None:
+    if 0 < flat["data.bit_depth"] < 9:
+        raise UserError(
+            "config key 'data.bit_depth' expects 9 to 16, of samples of 16 bits, or 0 for all of "
+            f"them, found {flat['data.bit_depth']}"
+        )
+
+
 def _check_stages(flat: _Flat) -> None:
     if "model.num_conv_layers" not in flat:
         return
@@ -213,6 +221,7 @@ _RULES = (
     _check_weights,
     _check_reproducible,
     _check_crop,
+    _check_bit_depth,
     _check_stages,
     _check_depths,
     _check_init,

@@ -3,9 +3,14 @@
 import importlib
 import subprocess
 
+import numpy as np
 import pytest
 
+from crnn_jax.models import MODELS
+from crnn_jax.models.recurrent.cells import CELLS
+from crnn_jax.run import Run
 from crnn_jax.studies import budgets
+from crnn_jax.train.experiment import build
 
 ROUND = "benchmarks/gpu_round.sh"
 
@@ -149,3 +154,46 @@ def test_a_folder_without_the_record_holder_is_a_mistake(airbench, monkeypatch, 
         airbench.main()
     assert error.value.code == 2
     assert "expects a folder with airbench94_muon.py" in capsys.readouterr().err
+
+
+@pytest.fixture
+def export_equality(monkeypatch):
+    monkeypatch.syspath_prepend("benchmarks")
+    return importlib.import_module("export_equality")
+
+
+def test_files_of_every_model_and_cell_are_compared(export_equality):
+    settings = export_equality.SETTINGS.values()
+    assert {model for model, _ in settings} == set(MODELS) - {"reseg"}  # which has no probabilities
+    crnns = {tuple(overrides.values()) for model, overrides in settings if model == "crnn"}
+    assert {(cell, both) for cell in CELLS for both in ("False", "True")} < crnns
+    assert ("gru", "attention") in crnns
+
+
+@pytest.mark.parametrize("size", [1, 2, 64])
+def test_the_largest_difference_is_found_in_every_batch(export_equality, size):
+    expected = np.full((5, 2), 0.5)
+    calls = []
+
+    def apply(images):
+        calls.append(len(images))
+        return {"probability": np.where(images == 4, 0.75, 0.5) * np.ones((1, 2))}
+
+    images = np.arange(5)[:, None]
+    assert export_equality._largest(apply, images, expected, size) == 0.25
+    assert export_equality._largest(apply, images[:4], expected[:4], size) == 0.0
+    assert max(calls) == min(size, 5)
+
+
+@pytest.mark.slow
+def test_made_weights_tell_images_apart(export_equality, tiny, tmp_path):
+    experiment = build(tiny("cnn"), (8, 8, 1), 10, 100)
+    state = experiment.init_state({"mean_C": np.full(1, 100.0), "std_C": np.full(1, 50.0)})
+    run = export_equality._perturbed(Run(tmp_path, experiment, state, tuple("0123456789"), {}))
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
+    before = run.probabilities(pixels).std(axis=0).mean()
+    run = export_equality._spread_scores(export_equality._with_statistics(run, pixels), pixels)
+    assert run.probabilities(pixels).std(axis=0).mean() > 3 * before
+    logits = np.log(run.probabilities(pixels))
+    scores = logits - logits.mean(axis=1, keepdims=True)
+    assert 1.5 < scores.std(axis=0).mean() < 4.0

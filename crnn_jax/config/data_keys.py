@@ -48,6 +48,12 @@ DATA_KEYS: dict[str, Key] = {
         "of an image or a frame: a file that declares more is corrupt; at most Pillow's limit",
         within=Range(1, 89_478_485),
     ),
+    "data.bit_depth": Key(
+        0,
+        "9 to 16: how many bits count of the 16 of a PNG's or TIFF's samples; 0: all. The upper 8 "
+        "of them are read",
+        within=Range(0, 16),
+    ),
     "data.crop_padding": Key(
         0, "pixels of reflected padding for random translation; 0: none", within=_PIXELS
     ),

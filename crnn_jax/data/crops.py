@@ -33,6 +33,7 @@ class Crop:
       min_area: smallest share of the image's area, in (0, 1]; used by "random_resized".
       seed: of the random choices.
       max_pixels: an image that declares more is corrupt.
+      bit_depth: of samples of 16 bits (`depth.load`).
     """
 
     kind: Literal["random_resized", "paper", "center"]
@@ -41,6 +42,7 @@ class Crop:
     min_area: float
     seed: int
     max_pixels: int = MAX_PIXELS
+    bit_depth: int = 0
 
     def box(self, epoch: int, example: int, height: int, width: int) -> Box:
         """Returns the part of an image of height x width pixels that is to be seen.
@@ -64,7 +66,8 @@ class Crop:
         box = functools.partial(self.box, epoch, example)
         height, width, channels = shape
         image_shape = (height, width, channels)
-        return decode_box(encoded.data, box, image_shape, encoded.name, out, self.max_pixels)
+        limits = self.max_pixels, self.bit_depth
+        return decode_box(encoded.data, box, image_shape, encoded.name, out, *limits)
 
     def evaluation(self) -> Self:
         """Returns the crop of evaluation: the same sizes, and the centre."""
@@ -84,7 +87,7 @@ def make_crop(config: ConfigDict) -> Crop | None:
         return None
     short_side = data.short_side or round(data.image_size * 8 / 7)  # 256 for 224
     sizes = (data.image_size, short_side, data.crop_min_area)
-    return Crop(data.crop, *sizes, config.seed, data.max_pixels)
+    return Crop(data.crop, *sizes, config.seed, data.max_pixels, data.bit_depth)
 
 
 def _random_resized(height: int, width: int, min_area: float, uniform: list[float]) -> Box:

@@ -15,7 +15,7 @@ import numpy as np
 from crnn_jax.data import folder
 from crnn_jax.data.class_folders import hash_of_path
 from crnn_jax.data.content import Files, key_of
-from crnn_jax.data.decode import DECODING
+from crnn_jax.data.decode import decoding
 from crnn_jax.data.fields import Example, Field
 from crnn_jax.data.sources import LOSS_WEIGHT, Encoded, Source, Split, fingerprint
 from crnn_jax.data.walk import File, file_of
@@ -81,7 +81,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     return Source(
         name=f"csv:{location}",
         class_names=class_names,
-        fingerprint=fingerprint("csv", *key, data_config.image_size, DECODING),
+        fingerprint=fingerprint("csv", *key, data_config.image_size, decoding(data_config)),
         files=listed,
         **splits,
     )

@@ -29,7 +29,7 @@ from crnn_jax.data.resident import ResidentPipeline
 from crnn_jax.data.sources import Source, Split, hold_out, labels_of
 from crnn_jax.data.statistics import mean_and_std
 from crnn_jax.data.streaming import StreamingPipeline
-from crnn_jax.data.views import make_view
+from crnn_jax.data.views import training_view
 from crnn_jax.data.whitening import patch_covariance, whitening_kernel
 from crnn_jax.errors import UserError, closest
 
@@ -253,7 +253,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
     Raises:
       UserError: see the sources.
     """
-    view = make_view(config)
+    view = training_view(config)
     return _divide(config, load_source(config.data, config.seed), view)
 
 

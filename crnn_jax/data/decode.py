@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from crnn_jax.data import limits, pixels
+from crnn_jax.data import depth, limits, pixels
 from crnn_jax.data.jpeg_header import read_header
 from crnn_jax.data.limits import MAX_PIXELS
 from crnn_jax.errors import CorruptImageError, UserError
@@ -48,23 +48,33 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
+def decoding(data_config: Any) -> Any:
+    """Returns what the pixels of decoded images depend on beside the files, for a fingerprint."""
+    return [DECODING, data_config.bit_depth] if data_config.bit_depth else DECODING
+
+
 def decode_image(
-    data: bytes | str | os.PathLike, name: str | None = None, max_pixels: int = MAX_PIXELS
+    data: bytes | str | os.PathLike,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    bit_depth: int = 0,
 ) -> np.ndarray:
     """Returns image_HWC, uint8 RGB (C = 3), of an encoded image or of an image file.
 
     Gray is repeated, palettes and CMYK become RGB, transparency is composited on white, more than 8
-    bits a channel keep their upper 8 (as libpng's strip and Pillow's 16-bit RGB do), the
-    orientation of EXIF, or else of XMP, is applied, and of an animation the first frame is taken.
+    bits a channel keep their upper 8 (as libpng's strip and Pillow's 16-bit RGB do), or the upper 8
+    of `bit_depth`, the orientation of EXIF, or else of XMP, is applied, and of an animation the
+    first frame is taken.
 
     Args:
       data: the file's bytes, or its path.
       name: what an error calls the image; by default the path.
       max_pixels: more than these are refused before they are decoded; at most MAX_PIXELS.
+      bit_depth: bits of a sample of 16 that count, 9 to 16; 0: all (`depth.load`).
 
     Raises:
-      CorruptImageError: unreadable, truncated, no known format, or more than `max_pixels` pixels or
-        than the limits of `limits`.
+      CorruptImageError: unreadable, truncated, no known format, more than `max_pixels` pixels or
+        than the limits of `limits`, or a sample beyond `bit_depth`.
       UserError: there is no memory for it.
     """
     if name is None:
@@ -76,7 +86,7 @@ def decode_image(
         file = limits.Metered(encoded) if header is None else io.BytesIO(encoded)
         with Image.open(file, formats=_FORMATS) as image:
             limits.check_image(image, encoded, max_pixels, header)
-            image.load()
+            depth.load(image, encoded, bit_depth)
             return pixels.rgb(_upright(pixels.corrected(image, encoded)))
     except MemoryError as error:
         raise _no_memory(name, error) from None
@@ -86,6 +96,8 @@ def decode_image(
         raise CorruptImageError(f"{name}: expected an image, found no such file") from None
     except limits.TooCostlyError as error:
         raise CorruptImageError(f"{name}: expected a readable image, found {error}") from None
+    except depth.BeyondDepthError as error:
+        raise CorruptImageError(f"{name}: {error}") from None
     # A damaged file can make Pillow's decoders raise nearly anything.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from crnn_jax.data.class_folders import IMAGES, files_of, find_files, number_files
 from crnn_jax.data.content import key_of
-from crnn_jax.data.decode import DECODING, decode_image, match_source, read_file, sides
+from crnn_jax.data.decode import decode_image, decoding, match_source, read_file, sides
 from crnn_jax.data.fields import Example
 from crnn_jax.data.limits import TooCostlyError
 from crnn_jax.data.sources import (
@@ -37,8 +37,9 @@ def load(location: str, data_config: Any, seed: int) -> Source:
 
     Args:
       location: the folder: absolute, relative to the current one, or with ~.
-      data_config: reads test_fraction, validation, skip_corrupt, and image_size (0: every image
-        must have the size of the first, which is checked when it is read).
+      data_config: reads test_fraction, validation, skip_corrupt, max_pixels, bit_depth, and
+        image_size (0: every image must have the size of the first, which is checked when it is
+        read).
       seed: not used.
 
     Raises:
@@ -56,7 +57,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     return Source(
         name=f"folder:{location}",
         class_names=class_names,
-        fingerprint=fingerprint("folder", key, data_config.image_size, DECODING),
+        fingerprint=fingerprint("folder", key, data_config.image_size, decoding(data_config)),
         files=files,
         **{
             name: _split(name, root, part, class_names, image_shape, data_config)
@@ -73,10 +74,11 @@ class _Reader:
     image_shape: tuple[int, int, int]
     image_size: int | tuple[int, int]
     max_pixels: int
+    bit_depth: int
 
     def __call__(self, index: int) -> Example:
         path = self.root / self.paths[index]
-        image_HWC = decode_image(path, max_pixels=self.max_pixels)
+        image_HWC = decode_image(path, max_pixels=self.max_pixels, bit_depth=self.bit_depth)
         image_HWC = match_source(image_HWC, self.image_shape, self.image_size, str(path))
         return labelled(self.labels_N[index], image=image_HWC)
 
@@ -104,7 +106,7 @@ def _split(
     paths, labels_N = number_files(part, class_names)
     # An absolute path, because a worker process may have another current folder.
     sizes = (image_shape, data_config.image_size, data_config.max_pixels)
-    reader = _Reader(root.absolute(), paths, labels_N, *sizes)
+    reader = _Reader(root.absolute(), paths, labels_N, *sizes, data_config.bit_depth)
     fields = labelled_fields(image_shape)
     return Split(name, len(paths), fields, reader, labels_N, encoded=reader.read_encoded)
 
@@ -120,7 +122,9 @@ def first_shape(root: pathlib.Path, files: list[File], data_config: Any) -> tupl
     for file in files:
         try:
             height, width, _ = decode_image(
-                root / file.path, max_pixels=data_config.max_pixels
+                root / file.path,
+                max_pixels=data_config.max_pixels,
+                bit_depth=data_config.bit_depth,
             ).shape
         except CorruptImageError:
             if not data_config.skip_corrupt:

@@ -42,6 +42,7 @@ def decode_box(
     name: str,
     out: np.ndarray | None = None,
     max_pixels: int = MAX_PIXELS,
+    bit_depth: int = 0,
 ) -> np.ndarray:
     """Returns image_HWC, uint8 of `image_shape`: the chosen box of an encoded image, resized.
 
@@ -56,10 +57,10 @@ def decode_box(
       name: what an error calls the image.
       out: a contiguous uint8 array of `image_shape`: the result is written there, and is it.
       max_pixels: as in `decode.decode_image`.
+      bit_depth: likewise.
 
     Raises:
-      CorruptImageError: unreadable, truncated, or more than `max_pixels` pixels or than the limits
-        of `limits`.
+      CorruptImageError: as `decode.decode_image`.
     """
     height, width, channels = image_shape
     frame = _usual_frame(data)
@@ -77,7 +78,8 @@ def decode_box(
         if part is not None:
             return _resized(part, box, scale, image_shape, out)
     # No JPEG, an unusual or a broken one: Pillow can read it, or say what is wrong.
-    whole = decode.to_channels(decode.decode_image(bytes(data), name, max_pixels), channels)
+    image_HWC = decode.decode_image(bytes(data), name, max_pixels, bit_depth)
+    whole = decode.to_channels(image_HWC, channels)
     return _resized(whole, choose(*whole.shape[:2]), 1, image_shape, out)
 
 

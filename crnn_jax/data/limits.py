@@ -70,7 +70,7 @@ def check_header(data: bytes, max_pixels: int) -> None:
         size = _webp_size(data)
         if size is not None:
             check_size(*size, max_pixels)
-            _check_memory("WEBP", *size, len(data), _BYTES_PER_PIXEL["WEBP"])
+            check_memory("WEBP", *size, len(data), _BYTES_PER_PIXEL["WEBP"])
     elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         _check_tiff(data)
 
@@ -95,7 +95,7 @@ def check_image(
         per_pixel = _CMYK_JPEG_BYTES_PER_PIXEL
     elif file_format == "TIFF":
         width, height, per_pixel = _tiff_cost(image)
-    _check_memory(file_format, width, height, len(data), per_pixel)
+    check_memory(file_format, width, height, len(data), per_pixel)
     if len(data) > _MAX_COMPRESSED and file_format not in _UNCOMPRESSED:
         raise TooCostlyError(f"a {file_format} of {len(data)} bytes, at most {_MAX_COMPRESSED}")
     pixels = image.width * image.height
@@ -110,9 +110,10 @@ def check_image(
         _check_tiff_scans(image, data, pixels)
 
 
-def _check_memory(
+def check_memory(
     file_format: str, width: int, height: int, file_bytes: int, per_pixel: float
 ) -> None:
+    """Raises TooCostlyError for an image that takes too much, at `per_pixel` bytes or the least."""
     need = width * height * max(per_pixel, _LEAST_BYTES_PER_PIXEL) + file_bytes
     if need > MAX_BYTES:
         raise TooCostlyError(

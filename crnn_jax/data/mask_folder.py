@@ -19,8 +19,8 @@ from crnn_jax.data.class_folders import (
 )
 from crnn_jax.data.content import Files, key_of
 from crnn_jax.data.decode import (
-    DECODING,
     decode_image,
+    decoding,
     fit_map,
     match_source,
 )
@@ -75,9 +75,10 @@ def load(location: str, data_config: Any, seed: int) -> Source:
             image_shape,
             data_config.image_size,
             data_config.max_pixels,
+            data_config.bit_depth,
         )
         splits[name] = Split(name, len(paths), fields, reader)
-    size = data_config.image_size
+    sizes = data_config.image_size, decoding(data_config)
     files = {
         name: Files(root.absolute(), [file for pair in pairs for file in pair])
         for name, pairs in parts.items()
@@ -85,7 +86,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     return Source(
         name=f"masks:{location}",
         class_names=class_names,
-        fingerprint=fingerprint("masks", key_of(files.values()), class_names, size, DECODING),
+        fingerprint=fingerprint("masks", key_of(files.values()), class_names, *sizes),
         files=files,
         **splits,
     )
@@ -99,11 +100,12 @@ class _Reader:
     image_shape: tuple[int, int, int]
     image_size: int | tuple[int, int]
     max_pixels: int
+    bit_depth: int
 
     def __call__(self, index: int) -> Example:
         image_path, mask_path = (self.root / path for path in self.paths[index])
         image_HWC, mask_HW = (
-            decode_image(image_path, max_pixels=self.max_pixels),
+            decode_image(image_path, max_pixels=self.max_pixels, bit_depth=self.bit_depth),
             decode_mask(mask_path),
         )
         if mask_HW.shape != image_HWC.shape[:2]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from crnn_jax.data import tfds_folder
 from crnn_jax.data.content import Files, key_of
-from crnn_jax.data.decode import DECODING, decode_image, match_source, sides
+from crnn_jax.data.decode import decode_image, decoding, match_source, sides
 from crnn_jax.data.fields import Example
 from crnn_jax.data.sources import (
     Encoded,
@@ -57,21 +57,14 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     }
     image_shape = _image_shape(info.features[keys[0]].shape, records["train"], keys, data_config)
     class_names = tuple(info.features[keys[1]].names)
-    splits = {
-        name: _split(
-            name,
-            _Reader(
-                records[name],
-                f"tfds:{location} {name}",
-                keys,
-                len(class_names),
-                image_shape,
-                data_config.image_size,
-                data_config.max_pixels,
-            ),
-        )
-        for name in ("train", *_choose_parts(folder, records, keys, data_config.validation))
-    }
+    size, limits = data_config.image_size, (data_config.max_pixels, data_config.bit_depth)
+
+    def split_of(name: str) -> Split:
+        about = f"tfds:{location} {name}", keys, len(class_names), image_shape, size, *limits
+        return _split(name, _Reader(records[name], *about))
+
+    used = ("train", *_choose_parts(folder, records, keys, data_config.validation))
+    splits = {name: split_of(name) for name in used}
     parts = dict(zip(("train", "test", "validation"), splits.values(), strict=False))
     files = _files(folder)
     shards = [
@@ -82,7 +75,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         name=f"tfds:{location}",
         class_names=class_names,
         **parts,
-        fingerprint=fingerprint("tfds", key_of([files]), data_config.image_size, DECODING),
+        fingerprint=fingerprint("tfds", key_of([files]), size, decoding(data_config)),
         files={
             part: files._replace(files=[file for file in files.files if file.path in names])
             for part, names in zip(parts, shards, strict=True)
@@ -101,6 +94,7 @@ class _Reader:
     image_shape: tuple[int, int, int]
     image_size: int | tuple[int, int]
     max_pixels: int
+    bit_depth: int
 
     def __call__(self, index: int) -> Example:
         record = _record(lambda: self.records[index], f"{self.where} record {index}")
@@ -126,7 +120,7 @@ class _Reader:
 
     def _example(self, record: bytes, index: int) -> Example:
         data, values, name = self._encoded(record, index)
-        image_HWC = decode_image(bytes(data), name, self.max_pixels)
+        image_HWC = decode_image(bytes(data), name, self.max_pixels, self.bit_depth)
         return {"image": match_source(image_HWC, self.image_shape, self.image_size, name), **values}
 
 
@@ -209,7 +203,10 @@ def _image_shape(
         try:
             record = _record(lambda index=index: records[index], name)
             height, width, _ = decode_image(
-                bytes(_parse(record, keys, name)[0]), name, data_config.max_pixels
+                bytes(_parse(record, keys, name)[0]),
+                name,
+                data_config.max_pixels,
+                data_config.bit_depth,
             ).shape
         except CorruptImageError:
             if not data_config.skip_corrupt:

@@ -14,6 +14,8 @@ from crnn_jax.export.onnx_parts import (
     bands,
     dense,
     frame_features,
+    layer_norm,
+    linear,
     normalise,
     patches,
     pooled,
@@ -29,6 +31,7 @@ from crnn_jax.models.readout import Last
 from crnn_jax.models.recurrent import Recurrent
 from crnn_jax.models.rnn import RNN
 from crnn_jax.models.rnn_deep import RNNDeep
+from crnn_jax.models.sequencer import EPSILON, Sequencer
 from crnn_jax.models.tsn import TSN, centre_offsets
 
 
@@ -111,6 +114,55 @@ def rnn_deep(model: RNNDeep, graph: Graph, pixels: Pixels) -> str:
     return softmax(graph, dense(model.head, graph, mean_BD))
 
 
+def sequencer(model: Sequencer, graph: Graph, pixels: Pixels) -> str:
+    """Returns the probabilities of Sequencer2D."""
+    for stage, (depth, size) in enumerate(zip(model.depths, model.patch_sizes, strict=True)):
+        grid = patches(graph, f"patches_{stage}", pixels, size)
+        name = linear(graph, f"embed_{stage}", grid.name)
+        pixels = Pixels(name, (*grid.shape[:2], model.channels[stage]))
+        for index in range(depth):
+            pixels = _block(model, graph, f"block_{stage}_{index}", pixels)
+    feature_BHWC = layer_norm(graph, "norm", pixels.name, EPSILON)
+    mean_BC = graph.reduce("ReduceMean", "mean", feature_BHWC, (1, 2))
+    return softmax(graph, dense(model.head, graph, mean_BC))
+
+
+def _block(model: Sequencer, graph: Graph, at: str, grid: Pixels) -> Pixels:
+    """Returns the grid after a `sequencer.Block`."""
+    normed_BHWC = layer_norm(graph, f"{at}/norm_sweeps", grid.name, EPSILON)
+    mixed_BHWC = _bilstm_2d(model.cell, graph, f"{at}/sweeps", Pixels(normed_BHWC, grid.shape))
+    name = graph.add("Add", f"{at}/after_sweeps", [grid.name, mixed_BHWC])
+    hidden_BHWC = layer_norm(graph, f"{at}/norm_mlp", name, EPSILON)
+    hidden_BHWD = linear(graph, f"{at}/mlp_in", hidden_BHWC)
+    hidden_BHWD = graph.add("Gelu", f"{at}/gelu", [hidden_BHWD], approximate="none")
+    added_BHWC = linear(graph, f"{at}/mlp_out", hidden_BHWD)
+    return Pixels(graph.add("Add", at, [name, added_BHWC]), grid.shape)
+
+
+def _bilstm_2d(cell: str, graph: Graph, at: str, grid: Pixels) -> str:
+    """Returns what a `sequencer.BiLSTM2D` makes of a grid: a node a sweep, and a linear layer."""
+    height, width, channels = grid.shape
+    module = Recurrent(
+        cell,
+        graph.weights[f"{at}/fuse/kernel"].shape[0] // 4,  # two sweeps in two directions
+        num_recurrent_layers=1,
+        bidirectional=True,
+        implementation="scan",
+        remat=False,
+        dtype=None,
+    )
+    line_HBWC = graph.transpose(f"{at}/columns/steps", grid.name, (1, 0, 2, 3))
+    shape = (height, width, channels)
+    column_HBWN = sweep(module, graph, f"{at}/columns", line_HBWC, shape)
+    line_WBHC = graph.transpose(f"{at}/rows/steps", grid.name, (2, 0, 1, 3))
+    row_WBHN = sweep(module, graph, f"{at}/rows", line_WBHC, (width, height, channels))
+    both = [
+        graph.transpose(f"{at}/columns/grid", column_HBWN, (1, 0, 2, 3)),
+        graph.transpose(f"{at}/rows/grid", row_WBHN, (1, 2, 0, 3)),
+    ]
+    return linear(graph, f"{at}/fuse", graph.add("Concat", f"{at}/both", both, axis=-1))
+
+
 def lrcn(model: LRCN, graph: Graph, pixels: Pixels) -> str:
     """Returns the probabilities of LRCN: with the readout 'last' the mean of those of its steps."""
     clips = pixels
@@ -163,4 +215,5 @@ MODELS: dict[type[nn.Module], Callable[[Any, Graph, Pixels], str]] = {
     LRCN: lrcn,
     TSN: tsn,
     CRNN: crnn,
+    Sequencer: sequencer,
 }

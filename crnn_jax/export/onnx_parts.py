@@ -124,6 +124,18 @@ def dense(module: nn.Module, graph: Graph, value: str) -> str:
     return graph.add("Add", "head/scores", [product, bias])
 
 
+def linear(graph: Graph, path: str, value: str) -> str:
+    """Returns what a linear layer inside a model makes of (..., D)."""
+    product = graph.add("MatMul", f"{path}/product", [value, graph.weight(f"{path}/kernel")])
+    return graph.add("Add", path, [product, graph.weight(f"{path}/bias")])
+
+
+def layer_norm(graph: Graph, path: str, value: str, epsilon: float) -> str:
+    """Returns the value normalised over its last axis."""
+    inputs = [value, graph.weight(f"{path}/scale"), graph.weight(f"{path}/bias")]
+    return graph.add("LayerNormalization", path, inputs, axis=-1, epsilon=epsilon)
+
+
 def softmax(graph: Graph, scores: str) -> str:
     """Returns the class probabilities (..., K)."""
     return graph.add("Softmax", "probabilities", [scores], axis=-1)

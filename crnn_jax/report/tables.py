@@ -15,7 +15,13 @@ from functools import partial
 from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
-from crnn_jax.report import fault_tables, input_tables, scaling_tables, speed_tables
+from crnn_jax.report import (
+    export_tables,
+    fault_tables,
+    input_tables,
+    scaling_tables,
+    speed_tables,
+)
 from crnn_jax.report.formats import format_accuracy, format_commits, train_seconds
 from crnn_jax.report.study_tables import SHORT_TABLES, STUDY_TABLES
 
@@ -96,6 +102,7 @@ TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "overfit_imagenet": input_tables.overfit_imagenet_table,
     "sizes_imagenet": input_tables.sizes_imagenet_table,
     "reproducible": speed_tables.reproducible_table,
+    "export_equality": export_tables.equality_table,
     "faults": fault_tables.faults_table,
     "scaling_points": scaling_tables.points_table,
     "scaling_projection": scaling_tables.projection_table,

@@ -53,6 +53,16 @@ def load(root, **changes):
     return load_source(config, 0)
 
 
+def test_images_of_twelve_bits_in_sixteen_and_masks_of_eight(root):
+    for path in (root / "train/images").iterdir():
+        Image.fromarray(np.full((8, 6), 4000, np.uint16)).save(path)
+    source = load(root, bit_depth=12)
+    example = source.train.read(0)
+    assert (example["image"] == 250).all()
+    np.testing.assert_array_equal(example["mask"], a_mask(0))
+    assert source.fingerprint != load(root).fingerprint
+
+
 def test_images_and_masks_are_read_in_pairs(root):
     source = load(root)
     assert source.class_names == ("sky", "road", "car")

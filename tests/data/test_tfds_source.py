@@ -186,6 +186,19 @@ def test_label_outside_the_classes_is_named(tmp_path):
         load(folder).train.read(3)
 
 
+def test_twelve_bits_of_sixteen(tmp_path):
+    """The first image, which says the size where none is set, is read in the depth too."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((2, 3), 4000, np.uint16)).save(file, "PNG")
+    splits = {"train": [(file.getvalue(), 0), (png(7), 1)], "test": [(png(8), 1)]}
+    folder = write_toy(tmp_path / "toy/1.0.0", splits)
+    source = load(folder, bit_depth=12)
+    assert [int(source.train.read(i)["image"][0, 0, 0]) for i in range(2)] == [250, 7]
+    assert source.fingerprint != load(folder).fingerprint
+    with pytest.raises(CorruptImageError, match=r"train record 0: .* at most 2047 .*found 4000"):
+        load(folder, bit_depth=11)
+
+
 def test_fingerprint(toy):
     base = load(toy).fingerprint
     assert load(toy).fingerprint == load(toy, "toy:1.0.0").fingerprint == base

@@ -4,10 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from crnn_jax.errors import UserError
 from crnn_jax.export import __main__ as command
 from crnn_jax.export import certify, formats
+from crnn_jax.export.metadata import describe
 from crnn_jax.train.loop import train
 
 
@@ -54,6 +56,31 @@ def test_a_run_is_exported_and_certified(form, workdir, tmp_path, capsys):
     if isinstance(file, formats.Exported):
         assert file.metadata["certificate"]["num_examples"] == 100
         assert file.metadata["test"]["num_correct"] == summary["num_correct"]
+
+
+def test_a_sequencer_is_certified_on_its_data(random_run, reload):
+    made = random_run("sequencer", shape=(8, 8, 1))
+    run = certify.in_float32(dataclasses.replace(made, class_names=tuple("01234")))
+    certificate = certify.certify(run, reload("onnx", run), 70)
+    assert certificate.num_examples == 70
+    assert certificate.examples == "examples of the test split of 'digits'"
+    assert certificate.largest_difference < 1e-5
+
+
+@pytest.mark.parametrize("form", formats.FORMATS)
+def test_a_file_reads_samples_in_the_depth_of_the_training(form, random_run, reload, tmp_path):
+    run = random_run("rnn", data__bit_depth=12)
+    file = reload(form, run)
+    Image.fromarray(np.full((9, 7), 4000, np.uint16)).save(tmp_path / "scan.png")
+    eight_bits = np.full((1, 9, 7, 3), 4000 >> 4, np.uint8)
+    for trained in (run, file):
+        assert trained.config.data.bit_depth == 12
+        found = trained.probabilities(tmp_path / "scan.png")
+        np.testing.assert_array_equal(found, trained.probabilities(eight_bits))
+        (prediction,) = trained.predict(tmp_path / "scan.png")
+        assert prediction["probability"] == found.max()
+    np.testing.assert_array_equal(run.features(tmp_path / "scan.png"), run.features(eight_bits))
+    assert describe(run)["bit_depth"] == 12
 
 
 def test_without_the_data_random_examples_are_compared(workdir, monkeypatch, tmp_path, capsys):

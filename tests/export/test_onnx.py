@@ -35,6 +35,17 @@ OTHERS = [
     ("crnn", {"model__sequence": "raster", "model__cell": "mingru"}),
     ("crnn", {"shape": CLIP}),
     ("crnn", {"model__num_recurrent_layers": 2, "model__bidirectional": True}),
+    ("sequencer", {}),
+    (
+        "sequencer",
+        {
+            "model__depths": (2, 1),
+            "model__channels": (8, 12),
+            "model__patch_sizes": (2, 2),  # 9 x 7 pixels: 5 x 4 cells, then 3 x 2
+            "model__cell": "gru",
+            "model__logit_scale": 0.5,
+        },
+    ),
 ]
 READOUTS = ("last", "mean", "attention")
 RECURRENCES = [
@@ -84,6 +95,23 @@ def test_a_sequence_is_one_node(cell, op, before, random_run):
     assert attributes["direction"].s == b"bidirectional"
     if before is not None:
         assert attributes["linear_before_reset"].i == before
+
+
+def test_a_sequencer_is_two_nodes_a_block(random_run):
+    changes = {"model__depths": (2, 1), "model__channels": (8, 12), "model__patch_sizes": (2, 2)}
+    nodes = nodes_of(random_run("sequencer", **changes))
+    counts = collections.Counter(node.op_type for node in nodes)
+    assert not {"Loop", "Scan", "If"} & counts.keys()
+    assert (counts["LSTM"], counts["LayerNormalization"], counts["Gelu"]) == (6, 7, 3)
+    epsilons = {
+        round(attribute.f, 9)
+        for node in nodes
+        for attribute in node.attribute
+        if attribute.name == "epsilon"
+    }
+    assert epsilons == {1e-6}
+    names = {node.name for node in nodes if node.op_type == "LSTM"}
+    assert {"block_1_0/sweeps/columns/layer_0", "block_1_0/sweeps/rows/layer_0"} <= names
 
 
 def test_a_graph_has_no_loop_for_mingru_and_no_dead_ends(random_run):

@@ -1,12 +1,15 @@
 """What the server answers: images to classes, and mistakes in one line of JSON."""
 
 import asyncio
+import copy
+import io
 import re
 import types
 
 import numpy as np
 import pytest
 from fastapi import HTTPException
+from PIL import Image
 
 from crnn_jax.errors import UserError
 from crnn_jax.serve.body import Limits, read_images
@@ -28,6 +31,22 @@ def test_a_body_may_be_an_image(kind, client, image):
     answer = client().post("/predict", content=image(form="JPEG"), headers={"Content-Type": kind})
     assert answer.status_code == 200
     assert answer.json()["predictions"][0]["class"] == "bright"
+
+
+def test_samples_are_read_in_the_depth_of_the_training(client, fake_predictor):
+    file = io.BytesIO()
+    Image.fromarray(np.full((9, 9), 4000, np.uint16)).save(file, "PNG")  # 250 of 255
+    body = {"content": file.getvalue(), "headers": {"Content-Type": "image/png"}}
+    for bit_depth, name, probability in ((0, "dark", 240 / 255), (12, "bright", 250 / 255)):
+        config = copy.deepcopy(fake_predictor.config)
+        config.data.bit_depth = bit_depth
+        predictor = types.SimpleNamespace(**{**vars(fake_predictor), "config": config})
+        (found,) = client(predictor).post("/predict", **body).json()["predictions"]
+        assert found["class"] == name
+        assert found["probability"] == pytest.approx(probability, abs=1e-4)
+    config.data.bit_depth = 11
+    answer = client(predictor).post("/predict", **body)
+    assert (answer.status_code, "at most 2047" in answer.json()["detail"]) == (422, True)
 
 
 def test_an_image_of_megabytes_is_read(client, image):
