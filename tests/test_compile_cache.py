@@ -1,5 +1,7 @@
 """Compiled programs that are damaged, or another's, are compiled again and kept."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -77,7 +79,22 @@ def test_damaged_programs_are_compiled_again(folder, capfd, damage):
     run()
     assert capfd.readouterr().err == ""  # what was compiled again is kept
     assert set(folder.glob("*")) >= set(kept)
-    assert not list(folder.glob("*.tmp"))
+    assert not list(folder.glob(".tmp-*"))
+
+
+def test_a_program_that_is_read_is_used_now(folder):
+    for path in folder.glob("*-cache"):
+        os.utime(path, (1, 1))
+    run()
+    assert entry(folder, "times").stat().st_mtime > 1
+
+
+def test_a_program_that_is_pruned_while_it_is_read_is_compiled(folder, monkeypatch):
+    def pruned(*_):
+        raise FileNotFoundError("a-cache")
+
+    monkeypatch.setattr(compile_cache.LRUCache, "get", pruned)
+    assert compile_cache.SealedCache(str(folder), max_size=-1).get("a") is None
 
 
 def test_a_good_program_is_read(folder, monkeypatch):

@@ -13,6 +13,7 @@ PACKAGE = "crnn_jax"
 # A module imports from levels below its own, or from its own package on the same level.
 LEVELS = (
     ("errors", "ending"),
+    ("disk",),
     (
         "axes",
         "mesh",
@@ -20,7 +21,6 @@ LEVELS = (
         "kernels",
         "compile_cache",
         "compiler",
-        "disk",
         "file_lock",
         "huge_pages",
         "peak_memory",
