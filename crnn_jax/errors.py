@@ -5,6 +5,7 @@ import contextlib
 import difflib
 import io
 import os
+import pathlib
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
@@ -100,11 +101,29 @@ class _Forgiving(io.FileIO):
             return memoryview(data).nbytes
 
 
+def _without_tilde(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_tilde(item) for item in value]
+    if isinstance(value, (str, pathlib.Path)):
+        return type(value)(os.path.expanduser(value))
+    return value
+
+
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line too, without the usage, and exit code 2."""
+    """An argument parser whose errors are one line too, without the usage, and exit code 2.
+
+    A shell leaves `~` as it is in --flag=~/path and in quotes; here it is the user's home in both.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Returns (flags, other arguments)."""
+        flags, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(flags).items():
+            setattr(flags, name, _without_tilde(value))
+        return flags, rest
 
     def error(self, message: str) -> NoReturn:
         """Ends the program."""

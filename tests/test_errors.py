@@ -1,6 +1,7 @@
 """One line and exit code 2, whatever the mistake."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -41,6 +42,22 @@ def test_wrong_arguments_are_one_line(capsys, arguments):
         parser.parse_args(arguments)
     assert stop.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_tilde_is_the_home_in_every_flag(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = OneLineParser(prog="p")
+    parser.add_argument("--workdir", action="append")
+    parser.add_argument("--out", type=pathlib.Path, default="~/out")
+    parser.add_argument("--num", type=int, default=3)
+    parser.add_argument("paths", nargs="*")
+    flags = parser.parse_args(["--workdir=~/a", "--workdir", "b~c", "~/x.png", "./~"])
+    assert vars(flags) == {
+        "workdir": ["/home/me/a", "b~c"],
+        "out": pathlib.Path("/home/me/out"),
+        "num": 3,
+        "paths": ["/home/me/x.png", "./~"],
+    }
 
 
 def test_a_line_of_output_is_a_line():
