@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 
+_SHOWN = 200  # characters of a path
+
+
 class UserError(Exception):
     """A mistake of the user's; the message says what was expected, found, and is to be changed."""
 
@@ -49,7 +52,7 @@ def _escape(char: str) -> str:
 def one_line_errors() -> Iterator[None]:
     """Turns a `UserError` inside the block into one line on stderr and exit code 2.
 
-    So too for memory that runs out. What stdout's encoding lacks is printed as escapes. Output that
+    So too for memory that runs out, and for a path that the system refuses. What stdout's encoding lacks is printed as escapes. Output that
     nobody reads any more, as of `predict | head`, ends the program with the code of SIGPIPE.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -64,6 +67,17 @@ def one_line_errors() -> Iterator[None]:
         # What is left in the buffer would be tried once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + 13)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        name = printable(str(error.filename))
+        name = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}... ({len(name)} characters)"
+        print(
+            f"error: '{name}' cannot be used ({error.strerror}): check this path, its permissions "
+            "and its disk",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -111,6 +111,20 @@ def run_unread(forgives, lines, flush, encoding="utf-8"):
     return program.returncode, first, err
 
 
+def test_a_path_that_the_system_refuses_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for path, reason in (("n" * 999, "File name too long"), ("file/x", "Not a directory")):
+        with pytest.raises(SystemExit) as stop, one_line_errors():
+            (tmp_path / path).open()
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: '{tmp_path}")
+        assert f"cannot be used ({reason}): check this path" in line
+        assert len(line) < 350
+    with pytest.raises(OSError, match="unknown"), one_line_errors():
+        raise OSError("unknown")
+
+
 @pytest.mark.parametrize("lines", [1, 100_000])
 @pytest.mark.parametrize("flush", [True, False])
 def test_output_that_nobody_reads_ends_a_program_quietly(lines, flush):
