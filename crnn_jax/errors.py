@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
-
 _SHOWN = 200  # characters of a path
 
 
@@ -52,8 +51,9 @@ def _escape(char: str) -> str:
 def one_line_errors() -> Iterator[None]:
     """Turns a `UserError` inside the block into one line on stderr and exit code 2.
 
-    So too for memory that runs out, and for a path that the system refuses. What stdout's encoding lacks is printed as escapes. Output that
-    nobody reads any more, as of `predict | head`, ends the program with the code of SIGPIPE.
+    So too for memory that runs out, and for a path that the system refuses. What stdout's encoding
+    lacks is printed as escapes. Output that nobody reads any more, as of `predict | head`, ends the
+    program with the code of SIGPIPE.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
