@@ -3,12 +3,15 @@
 import argparse
 import contextlib
 import difflib
+import errno
 import io
 import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
+
+from crnn_jax.streams import flush_or_drop, open_standard_files
 
 _SHOWN = 200  # characters of a path
 
@@ -55,6 +58,7 @@ def one_line_errors() -> Iterator[None]:
     lacks is printed as escapes. Output that nobody reads any more, as of `predict | head`, ends the
     program with the code of SIGPIPE.
     """
+    open_standard_files()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -64,19 +68,13 @@ def one_line_errors() -> Iterator[None]:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
-        # What is left in the buffer would be tried once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        flush_or_drop()
         sys.exit(128 + 13)
     except OSError as error:
-        if error.filename is None or error.strerror is None:
+        if (line := _of_the_system(error)) is None:
             raise
-        name = printable(str(error.filename))
-        name = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}... ({len(name)} characters)"
-        print(
-            f"error: '{name}' cannot be used ({error.strerror}): check this path, its permissions "
-            "and its disk",
-            file=sys.stderr,
-        )
+        flush_or_drop()
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
@@ -93,34 +91,26 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(130)
 
 
-def forgive_closed_output() -> None:
-    """Makes this process go on where its output is no longer read, as of `main | head`."""
-    if not isinstance(sys.stdout, io.TextIOWrapper):
-        return
-    sys.stdout.flush()
-    buffer = io.BufferedWriter(_Forgiving(sys.stdout.fileno(), "w", closefd=False))
-    sys.stdout = io.TextIOWrapper(
-        buffer,
-        encoding=sys.stdout.encoding,
-        errors="backslashreplace",
-        line_buffering=sys.stdout.line_buffering,
-    )
-
-
-class _Forgiving(io.FileIO):
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            return memoryview(data).nbytes
-
-
 def _without_tilde(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_tilde(item) for item in value]
     if isinstance(value, (str, pathlib.Path)):
         return type(value)(os.path.expanduser(value))
     return value
+
+
+def _of_the_system(error: OSError) -> str | None:
+    """Returns what the system refused, in one line; None of an error that may be a mistake here."""
+    if error.filename is not None and error.strerror is not None:
+        name = printable(str(error.filename))
+        name = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}... ({len(name)} characters)"
+        return (
+            f"'{name}' cannot be used ({error.strerror}): check this path, its permissions and its "
+            "disk"
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return f"expected output that can be written, found: {error.strerror}; make room"
+    return None
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -1,9 +1,6 @@
 """One line and exit code 2, whatever the mistake."""
 
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
@@ -77,40 +74,6 @@ def test_memory_that_runs_out_is_one_line(capsys):
         raise RuntimeError("another")
 
 
-PRINTS = """
-import sys
-from crnn_jax.errors import forgive_closed_output, one_line_errors
-if {forgives}:
-    forgive_closed_output()
-with one_line_errors():
-    print("café \\udce9 \\u4e2d", flush=True)
-    sys.stdin.readline()
-    for number in range({lines}):
-        print(number, flush={flush})
-print("alive", file=sys.stderr)
-"""
-
-
-def run_unread(forgives, lines, flush, encoding="utf-8"):
-    """Returns (exit code, first line, stderr) of a program whose output is read no further."""
-    with subprocess.Popen(
-        [sys.executable, "-c", PRINTS.format(forgives=forgives, lines=lines, flush=flush)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONIOENCODING": encoding},
-    ) as program:
-        assert program.stdout is not None
-        assert program.stdin is not None
-        assert program.stderr is not None
-        first = program.stdout.readline()
-        program.stdout.close()
-        program.stdin.write(b"\n")
-        program.stdin.close()
-        err = program.stderr.read().decode()
-    return program.returncode, first, err
-
-
 def test_a_path_that_the_system_refuses_is_one_line(tmp_path, capsys):
     (tmp_path / "file").touch()
     for path, reason in (("n" * 999, "File name too long"), ("file/x", "Not a directory")):
@@ -123,21 +86,3 @@ def test_a_path_that_the_system_refuses_is_one_line(tmp_path, capsys):
         assert len(line) < 350
     with pytest.raises(OSError, match="unknown"), one_line_errors():
         raise OSError("unknown")
-
-
-@pytest.mark.parametrize("lines", [1, 100_000])
-@pytest.mark.parametrize("flush", [True, False])
-def test_output_that_nobody_reads_ends_a_program_quietly(lines, flush):
-    assert run_unread(False, lines, flush)[::2] == (128 + 13, "")
-
-
-@pytest.mark.parametrize("flush", [True, False])
-def test_a_training_goes_on_without_a_reader(flush):
-    assert run_unread(True, 100_000, flush)[::2] == (0, "alive\n")
-
-
-@pytest.mark.parametrize("forgives", [True, False])
-def test_what_the_encoding_lacks_is_escaped(forgives):
-    first = run_unread(forgives, 0, True, "ascii")[1]
-    assert first == b"caf\\xe9 \\udce9 \\u4e2d\n"
-    assert run_unread(forgives, 0, True)[1] == "café \\udce9 中\n".encode()

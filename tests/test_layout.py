@@ -12,6 +12,7 @@ PACKAGE = "crnn_jax"
 
 # A module imports from levels below its own, or from its own package on the same level.
 LEVELS = (
+    ("streams",),
     ("errors", "ending"),
     ("disk",),
     (
