@@ -48,8 +48,11 @@ class SealedCache(LRUCache):
             super().put(key, sealed)
         elif os.access(str(self.path), os.W_OK):
             temporary = self._file(key).with_name(f".tmp-{uuid.uuid4().hex}")
-            temporary.write_bytes(sealed)
-            temporary.replace(self._file(key))
+            try:
+                temporary.write_bytes(sealed)
+                temporary.replace(self._file(key))
+            finally:
+                temporary.unlink(missing_ok=True)  # as of a full disk
 
     def _file(self, key: str) -> pathlib.Path:
         return pathlib.Path(str(self.path)) / f"{key}-cache"

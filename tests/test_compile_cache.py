@@ -1,6 +1,7 @@
 """Compiled programs that are damaged, or another's, are compiled again and kept."""
 
 import os
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +107,18 @@ def test_a_good_program_is_read(folder, monkeypatch):
     run()
     assert len(found) >= 2
     assert all(found)
+
+
+def test_a_full_disk_costs_a_warning_and_leaves_nothing(folder, monkeypatch):
+    def full(path, data):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+    before = sorted(folder.iterdir())
+    with pytest.warns(UserWarning, match="No space left on device"):
+        assert jax.jit(lambda x: x - 7)(jnp.arange(3.0)).tolist() == [-7.0, -6.0, -5.0]
+    assert sorted(folder.iterdir()) == before
 
 
 def test_a_folder_that_cannot_be_made_or_written_is_no_mistake(tmp_path, monkeypatch):

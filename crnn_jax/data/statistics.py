@@ -90,6 +90,8 @@ def _save(path: pathlib.Path, content: dict[str, Any]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise cache.unwritable(path.parent, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def readable(
