@@ -117,6 +117,7 @@ class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line too, without the usage, and exit code 2.
 
     A shell leaves `~` as it is in --flag=~/path and in quotes; here it is the user's home in both.
+    An empty text, as of --workdir=$UNSET, is an error where it would mean the current folder.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -127,7 +128,24 @@ class OneLineParser(argparse.ArgumentParser):
         flags, rest = super().parse_known_args(args, namespace)
         for name, value in vars(flags).items():
             setattr(flags, name, _without_tilde(value))
+        for action in self._actions:
+            value = getattr(flags, action.dest, None)
+            if value == "" or (isinstance(value, list) and "" in value):
+                self._empty(action)
         return flags, rest
+
+    def _empty(self, action: argparse.Action) -> None:
+        """Ends the program unless the flag is one that may be left out and has no default."""
+        choices = [
+            member
+            for group in self._mutually_exclusive_groups
+            if group.required
+            for member in group._group_actions
+        ]
+        may_be_left_out = action.option_strings and not action.required and action not in choices
+        if not may_be_left_out or action.default:
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            self.error(f"{name} expects a value, found an empty text")
 
     def error(self, message: str) -> NoReturn:
         """Ends the program."""

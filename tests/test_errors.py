@@ -57,6 +57,35 @@ def test_a_tilde_is_the_home_in_every_flag(monkeypatch):
     }
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["--workdir="], "--workdir"),
+        (["--file", ""], "--file"),
+        (["--workdir=a", "--out="], "--out"),
+        (["--workdir=a", "b", ""], "IMAGE"),
+        (["--workdir=a", "--data_dir="], None),
+        (["--workdir=a", "b"], None),
+    ],
+)
+def test_an_empty_text_is_not_the_current_folder(capsys, arguments, name):
+    parser = OneLineParser(prog="p")
+    one = parser.add_mutually_exclusive_group(required=True)
+    one.add_argument("--workdir")
+    one.add_argument("--file")
+    parser.add_argument("--out", default="results")
+    parser.add_argument("--data_dir")
+    parser.add_argument("images", nargs="*", metavar="IMAGE")
+    if name is None:
+        parser.parse_args(arguments)
+        return
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(arguments)
+    assert stop.value.code == 2
+    error = f"error: {name} expects a value, found an empty text (see --help)\n"
+    assert capsys.readouterr().err == error
+
+
 def test_a_line_of_output_is_a_line():
     assert printable("a\tb\nc\\d é") == "a\\tb\\nc\\d é"
     assert printable("\x1b[31m\r") == "\\x1b[31m\\r"
