@@ -20,6 +20,7 @@ COMMANDS = {
     "prepare": ("data.prepare", "download and check a data set"),
     "convert": ("convert", "weights of another project"),
     "checkpoint": ("checkpoint", "look at the checkpoints of a run"),
+    "cache": ("data.cache", "what is kept of data and programs, and how to prune it"),
     "doctor": ("doctor", "is this installation fit to train?"),
 }
 _STUDY = "study."

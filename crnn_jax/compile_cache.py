@@ -4,11 +4,14 @@ import contextlib
 import os
 import pathlib
 import sys
+import uuid
 import zlib
 
 import jax
 from jax._src import compilation_cache  # there is no public way to another kind of cache
 from jax._src.lru_cache import LRUCache
+
+from crnn_jax.disk import note_use
 
 
 class SealedCache(LRUCache):
@@ -22,11 +25,15 @@ class SealedCache(LRUCache):
 
     def get(self, key: str) -> bytes | None:
         """Returns the program's bytes; None where there are none, or damaged ones."""
-        sealed = super().get(key)
+        try:
+            sealed = super().get(key)
+        except FileNotFoundError:  # pruned in between
+            return None
         if sealed is None:
             return None
         value = sealed[: -len(_seal(key, b""))]
         if sealed == value + _seal(key, value):
+            note_use(self._file(key))
             return value
         path = self._file(key)
         print(f"compiled program '{path}' is damaged or old: compiling it again", file=sys.stderr)
@@ -40,9 +47,12 @@ class SealedCache(LRUCache):
         if self.eviction_enabled:
             super().put(key, sealed)
         elif os.access(str(self.path), os.W_OK):
-            temporary = self._file(key).with_suffix(".tmp")
-            temporary.write_bytes(sealed)
-            temporary.replace(self._file(key))
+            temporary = self._file(key).with_name(f".tmp-{uuid.uuid4().hex}")
+            try:
+                temporary.write_bytes(sealed)
+                temporary.replace(self._file(key))
+            finally:
+                temporary.unlink(missing_ok=True)  # as of a full disk
 
     def _file(self, key: str) -> pathlib.Path:
         return pathlib.Path(str(self.path)) / f"{key}-cache"

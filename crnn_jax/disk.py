@@ -1,5 +1,6 @@
-"""What went wrong with a file, said in one line."""
+"""What went wrong with a file, said in one line, and when one was last used."""
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -11,6 +12,12 @@ from crnn_jax.errors import UserError
 def first_line(error: BaseException) -> str:
     """Returns the first line of the error's message, at most 200 characters."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def note_use(path: str | os.PathLike[str]) -> None:
+    """Makes now the file's time of change, if that is allowed; many disks keep no time of use."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
 
 
 def cannot_write(path: str | os.PathLike[str], error: BaseException) -> UserError:

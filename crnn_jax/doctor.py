@@ -21,7 +21,7 @@ from crnn_jax.disk import first_line
 from crnn_jax.errors import OneLineParser
 
 _INSTALL = "pip install -e . -c constraints.txt"
-_LARGE_CACHE_GB = 5.0
+_LARGE_CACHE_GB = 5.0  # of compiled programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ def check_cache() -> Finding:
     programs, everything = (_gigabytes(path) for path in (folder / "xla", folder))
     text = f"cache: {folder}, {everything:.2f} GB, of which compiled programs {programs:.2f} GB"
     if programs > _LARGE_CACHE_GB:
-        return Finding(text, f"it may be deleted: rm -r {folder / 'xla'}")
+        return Finding(text, "prune it: python -m crnn_jax.data.cache prune --older_than=30d")
     free = shutil.disk_usage(folder).free / 1e9
     return Finding(text, f"only {free:.2f} GB are free there" if free < 1 else "")
 

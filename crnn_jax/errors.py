@@ -3,11 +3,17 @@
 import argparse
 import contextlib
 import difflib
+import errno
 import io
 import os
+import pathlib
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
+
+from crnn_jax.streams import flush_or_drop, open_standard_files
+
+_SHOWN = 200  # characters of a path
 
 
 class UserError(Exception):
@@ -48,9 +54,11 @@ def _escape(char: str) -> str:
 def one_line_errors() -> Iterator[None]:
     """Turns a `UserError` inside the block into one line on stderr and exit code 2.
 
-    So too for memory that runs out. What stdout's encoding lacks is printed as escapes. Output that
-    nobody reads any more, as of `predict | head`, ends the program with the code of SIGPIPE.
+    So too for memory that runs out, and for a path that the system refuses. What stdout's encoding
+    lacks is printed as escapes. Output that nobody reads any more, as of `predict | head`, ends the
+    program with the code of SIGPIPE.
     """
+    open_standard_files()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -60,9 +68,14 @@ def one_line_errors() -> Iterator[None]:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
-        # What is left in the buffer would be tried once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        flush_or_drop()
         sys.exit(128 + 13)
+    except OSError as error:
+        if (line := _of_the_system(error)) is None:
+            raise
+        flush_or_drop()
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -78,33 +91,61 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(130)
 
 
-def forgive_closed_output() -> None:
-    """Makes this process go on where its output is no longer read, as of `main | head`."""
-    if not isinstance(sys.stdout, io.TextIOWrapper):
-        return
-    sys.stdout.flush()
-    buffer = io.BufferedWriter(_Forgiving(sys.stdout.fileno(), "w", closefd=False))
-    sys.stdout = io.TextIOWrapper(
-        buffer,
-        encoding=sys.stdout.encoding,
-        errors="backslashreplace",
-        line_buffering=sys.stdout.line_buffering,
-    )
+def _without_tilde(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_tilde(item) for item in value]
+    if isinstance(value, (str, pathlib.Path)):
+        return type(value)(os.path.expanduser(value))
+    return value
 
 
-class _Forgiving(io.FileIO):
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            return memoryview(data).nbytes
+def _of_the_system(error: OSError) -> str | None:
+    """Returns what the system refused, in one line; None of an error that may be a mistake here."""
+    if error.filename is not None and error.strerror is not None:
+        name = printable(str(error.filename))
+        name = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}... ({len(name)} characters)"
+        return (
+            f"'{name}' cannot be used ({error.strerror}): check this path, its permissions and its "
+            "disk"
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return f"expected output that can be written, found: {error.strerror}; make room"
+    return None
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line too, without the usage, and exit code 2."""
+    """An argument parser whose errors are one line too, without the usage, and exit code 2.
+
+    A shell leaves `~` as it is in --flag=~/path and in quotes; here it is the user's home in both.
+    An empty text, as of --workdir=$UNSET, is an error where it would mean the current folder.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Returns (flags, other arguments)."""
+        flags, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(flags).items():
+            setattr(flags, name, _without_tilde(value))
+        for action in self._actions:
+            value = getattr(flags, action.dest, None)
+            if value == "" or (isinstance(value, list) and "" in value):
+                self._empty(action)
+        return flags, rest
+
+    def _empty(self, action: argparse.Action) -> None:
+        """Ends the program unless the flag is one that may be left out and has no default."""
+        choices = [
+            member
+            for group in self._mutually_exclusive_groups
+            if group.required
+            for member in group._group_actions
+        ]
+        may_be_left_out = action.option_strings and not action.required and action not in choices
+        if not may_be_left_out or action.default:
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            self.error(f"{name} expects a value, found an empty text")
 
     def error(self, message: str) -> NoReturn:
         """Ends the program."""

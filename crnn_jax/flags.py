@@ -71,7 +71,8 @@ def load_config_module(path_text: str) -> types.ModuleType:
     """
     path = config_path(path_text)
     if not path.is_file():
-        known = [str(p) for p in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
+        files = sorted(path.parent.glob("*.py")) if path.parent.is_dir() else []
+        known = [str(file) for file in files if file != path]
         close = difflib.get_close_matches(str(path), [*known, *presets.names()], n=1)
         hint = f" (did you mean '{close[0]}'?)" if close else ""
         raise UserError(

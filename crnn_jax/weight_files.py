@@ -9,6 +9,8 @@ An array is called by its path in the model's variables, such as "params/head/de
     class_names  K texts in the order of the classes, or null where nobody said them
     mean, std    of each channel, in 0..255: the model reads (pixels - mean) / std
     about        other facts by name, which no model needs: where the weights are from, say
+
+and `crc32`, of all these and the arrays; a file of an older version has none.
 """
 
 import dataclasses
@@ -16,6 +18,8 @@ import json
 import os
 import pathlib
 import tempfile
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -80,6 +84,7 @@ def write_weights(path: str | pathlib.Path, content: WeightFile) -> None:
     }
     facts = dataclasses.asdict(dataclasses.replace(content, arrays={}))
     metadata = {name: json.dumps(facts[name]) for name in _FACTS} | {"format": FORMAT}
+    metadata["crc32"] = _checksum(arrays, metadata)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
@@ -95,7 +100,7 @@ def read_weights(path: str | pathlib.Path) -> WeightFile:
     """Returns the content of a file that `write_weights` wrote.
 
     Raises:
-      UserError: no such file, or another kind of file.
+      UserError: no such file, another kind of file, or a damaged one.
     """
     arrays, metadata = read_arrays(path)
     if metadata.get("format") != FORMAT or not metadata.keys() >= set(_FACTS):
@@ -103,11 +108,25 @@ def read_weights(path: str | pathlib.Path) -> WeightFile:
             f"expected a weight file of this project ('{FORMAT}'), found another format in "
             f"'{path}': weights of timm are read by python -m crnn_jax.convert timm"
         )
+    if metadata.get("crc32") not in (None, _checksum(arrays, metadata)):
+        raise UserError(
+            f"'{path}' is damaged, its checksum differs: copy it again, or make it anew"
+        )
     facts = {name: json.loads(metadata[name]) for name in _FACTS}
     for name in ("class_names", "mean", "std"):
         facts[name] = _tuple(facts[name])
     facts["model"] = {key: _tuple(value) for key, value in facts["model"].items()}
     return WeightFile(arrays, **facts)
+
+
+def _checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    total = 0
+    for name in _FACTS:
+        total = zlib.crc32(f"{name} {metadata[name]}".encode(), total)
+    for name in sorted(arrays):
+        total = zlib.crc32(f"{name} {arrays[name].shape}".encode(), total)
+        total = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), total)
+    return f"{total:08x}"
 
 
 def _tuple(value: Any) -> Any:

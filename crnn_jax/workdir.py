@@ -36,8 +36,10 @@ def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
     A start that failed or was killed before it saved a step leaves a config.json that binds nobody.
 
     Raises:
-      UserError: the folder cannot be written, or holds what is no run.
+      UserError: no folder is named, it cannot be written, or it holds what is no run.
     """
+    if not path:  # as of --workdir=$UNSET, which would mean the current folder
+        raise UserError("--workdir expects a folder, found an empty text")
     folder = pathlib.Path(path).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)

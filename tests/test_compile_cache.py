@@ -1,5 +1,8 @@
 """Compiled programs that are damaged, or another's, are compiled again and kept."""
 
+import os
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -77,7 +80,22 @@ def test_damaged_programs_are_compiled_again(folder, capfd, damage):
     run()
     assert capfd.readouterr().err == ""  # what was compiled again is kept
     assert set(folder.glob("*")) >= set(kept)
-    assert not list(folder.glob("*.tmp"))
+    assert not list(folder.glob(".tmp-*"))
+
+
+def test_a_program_that_is_read_is_used_now(folder):
+    for path in folder.glob("*-cache"):
+        os.utime(path, (1, 1))
+    run()
+    assert entry(folder, "times").stat().st_mtime > 1
+
+
+def test_a_program_that_is_pruned_while_it_is_read_is_compiled(folder, monkeypatch):
+    def pruned(*_):
+        raise FileNotFoundError("a-cache")
+
+    monkeypatch.setattr(compile_cache.LRUCache, "get", pruned)
+    assert compile_cache.SealedCache(str(folder), max_size=-1).get("a") is None
 
 
 def test_a_good_program_is_read(folder, monkeypatch):
@@ -89,6 +107,18 @@ def test_a_good_program_is_read(folder, monkeypatch):
     run()
     assert len(found) >= 2
     assert all(found)
+
+
+def test_a_full_disk_costs_a_warning_and_leaves_nothing(folder, monkeypatch):
+    def full(path, data):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+    before = sorted(folder.iterdir())
+    with pytest.warns(UserWarning, match="No space left on device"):
+        assert jax.jit(lambda x: x - 7)(jnp.arange(3.0)).tolist() == [-7.0, -6.0, -5.0]
+    assert sorted(folder.iterdir()) == before
 
 
 def test_a_folder_that_cannot_be_made_or_written_is_no_mistake(tmp_path, monkeypatch):

@@ -1,8 +1,6 @@
 """One line and exit code 2, whatever the mistake."""
 
-import os
-import subprocess
-import sys
+import pathlib
 
 import pytest
 
@@ -43,6 +41,51 @@ def test_wrong_arguments_are_one_line(capsys, arguments):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_a_tilde_is_the_home_in_every_flag(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = OneLineParser(prog="p")
+    parser.add_argument("--workdir", action="append")
+    parser.add_argument("--out", type=pathlib.Path, default="~/out")
+    parser.add_argument("--num", type=int, default=3)
+    parser.add_argument("paths", nargs="*")
+    flags = parser.parse_args(["--workdir=~/a", "--workdir", "b~c", "~/x.png", "./~"])
+    assert vars(flags) == {
+        "workdir": ["/home/me/a", "b~c"],
+        "out": pathlib.Path("/home/me/out"),
+        "num": 3,
+        "paths": ["/home/me/x.png", "./~"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["--workdir="], "--workdir"),
+        (["--file", ""], "--file"),
+        (["--workdir=a", "--out="], "--out"),
+        (["--workdir=a", "b", ""], "IMAGE"),
+        (["--workdir=a", "--data_dir="], None),
+        (["--workdir=a", "b"], None),
+    ],
+)
+def test_an_empty_text_is_not_the_current_folder(capsys, arguments, name):
+    parser = OneLineParser(prog="p")
+    one = parser.add_mutually_exclusive_group(required=True)
+    one.add_argument("--workdir")
+    one.add_argument("--file")
+    parser.add_argument("--out", default="results")
+    parser.add_argument("--data_dir")
+    parser.add_argument("images", nargs="*", metavar="IMAGE")
+    if name is None:
+        parser.parse_args(arguments)
+        return
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(arguments)
+    assert stop.value.code == 2
+    error = f"error: {name} expects a value, found an empty text (see --help)\n"
+    assert capsys.readouterr().err == error
+
+
 def test_a_line_of_output_is_a_line():
     assert printable("a\tb\nc\\d é") == "a\\tb\\nc\\d é"
     assert printable("\x1b[31m\r") == "\\x1b[31m\\r"
@@ -60,53 +103,15 @@ def test_memory_that_runs_out_is_one_line(capsys):
         raise RuntimeError("another")
 
 
-PRINTS = """
-import sys
-from crnn_jax.errors import forgive_closed_output, one_line_errors
-if {forgives}:
-    forgive_closed_output()
-with one_line_errors():
-    print("café \\udce9 \\u4e2d", flush=True)
-    sys.stdin.readline()
-    for number in range({lines}):
-        print(number, flush={flush})
-print("alive", file=sys.stderr)
-"""
-
-
-def run_unread(forgives, lines, flush, encoding="utf-8"):
-    """Returns (exit code, first line, stderr) of a program whose output is read no further."""
-    with subprocess.Popen(
-        [sys.executable, "-c", PRINTS.format(forgives=forgives, lines=lines, flush=flush)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONIOENCODING": encoding},
-    ) as program:
-        assert program.stdout is not None
-        assert program.stdin is not None
-        assert program.stderr is not None
-        first = program.stdout.readline()
-        program.stdout.close()
-        program.stdin.write(b"\n")
-        program.stdin.close()
-        err = program.stderr.read().decode()
-    return program.returncode, first, err
-
-
-@pytest.mark.parametrize("lines", [1, 100_000])
-@pytest.mark.parametrize("flush", [True, False])
-def test_output_that_nobody_reads_ends_a_program_quietly(lines, flush):
-    assert run_unread(False, lines, flush)[::2] == (128 + 13, "")
-
-
-@pytest.mark.parametrize("flush", [True, False])
-def test_a_training_goes_on_without_a_reader(flush):
-    assert run_unread(True, 100_000, flush)[::2] == (0, "alive\n")
-
-
-@pytest.mark.parametrize("forgives", [True, False])
-def test_what_the_encoding_lacks_is_escaped(forgives):
-    first = run_unread(forgives, 0, True, "ascii")[1]
-    assert first == b"caf\\xe9 \\udce9 \\u4e2d\n"
-    assert run_unread(forgives, 0, True)[1] == "café \\udce9 中\n".encode()
+def test_a_path_that_the_system_refuses_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for path, reason in (("n" * 999, "File name too long"), ("file/x", "Not a directory")):
+        with pytest.raises(SystemExit) as stop, one_line_errors():
+            (tmp_path / path).open()
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: '{tmp_path}")
+        assert f"cannot be used ({reason}): check this path" in line
+        assert len(line) < 350
+    with pytest.raises(OSError, match="unknown"), one_line_errors():
+        raise OSError("unknown")

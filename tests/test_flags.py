@@ -89,6 +89,12 @@ def test_a_path_may_have_colons_and_a_home(tmp_path, monkeypatch):
     assert cli.split_name("no.py:crnn,data.dir=a.py:b") == ("no.py", "crnn,data.dir=a.py:b")
 
 
+def test_a_folder_is_no_config_and_is_not_offered(tmp_path):
+    (tmp_path / "my.py").mkdir()
+    with pytest.raises(UserError, match=r"found no '.*/my\.py'$"):
+        cli.resolve_config(f"{tmp_path}/my.py:rnn", {})
+
+
 def test_presets_have_names(tmp_path, monkeypatch):
     expected = cli.resolve_config("configs/cifar10.py:crnn_small,seed=3", {})
     monkeypatch.chdir(tmp_path)

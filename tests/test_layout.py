@@ -12,7 +12,9 @@ PACKAGE = "crnn_jax"
 
 # A module imports from levels below its own, or from its own package on the same level.
 LEVELS = (
+    ("streams",),
     ("errors", "ending"),
+    ("disk",),
     (
         "axes",
         "mesh",
@@ -20,7 +22,6 @@ LEVELS = (
         "kernels",
         "compile_cache",
         "compiler",
-        "disk",
         "file_lock",
         "huge_pages",
         "peak_memory",

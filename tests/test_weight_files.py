@@ -88,6 +88,34 @@ def test_what_is_no_such_file_is_refused(tmp_path):
         read_weights(tmp_path / "b.safetensors")
 
 
+def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_weights(path, CONTENT)
+    whole = path.read_bytes()
+    for place in range(8, len(whole)):  # the first eight are the length of the header
+        damaged = bytearray(whole)
+        damaged[place] ^= 2
+        path.write_bytes(damaged)
+        try:
+            found = read_weights(path)
+        except UserError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            continue
+        # Of what is left, a blank of the header's padding, say, nothing is read.
+        assert dataclasses.replace(found, arrays={}) == dataclasses.replace(CONTENT, arrays={})
+        for name, array in CONTENT.arrays.items():
+            np.testing.assert_array_equal(found.arrays[name], array)
+
+
+def test_a_file_of_an_older_version_has_no_checksum(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_weights(path, CONTENT)
+    arrays, metadata = read_arrays(path)
+    del metadata["crc32"]
+    save_file(arrays, path, metadata)
+    assert read_weights(path).class_names == CONTENT.class_names
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written .*: choose another path"):

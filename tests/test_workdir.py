@@ -85,6 +85,12 @@ def test_a_folder_that_is_no_run(tmp_path, content, message):
         workdirs.load_config(tmp_path)
 
 
+def test_no_folder_is_not_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="--workdir expects a folder, found an empty text"):
+        workdirs.open_workdir("")
+
+
 def test_checkpoints_without_a_config_are_not_touched(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="but no config"):

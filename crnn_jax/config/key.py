@@ -25,8 +25,13 @@ class Range:
     below: bool = False
 
     def __contains__(self, value: float) -> bool:
-        """Returns whether the number, and what float32 makes of it, is inside."""
+        """Returns whether the number, and what float32 makes of it, is inside.
+
+        What float32 makes 0 is not: 0 may mean another thing than the smallest number.
+        """
         rounded = as_float32(value) if isinstance(value, float) else value
+        if value and not rounded:
+            return False
         for number in (value, rounded):
             if not self.low <= number <= self.high:
                 return False

@@ -22,6 +22,7 @@ from crnn_jax.data.walk import File, file_of
 from crnn_jax.errors import CorruptImageError, UserError, closest
 
 _NEEDED, _OPTIONAL = ("path", "label"), ("split", "weight")
+_MOST_WEIGHT = 1e30  # the sum of many is finite
 _PARTS = {"train": "train", "test": "test"}
 _PARTS |= dict.fromkeys(("val", "valid", "validation"), "validation")
 
@@ -158,6 +159,8 @@ def _row(path: pathlib.Path, line: int, names: list[str], cells: list[str]) -> R
     for name in _NEEDED:
         if not value[name]:
             raise _mistake(path, row, f"a {name}, found an empty one")
+        if "\0" in value[name]:
+            raise _mistake(path, row, f"a {name} without null characters, found one")
     if "split" in value:
         part = _PARTS.get(value["split"].lower())
         if part is None:
@@ -169,7 +172,7 @@ def _row(path: pathlib.Path, line: int, names: list[str], cells: list[str]) -> R
             row = row._replace(weight=float(value["weight"]))
         except ValueError:
             row = row._replace(weight=math.nan)
-        if not (math.isfinite(row.weight) and row.weight >= 0):
+        if not 0 <= row.weight <= _MOST_WEIGHT:
             raise _mistake(path, row, f"a weight of 0 or more, found '{value['weight']}'")
     return row
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from crnn_jax.data import cache, reading
 from crnn_jax.data.sources import Split
+from crnn_jax.disk import note_use
 from crnn_jax.errors import UserError
 
 _EXACT_EXAMPLES = 100_000  # above this number, statistics come from a sample
@@ -65,6 +66,7 @@ def remembered(path: pathlib.Path, compute: Callable[[], dict[str, Any]]) -> dic
     try:
         content = json.loads(path.read_text())
         if content["crc32"] == _checksum(path, content["stored"]):
+            note_use(path)
             return content["stored"]
         raise ValueError("its checksum differs")
     except FileNotFoundError:
@@ -88,6 +90,8 @@ def _save(path: pathlib.Path, content: dict[str, Any]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise cache.unwritable(path.parent, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def readable(

@@ -1,6 +1,7 @@
 """The run as an ONNX graph, which onnxruntime runs without JAX and Netron shows."""
 
 import pathlib
+import zlib
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from crnn_jax.run import Run
 from crnn_jax.tasks.task import Predictions
 
 OUTPUT = "probability"
+_SEALED, _CHECKSUM = "crnn_jax_sealed", "crnn_jax_crc32"
 _LARGEST = 2**31 - 2**20  # bytes of a protocol buffer, less some for what is no array
 
 
@@ -63,25 +65,52 @@ def weights_of(run: Run) -> dict[str, np.ndarray]:
 
 
 def save(content: onnx.ModelProto, path: pathlib.Path, metadata: dict[str, Any]) -> None:
-    """Writes the file."""
+    """Writes the file, which ends with its checksum as one more text of its metadata."""
     del content.metadata_props[:]
-    onnx.helper.set_model_props(content, to_strings(metadata))
-    path.write_bytes(content.SerializeToString())
+    onnx.helper.set_model_props(content, to_strings(metadata) | {_SEALED: "true"})
+    body = content.SerializeToString()
+    path.write_bytes(body + _seal(body))
+
+
+def _seal(body: bytes) -> bytes:
+    """Returns the bytes after `body`: what is appended to a protocol buffer belongs to it."""
+    entry = onnx.StringStringEntryProto(key=_CHECKSUM, value=f'"{zlib.crc32(body):08x}"')
+    return onnx.ModelProto(metadata_props=[entry]).SerializeToString()
+
+
+def _check_seal(path: pathlib.Path, sealed: bool) -> None:
+    """Checks a file that ends with its checksum; one of an older version does not.
+
+    Raises:
+      UserError: the file was changed since; or it has no such end, and is `sealed`.
+    """
+    content, length = path.read_bytes(), len(_seal(b""))
+    body, end = content[:-length], content[-length:]
+    if (sealed or _CHECKSUM.encode() in end) and end != _seal(body):
+        raise UserError(
+            f"'{path}' is damaged, its checksum differs: copy it again, or make it anew; if it was "
+            f"changed on purpose, delete '{_SEALED}' and '{_CHECKSUM}' of its metadata_props"
+        )
 
 
 def load(path: pathlib.Path) -> Exported:
     """Returns the graph, run by onnxruntime on the CPU; one of a step is run once for each step.
 
     Raises:
-      UserError: it is no such file.
+      UserError: it is no such file, or a damaged one.
     """
     try:
+        _check_seal(path, sealed=False)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except UserError:
+        raise
     except Exception as error:  # onnxruntime's have no common class
         raise UserError(
             f"'{path}' is expected to be a file of crnn_jax.export, found: {error}"
         ) from None
     metadata = of_strings(path, session.get_modelmeta().custom_metadata_map)
+    _check_seal(path, sealed=metadata.pop(_SEALED, False))
+    metadata.pop(_CHECKSUM, None)
     name: str = metadata["input"]
     states: dict[str, Any] = {x.name: x.shape for x in session.get_inputs()}
     states.pop(name)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 import pathlib
 import shlex
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ _OF_A_RUN = {
     "anytime": "What fewer steps cost",
     "robustness": "What worse images cost",
 }
+_OTHER_SHAPE = (LookupError, TypeError, ValueError, StopIteration, AttributeError, ArithmeticError)
 _OF_ALL = {"table1": "Table 1 of the paper", "sensitivity": "Fig. 2: layers and hidden units"}
 
 
@@ -101,7 +103,7 @@ def names_workdir(command: str, workdir: pathlib.Path) -> bool:
     given += [after for word, after in itertools.pairwise(words) if word == "--workdir"]
     parts = workdir.resolve().parts
     for text in given:
-        named = pathlib.PurePath(text).parts
+        named = pathlib.PurePath(os.path.expanduser(text)).parts
         if named and parts[-len(named) :] == named:
             return True
     return False
@@ -117,7 +119,7 @@ def _json(path: pathlib.Path) -> dict[str, Any] | None:
 
 def _study(path: pathlib.Path, kinds: dict[str, str]) -> dict[str, Any] | None:
     content = _json(path)
-    return content if content is not None and content.get("study") in kinds else None
+    return content if content is not None and str(content.get("study")) in kinds else None
 
 
 def _read(path: pathlib.Path, content: dict[str, Any], title: str) -> Study:
@@ -126,7 +128,7 @@ def _read(path: pathlib.Path, content: dict[str, Any], title: str) -> Study:
         table, notes = parsed(STUDY_TABLES[content["study"]](content))
         if draw := {"sensitivity": sensitivity_chart, "table1": table1_chart}.get(content["study"]):
             charts = [draw(content)]
-    except (KeyError, TypeError, ValueError, IndexError, StopIteration, AttributeError):
+    except _OTHER_SHAPE:
         notes = [f"'{path}' is of another version, and has no table here"]
     return Study(title, path, content, path.with_suffix(".png"), charts, table, notes)
 
@@ -185,18 +187,21 @@ def sensitivity_chart(content: dict[str, Any]) -> str:
 
 
 def scaling(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Returns (charts, table) of the measured points of a scaling study."""
-    points = content["points"]
+    """Returns (charts, table) of the measured points of a scaling study; none of another shape."""
     try:
-        rates = [(p["devices"], p["images_per_second"]) for p in points]
-        efficiency = [(p["devices"], p["efficiency"]) for p in points]
-        rows = [
-            [str(p["devices"]), f"{p['batch_size']:,}", f"{p['seconds']:.3f}",
-             f"{p['images_per_second']:,.0f}", f"{p['efficiency']:.0%}", str(p["described"])]
-            for p in points
-        ]  # fmt: skip
-    except (KeyError, TypeError):
+        return _scaling(content["points"])
+    except _OTHER_SHAPE:
         return [], []
+
+
+def _scaling(points: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    rates = [(p["devices"], p["images_per_second"]) for p in points]
+    efficiency = [(p["devices"], p["efficiency"]) for p in points]
+    rows = [
+        [str(p["devices"]), f"{p['batch_size']:,}", f"{p['seconds']:.3f}",
+         f"{p['images_per_second']:,.0f}", f"{p['efficiency']:.0%}", str(p["described"])]
+        for p in points
+    ]  # fmt: skip
     ticks = [devices for devices, _ in rates]
     charts = [
         line_chart(name, "devices", [Series(name, found, colour)], x_ticks=ticks)

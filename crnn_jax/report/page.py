@@ -18,6 +18,7 @@ from crnn_jax.report.formats import format_seconds, percent
 from crnn_jax.report.pictures import Budget
 from crnn_jax.report.robustness import half_interval
 from crnn_jax.report.run_files import Facts, RunFiles, read_runs
+from crnn_jax.report.shapes import score_name
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
 _PICTURES = 3_300_000  # bytes of pictures in a page, of which all has to stay below 5 MB
@@ -115,15 +116,12 @@ def state_of(run: RunFiles) -> str:
 
 
 def score_of(run: RunFiles) -> Facts | None:
-    """Returns {"name", "text", "interval", "counts"} of the reported split, None without a result.
-
-    The score is what a summary names first after the loss.
-    """
+    """Returns {"name", "text", "interval", "counts"} of the reported split; None without one."""
     split = run.settings.get("eval.report", "test")
     summary = (run.result or {}).get(split)
     if not isinstance(summary, dict):
         return None
-    name = next(key for key in summary if key != "loss")
+    name = score_name(summary)
     found: Facts = {"name": f"{split} {name.replace('_', ' ')}", "text": percent(summary[name])}
     found["interval"] = found["counts"] = ""
     if "num_correct" in summary:

@@ -4,11 +4,10 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 from crnn_jax.errors import UserError
-
-Facts = dict[str, Any]
+from crnn_jax.report import shapes
+from crnn_jax.report.shapes import Facts, is_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,16 +82,25 @@ def _read_run(folder: pathlib.Path, name: str) -> RunFiles:
         path.parent.name: read_json(path) or {}
         for path in sorted(folder.glob("report_*/report.json"))
     }
+    settings = shapes.check(folder / "config.json", flat(config), shapes.CONFIG)
+    dataset = read_json(folder / "dataset.json") or {}
+    result = read_json(folder / "result.json")
+    if result is not None:
+        shapes.check(folder / "result.json", result, shapes.RESULT, shapes.RESULT_HAS)
     return RunFiles(
         workdir=folder,
         name=name,
-        settings=flat(config),
-        dataset=read_json(folder / "dataset.json") or {},
-        starts=read_lines(folder / "starts.jsonl"),
+        settings=settings,
+        dataset=shapes.check(folder / "dataset.json", dataset, shapes.DATASET),
+        starts=[
+            line
+            for line in read_lines(folder / "starts.jsonl")
+            if isinstance(line.get("versions", {}), dict)
+        ],
         metrics=[
             line for line in read_lines(folder / "metrics.jsonl") if is_number(line.get("step"))
         ],
-        result=read_json(folder / "result.json"),
+        result=result,
         reports=reports,
     )
 
@@ -139,8 +147,3 @@ def flat(config: Facts) -> Facts:
             {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
         )
     return found
-
-
-def is_number(value: Any) -> bool:
-    """Returns whether it is a finite number, as JSON has them."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300

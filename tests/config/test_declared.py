@@ -110,6 +110,15 @@ def test_a_share_that_rounds_to_one_is_refused():
         check_value("x", Key(0.5, "", within=Range(0, 1, below=True)), 0.99999999)
 
 
+def test_a_number_that_rounds_to_0_is_refused():
+    refused("crnn", "optim.clip_norm", 1e-300)  # 0 is "none" there
+    refused("crnn", "data.mixup", 1e-39)
+    assert 0.0 in Range(0, 1)
+    assert 2.0**-126 in Range(0, 1)
+    with pytest.raises(UserError, match=r"at most 1, found 1e-50 \(0 in float32\)"):
+        check_value("x", Key(0.5, "", within=Range(0, 1)), 1e-50)
+
+
 def test_the_choices_are_those_of_the_registries():
     from crnn_jax import models, optim
     from crnn_jax.models.recurrent.cells import CELLS

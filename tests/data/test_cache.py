@@ -1,5 +1,8 @@
+import errno
 import json
+import os
 import pathlib
+import shutil
 import threading
 
 import numpy as np
@@ -78,6 +81,47 @@ def test_a_damaged_cache_is_decoded_again(memory_split, tmp_path, capsys, damage
     check(decoded(split, tmp_path), split)  # and it is good again
     assert split.read.count == 0
     assert [path.name for path in (tmp_path / "decoded").iterdir()] == ["f1-train"]
+
+
+def test_an_entry_that_is_read_is_used_now(memory_split, tmp_path):
+    split = memory_split(3)
+    decoded(split, tmp_path)
+    manifest = tmp_path / "decoded" / "f1-train" / "manifest.json"
+    os.utime(manifest, (1, 1))
+    decoded(split, tmp_path)
+    assert manifest.stat().st_mtime > 1
+
+
+def test_an_entry_that_is_pruned_while_it_is_read_is_decoded_again(
+    memory_split, tmp_path, monkeypatch, capsys
+):
+    split = memory_split(3)
+    decoded(split, tmp_path)
+
+    def prune_first(*_, **__):
+        shutil.rmtree(tmp_path / "decoded" / "f1-train")
+        monkeypatch.undo()
+        raise FileNotFoundError("image.npy")
+
+    monkeypatch.setattr(cache.np, "load", prune_first)
+    check(decoded(split, tmp_path), split)
+    assert capsys.readouterr().err == ""  # it is not damaged
+
+
+def test_an_entry_that_is_pruned_while_it_is_written_is_written(
+    memory_split, tmp_path, monkeypatch
+):
+    split, rename = memory_split(3), os.rename
+    folder = tmp_path / "decoded" / "f1-train"
+
+    def another_is_there_for_a_moment(*paths):
+        monkeypatch.undo()
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    monkeypatch.setattr(cache.os, "rename", another_is_there_for_a_moment)
+    check(decoded(split, tmp_path), split)
+    assert os.rename is rename
+    assert sorted(path.name for path in folder.iterdir())[:2] == ["image.npy", "label.npy"]
 
 
 def test_another_number_of_examples_is_another_cache(memory_split, tmp_path):

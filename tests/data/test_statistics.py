@@ -1,10 +1,11 @@
 import json
+import pathlib
 
 import numpy as np
 import pytest
 
 from crnn_jax.data import statistics
-from crnn_jax.errors import CorruptImageError
+from crnn_jax.errors import CorruptImageError, UserError
 
 
 def mean_and_std(split, folder, skip_corrupt=False):
@@ -97,3 +98,14 @@ def test_many_examples_are_sampled_always_alike(memory_split, tmp_path, monkeypa
     image_NHWC = split.read.image_NHWC
     np.testing.assert_allclose(first[0], image_NHWC.mean((0, 1, 2)), atol=6)
     assert not np.array_equal(first[0], image_NHWC.mean((0, 1, 2), dtype=np.float64).astype("f4"))
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(path, text):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_text", full)
+    with pytest.raises(UserError, match=r"No space left on device; set 'data\.cache_dir'"):
+        statistics.remembered(tmp_path / "a.json", lambda: {"a": 1})
+    assert list(tmp_path.iterdir()) == []

@@ -228,3 +228,27 @@ def test_a_file_runs_with_onnxruntime_and_numpy_alone(
     subprocess.run([python, "-c", _ALONE], check=True, cwd=tmp_path, env=env, timeout=60)
     found = np.load(tmp_path / "found.npy")
     np.testing.assert_allclose(found, expected(run, pixels)["probability"], atol=1e-5)
+
+
+def test_a_changed_file_is_found_and_an_older_one_opens(random_run, reload, tmp_path):
+    from onnx import load_from_string
+
+    from crnn_jax.export.formats import load_file
+
+    file = reload("onnx", random_run("cnn"))
+    assert not any(name.startswith("crnn_jax_s") for name in file.metadata)
+    path = tmp_path / "model.onnx"
+    whole = path.read_bytes()
+    for place in (100, len(whole) // 2, len(whole) - 40, len(whole) - 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 2]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"model\.onnx' is damaged, its checksum differs"):
+            load_file(path)
+    graph = load_from_string(whole)
+    ours = [p for p in graph.metadata_props if p.key in ("crnn_jax_sealed", "crnn_jax_crc32")]
+    graph.metadata_props.remove(ours[1])  # the end of the file is missing
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(UserError, match="is damaged"):
+        load_file(path)
+    graph.metadata_props.remove(ours[0])
+    path.write_bytes(graph.SerializeToString())
+    assert load_file(path).class_names == file.class_names

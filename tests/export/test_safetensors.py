@@ -60,6 +60,7 @@ def test_a_file_that_lacks_an_array_is_refused(random_run, reload, tmp_path):
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del metadata["crc32"]  # as of an older version
     wrong = {**arrays, "params/head/dense/bias": np.zeros(3, np.float32)}
     save_file(wrong, path, metadata)
     with pytest.raises(UserError, match=r"'params/head/dense/bias' of \(5,\), found \(3,\)"):

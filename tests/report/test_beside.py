@@ -27,6 +27,26 @@ def test_a_study_belongs_to_the_run_that_its_command_names(tmp_path, command, be
     assert names_workdir(command, tmp_path / "runs" / "a") == belongs
 
 
+def test_a_home_in_a_command_is_that_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert names_workdir("python -m x --workdir=~/runs/a", tmp_path / "runs" / "a")
+    assert not names_workdir("python -m x --workdir=~/runs/a", tmp_path / "b" / "runs" / "a")
+
+
+@pytest.mark.parametrize("value", [None, [], "x", {}])
+def test_results_of_another_shape_have_no_table(tmp_path, value):
+    points = [{"devices": value, "batch_size": value, "seconds": 1, "images_per_second": 1}]
+    points[0] |= {"efficiency": 1, "described": ""}
+    files = {"a": {"study": [value]}, "b": {"study": "table1", "rows": value}}
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "scaling").mkdir()
+    (tmp_path / "scaling" / "c.json").write_text(json.dumps({"points": points}))
+    table1, scaling = studies_of_all(tmp_path)
+    assert (table1.table, scaling.table, scaling.charts) == ([], [], [])
+    assert "is of another version" in table1.notes[0]
+
+
 def test_studies_in_the_workdir_and_beside_it_are_found_once(make_workdir, tmp_path):
     a, b = make_workdir(tmp_path / "runs/a"), make_workdir(tmp_path / "runs/b")
     both = {"study": "robustness", "command": "x --workdir=runs/a --workdir=runs/b"}

@@ -1,6 +1,8 @@
 """Decoded splits as arrays, kept on disk so that each is decoded once."""
 
 import concurrent.futures
+import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -17,11 +19,13 @@ from ml_collections import ConfigDict
 from crnn_jax.data import reading
 from crnn_jax.data.reading import Examples
 from crnn_jax.data.sources import Split
+from crnn_jax.disk import note_use
 from crnn_jax.errors import UserError
 
+MANIFEST = "manifest.json"  # its time of change is that of the entry's last use
 _FORMAT = 3  # of the folder; another one is decoded again
 _WEIGHT = "weight_N"  # beside the fields
-_STALE_SECONDS = 24 * 3600  # what a killed writer left is removed after this
+STALE_SECONDS = 24 * 3600  # what a killed writer left is removed after this
 
 
 def cache_dir(data_config: ConfigDict) -> pathlib.Path:
@@ -144,7 +148,7 @@ def _load(folder: pathlib.Path, split: Split) -> Examples | None:
         return None
     count, names = split.num_examples, (*split.fields, _WEIGHT)
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads((folder / MANIFEST).read_text())
         arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in names}
         good = manifest["format"] == _FORMAT and manifest["num_examples"] == count
         good = good and manifest["entry"] == folder.name  # or another's lies here
@@ -159,8 +163,11 @@ def _load(folder: pathlib.Path, split: Split) -> Examples | None:
     except Exception:  # a damaged header makes NumPy raise nearly anything
         good = False
     if not good:
+        if not folder.exists():
+            return None  # pruned in between
         print(f"decoded images in '{folder}' are damaged or old: decoding again", file=sys.stderr)
         return None
+    note_use(folder / MANIFEST)
     weight_N = arrays.pop(_WEIGHT)
     return Examples(arrays, weight_N)
 
@@ -185,7 +192,7 @@ def _save(folder: pathlib.Path, examples: Examples, split: Split) -> None:
             "num_corrupt": examples.num_corrupt,
             "crc32": {name: _checksum(array) for name, array in arrays.items()},
         }
-        with open(temporary / "manifest.json", "w") as file:
+        with open(temporary / MANIFEST, "w") as file:
             json.dump(manifest, file)
             file.flush()
             os.fsync(file.fileno())
@@ -196,29 +203,30 @@ def _save(folder: pathlib.Path, examples: Examples, split: Split) -> None:
 
 def _publish(temporary: pathlib.Path, folder: pathlib.Path, split: Split) -> None:
     """Renames `temporary` to `folder`, unless another writer's whole folder is there."""
-    try:
-        os.rename(temporary, folder)
-        return
-    except OSError:
-        if not folder.exists():
-            raise
-    found = _load(folder, split)
-    if found is not None and found.num_corrupt <= _load_corrupt(temporary):
-        return
-    aside = folder.parent / f".tmp-{uuid.uuid4().hex}"
-    os.rename(folder, aside)
-    os.rename(temporary, folder)
-    shutil.rmtree(aside, ignore_errors=True)
+    while True:  # what is there may be another's, or be pruned, at any moment
+        try:
+            os.rename(temporary, folder)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        found = _load(folder, split)
+        if found is not None and found.num_corrupt <= _load_corrupt(temporary):
+            return
+        aside = folder.parent / f".tmp-{uuid.uuid4().hex}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _load_corrupt(folder: pathlib.Path) -> int:
-    return json.loads((folder / "manifest.json").read_text())["num_corrupt"]
+    return json.loads((folder / MANIFEST).read_text())["num_corrupt"]
 
 
 def _remove_stale(parent: pathlib.Path) -> None:
     for path in parent.glob(".tmp-*"):
         try:
-            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
         except OSError:
             pass  # another process removed it first
