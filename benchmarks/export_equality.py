@@ -39,7 +39,7 @@ from crnn_jax.train.experiment import build
 FORMATS = ("onnx", "stablehlo")
 LIMIT = 1e-5
 BATCH, ALONE = 64, 50  # images at a time, and how many are read one by one
-SPREAD = 3.0  # standard deviation of a class score over images: a training's is of this order
+SPREAD = 3.0  # standard deviation of a class score over images: no class is sure, none at chance
 
 SETTINGS: dict[str, tuple[str, dict[str, str]]] = {
     name: (name, {}) for name in ("cnn", "rnn", "rnn_deep", "lrcn", "tsn", "sequencer")
