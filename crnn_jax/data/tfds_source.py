@@ -184,7 +184,7 @@ def _open(folder: pathlib.Path) -> tuple[Any, tuple[str, str]]:
             f"{', '.join(features)}; config key 'data.source' needs image classification data"
         )
     names, count = features[keys[1]].names, features[keys[1]].num_classes
-    if len(set(names)) != count:
+    if not len(names) == len(set(names)) == count:
         raise UserError(
             f"'{folder}': expected {count} names of classes, each once, found "
             f"{len(names)} lines, {len(set(names))} of them different; prepare the data set again"

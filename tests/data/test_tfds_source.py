@@ -251,7 +251,7 @@ def test_damaged_facts_are_one_line(toy, key, value, message):
 
 @pytest.mark.parametrize(
     ("names", "found"),
-    [("zero\n", "1 lines, 1"), ("a\nb\nc\n", "3 lines, 3"), ("a\na\n", "2 lines, 1")],
+    [("a\n", "1 lines, 1"), ("a\nb\nc\n", "3 lines, 3"), ("a\nb\nb\n", "3 lines, 2")],
 )
 def test_names_of_classes_are_as_many_as_there_are(toy, names, found):
     (toy / "toy/1.0.0/label.labels.txt").write_text(names)
