@@ -34,9 +34,10 @@ def take(path: pathlib.Path, *, wait: bool) -> BinaryIO:
 
 
 def release(path: pathlib.Path, file: BinaryIO) -> None:
-    """Removes the file that `take` returned, and unlocks it."""
+    """Removes the file that `take` returned, and unlocks it; not another that lies there by now."""
     with contextlib.suppress(OSError):
-        path.unlink()
+        if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            path.unlink()
     file.close()
 
 

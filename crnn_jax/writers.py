@@ -124,10 +124,16 @@ class Writers:
         """Appends one line {"step": step, **values}; NaN and inf become null.
 
         Raises:
-          UserError: the file cannot be written.
+          UserError: the file cannot be written; or it was removed or replaced, as with the whole
+            workdir, in which another run may be by now.
         """
         if self._file is None:
             return
+        if not _is_at(self._path, self._file):
+            raise UserError(
+                f"expected '{self._path}' as this run has begun it, found it removed or replaced: "
+                "start the run again, with another --workdir if one runs in this"
+            )
         numbers = plain(values)
         try:
             self._file.write(json.dumps({"step": step, **numbers}) + "\n")
@@ -165,6 +171,15 @@ class Writers:
         if self._tracker is not None:
             close_tracker(self._tracker)
             self._tracker = None
+
+
+def _is_at(path: pathlib.Path, file: TextIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+    except OSError:  # a file system that does not answer for a moment
+        return True
 
 
 def _read_records(folder: pathlib.Path) -> dict[str, str]:

@@ -53,6 +53,18 @@ def test_a_lock_on_a_file_that_was_removed_does_not_count(tmp_path, monkeypatch)
     file_lock.release(path, file)
 
 
+def test_the_lock_of_another_stays(tmp_path):
+    path = tmp_path / "lock"
+    first = file_lock.take(path, wait=False)
+    path.unlink()  # with its workdir
+    second = file_lock.take(path, wait=False)
+    file_lock.release(path, first)
+    with pytest.raises(BlockingIOError):
+        file_lock.take(path, wait=False)
+    file_lock.release(path, second)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_system_without_locks_holds_nobody_up(tmp_path, monkeypatch):
     def unsupported(*_):
         raise OSError(file_lock.errno.ENOLCK, "No locks available")

@@ -135,6 +135,19 @@ def test_a_disk_that_fills_ends_it_in_one_line(tmp_path, tracker):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_workdir_that_was_removed_ends_it_in_one_line(tmp_path, replaced):
+    with Writers(tmp_path) as file:
+        file.write(1, {"loss": 1.0})
+        (tmp_path / "metrics.jsonl").unlink()
+        if replaced:
+            (tmp_path / "metrics.jsonl").touch()  # by another run
+        with pytest.raises(UserError, match=r"metrics\.jsonl' as this run has begun it, found it"):
+            file.write(2, {"loss": 1.0})
+    assert (tmp_path / "metrics.jsonl").exists() == replaced
+    assert not replaced or read_lines(tmp_path) == []
+
+
 def test_tensorboard_hides_what_a_run_without_a_checkpoint_wrote(tmp_path):
     for start_step in (0, 0, 5):
         with Writers(tmp_path, tracker="tensorboard", start_step=start_step) as file:

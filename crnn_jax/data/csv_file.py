@@ -105,6 +105,8 @@ def read_rows(path: pathlib.Path) -> list[Row]:
     """
     rows: list[Row] = []
     line = 0
+    if path.exists() and not (path.is_file() or path.is_dir()):  # it may have no end
+        raise UserError(f"'{path}': expected a file on a disk, found a device or a pipe")
     try:
         with path.open(newline="", encoding="utf-8-sig") as opened:
             reader = csv.reader(opened, strict=True)

@@ -201,24 +201,33 @@ def _pairs(root: pathlib.Path, part: str, skip_unreadable: bool) -> list[_Pair]:
         left_out += [item._replace(path=f"{name}/{item.path}") for item in found.left_out]
     if not files["images"]:
         raise UserError(f"'{root / part / 'images'}': expected images, found none; add some")
-    masks = {_stem(path): mask for path, mask in files["masks"].items()}
+    images, masks = (_by_stem(root, files[name]) for name in _PAIR)
     pairs = []
-    for path, image in files["images"].items():
-        if _stem(path) not in masks:
+    for stem, image in images.items():
+        if stem not in masks:
             raise UserError(
-                f"{root / image.path}: expected a mask '{_stem(path)}.png' in "
+                f"{root / image.path}: expected a mask '{stem}.png' in "
                 f"'{root / part / 'masks'}', found none; add it, or remove the image"
             )
-        pairs.append((image, masks[_stem(path)]))
-    for stem in sorted(masks.keys() - {_stem(path) for path in files["images"]}):
+        pairs.append((image, masks[stem]))
+    for stem in sorted(masks.keys() - images.keys()):
         left_out.append(walk.LeftOut(f"masks/{stem}.png", "a mask without an image", False))
     if left_out:
         print(f"'{root / part}': left out {walk.describe(left_out)}", file=sys.stderr)
     return pairs
 
 
-def _stem(path: str) -> str:
-    return str(pathlib.PurePosixPath(path).with_suffix(""))
+def _by_stem(root: pathlib.Path, files: dict[str, File]) -> dict[str, File]:
+    """Returns the files by their paths without what follows the last dot, in the same order."""
+    found: dict[str, File] = {}
+    for path, file in files.items():
+        other = found.setdefault(str(pathlib.PurePosixPath(path).with_suffix("")), file)
+        if other is not file:
+            raise UserError(
+                f"'{root}': expected files of different names for each image and mask, found "
+                f"'{other.path}' and '{file.path}'; remove or rename one"
+            )
+    return found
 
 
 def _class_names(root: pathlib.Path, train: list[_Pair], skip_corrupt: bool) -> tuple[str, ...]:

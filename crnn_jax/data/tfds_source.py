@@ -153,10 +153,14 @@ def _open(folder: pathlib.Path) -> tuple[Any, tuple[str, str]]:
         features = info.features
         if features is None:
             raise ValueError("no features.json")
+        # TFDS looks at these when they are asked for.
+        empty = [name for name, split in info.splits.items() if not split.file_instructions]
     except Exception as error:  # TFDS has no error of its own for a damaged folder
         raise UserError(
             f"'{folder}': expected a TFDS data set, found it unreadable ({error}); prepare it again"
         ) from error
+    if "train" in empty:
+        raise UserError(f"'{folder}': expected examples in split 'train', found none")
     found_format = info.file_format.value if info.file_format else "no format"
     if found_format != "array_record":
         raise UserError(
@@ -172,6 +176,12 @@ def _open(folder: pathlib.Path) -> tuple[Any, tuple[str, str]]:
         raise UserError(
             f"'{folder}': expected an image and its class label, found features "
             f"{', '.join(features)}; config key 'data.source' needs image classification data"
+        )
+    names, count = features[keys[1]].names, features[keys[1]].num_classes
+    if not len(names) == len(set(names)) == count:
+        raise UserError(
+            f"'{folder}': expected {count} names of classes, each once, found "
+            f"{len(names)} lines, {len(set(names))} of them different; prepare the data set again"
         )
     return info, (keys[0], keys[1])
 

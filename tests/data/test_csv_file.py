@@ -1,6 +1,7 @@
 """Images listed in a CSV file: its columns, its splits, its weights, and what is wrong with it."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -181,6 +182,11 @@ def test_no_file(table, tmp_path):
     data.source = f"csv:{tmp_path}/nothing.csv"
     with pytest.raises(UserError, match="expects csv:FILE, found no file"):
         load_source(data, 0)
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe"):
+        data.source = f"csv:{path}"
+        with pytest.raises(UserError, match="a file on a disk, found a device or a pipe"):
+            load_source(data, 0)
     data.source = f"csv:{tmp_path}"
     with pytest.raises(UserError, match="expected a readable file, found: Is a directory"):
         load_source(data, 0)

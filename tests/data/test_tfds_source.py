@@ -244,6 +244,35 @@ def test_folder_without_a_data_set(toy):
         load(toy)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("name", None, "found it unreadable .*; prepare it again"),
+        ("shardLengths", [], "expected examples in split 'train', found none"),
+        ("shardLengths", ["-1"], "found it unreadable"),
+    ],
+)
+def test_damaged_facts_are_one_line(toy, key, value, message):
+    path = toy / "toy/1.0.0/dataset_info.json"
+    info = json.loads(path.read_text())
+    place = info if key in info else next(s for s in info["splits"] if s["name"] == "train")
+    place[key] = value
+    path.write_text(json.dumps(info))
+    with pytest.raises(UserError, match=message):
+        load(toy)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [("a\n", "1 lines, 1"), ("a\nb\nc\n", "3 lines, 3"), ("a\nb\nb\n", "3 lines, 2")],
+)
+def test_names_of_classes_are_as_many_as_there_are(toy, names, found):
+    (toy / "toy/1.0.0/label.labels.txt").write_text(names)
+    expected = rf"expected 2 names of classes, each once, found {found} of them different"
+    with pytest.raises(UserError, match=expected):
+        load(toy)
+
+
 def test_missing_and_damaged_files(toy):
     path = toy / "toy/1.0.0/toy-train.array_record-00001-of-00003"
     path.write_bytes(path.read_bytes()[:1000])

@@ -242,6 +242,12 @@ def test_a_start_that_fails_before_its_first_step_binds_nobody(tiny, tmp_path):
     assert train(tiny("rnn", **keys, data__image_size=8), str(tmp_path / "run"))["steps"] == 1
 
 
+def test_a_warm_up_longer_than_the_run_is_told(tiny, tmp_path, capsys):
+    train(tiny("rnn", duration="1 steps", optim__warmup="5 steps"), str(tmp_path))
+    line = "'optim.warmup' is longer than the run, by 5 steps to 1: the learning rate never"
+    assert line in capsys.readouterr().out
+
+
 def test_another_config_is_refused(tiny, finished):
     workdir = finished("cnn")
     before = {p: p.read_bytes() for p in workdir.glob("*.json")}
