@@ -62,7 +62,8 @@ def check_task(
 
 def _check_duration(flat: _Flat) -> None:
     if steps(flat["duration"], 1, 1) == 0:
-        raise UserError(f"config key 'duration' expects more than 0, found '{flat['duration']}'")
+        found = shown(flat["duration"])
+        raise UserError(f"config key 'duration' expects more than 0, found '{found}'")
 
 
 def _check_dispatch(flat: _Flat) -> None:

@@ -3,7 +3,8 @@
 import math
 import re
 
-from crnn_jax.errors import UserError, printable
+from crnn_jax.config.key import shown
+from crnn_jax.errors import UserError
 
 MOST_STEPS = 2**31 - 1  # the state counts them in int32
 
@@ -19,7 +20,7 @@ def steps(duration: str, num_examples: int, batch_size: int, key: str = "duratio
         count = float(match[1]) if match else math.nan
     except ValueError:
         count = math.nan
-    found = printable(duration if len(duration) <= 60 else f"{duration[:60]}...")
+    found = shown(duration)
     if not match or math.isnan(count):
         raise UserError(
             f"config key '{key}' expects one number of epochs, steps or examples "
@@ -61,6 +62,6 @@ def profile_window(text: str, key: str = "log.profile") -> tuple[int, int] | Non
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise UserError(
             f"config key '{key}' expects FIRST:LAST, the steps to trace (such as '10:20'), "
-            f"found '{printable(text)}'"
+            f"found '{shown(text)}'"
         )
     return int(match[1]), int(match[2])
