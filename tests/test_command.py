@@ -82,11 +82,19 @@ def test_digits_are_read_by_the_model_of_the_package(tmp_path, capsys):
     assert found == [str(test.read(index)["label"]) for index in range(3)]
 
 
-@pytest.mark.parametrize("name", ["digits_crnn"])
-def test_a_model_of_the_package_has_the_score_that_it_says(name, capsys):
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("digits_crnn", "digits"),
+        pytest.param("cifar10_crnn", "tfds:cifar10", marks=pytest.mark.slow),
+    ],
+)
+def test_a_model_of_the_package_has_the_score_that_it_says(name, source, request, capsys):
+    if source.startswith("tfds"):
+        request.getfixturevalue("tfds_dir")
     _, metadata = read_arrays(pretrained.find(name))
     test = json.loads(metadata["about"])["test"]
-    evaluate.main([f"--model={name}", "--data_source=digits"])
+    evaluate.main([f"--model={name}", f"--data_source={source}"])
     counts = f"({test['num_correct']}/{test['num_examples']})"
     assert capsys.readouterr().out == f"test accuracy {test['accuracy']:.4f} {counts}\n"
 

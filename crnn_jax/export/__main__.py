@@ -130,6 +130,9 @@ def new_file(path: pathlib.Path, suffix: str) -> Iterator[pathlib.Path]:
     try:
         yield folder / path.name
         with _writing(path):
+            usual = folder / "usual"  # safetensors makes files that their owner alone can read
+            usual.touch()
+            os.chmod(folder / path.name, usual.stat().st_mode)
             os.replace(folder / path.name, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

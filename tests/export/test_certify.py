@@ -46,6 +46,8 @@ def test_a_run_is_exported_and_certified(form, workdir, tmp_path, capsys):
     assert size.startswith(f"{out}: ")
     assert " over 100 examples of the test split of 'digits'" in difference
     assert float(difference.split()[2]) < 1e-5
+    (tmp_path / "usual").touch()
+    assert out.stat().st_mode == (tmp_path / "usual").stat().st_mode  # as whoever may read others
     run, file = crnn_jax.load(workdir), crnn_jax.load(out)
     summary = run.evaluate("test")
     counts = f"({summary['num_correct']}/{summary['num_examples']})"
