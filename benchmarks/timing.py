@@ -26,7 +26,7 @@ RESULTS = pathlib.Path(
 )
 
 # A CRNN for a CPU without what only short trainings want: the network of PyTorch's side.
-PLAIN_CONFIG = "configs/cifar10.py:crnn_small,recipe=adamw,model.width=32"
+PLAIN_CONFIG = "configs/cifar10.py:crnn_small,recipe=adamw,model.width=32,precision=float32"
 
 # Between two programs: the threads of OpenMP (PyTorch's) spin for up to 0.2 s after their work, on
 # the cores that the next program is measured on.
