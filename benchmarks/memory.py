@@ -7,7 +7,7 @@ the program of a long one (convolutions by oneDNN) and its evaluation at the end
 the largest resident memory of the whole process while it lasts: Python, JAX, the data and the
 compiler's programs included. The plan is `memory_analysis()` of the compiled program: arguments,
 outputs that are no argument's, temporaries.
---malloc=plain, huge or mapped measures another setting than ours (benchmarks/huge_pages.py).
+--malloc=plain, huge or kept measures another setting than ours (benchmarks/huge_pages.py).
 --write appends a JSON line to results/benchmarks/memory.jsonl.
 """
 
@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--config", default=CONFIG)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--malloc", choices=list(SETTINGS), default="kept")
+    parser.add_argument("--malloc", choices=list(SETTINGS), default="mapped")
     parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
     parser.add_argument("--child", action="store_true", help="measure in this process")
     flags, rest = parser.parse_known_args()

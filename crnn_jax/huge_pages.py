@@ -4,10 +4,10 @@ import os
 import sys
 
 # Huge pages, and memory that the process keeps: in one heap (arena_max) that is never given back
-# (trim_threshold, bytes). But a block of 1 GiB or more (mmap_threshold) comes from the kernel and
+# (trim_threshold, bytes). But a block of 64 MiB or more (mmap_threshold) comes from the kernel and
 # goes back to it: in the heap its place may not fit it again, and the heap grows by as much.
 SETTING = (
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.arena_max=1"
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864:glibc.malloc.arena_max=1"
     ":glibc.malloc.trim_threshold=68719476736"
 )
 
@@ -17,8 +17,7 @@ def restart_with_huge_pages() -> None:
 
     XLA takes its buffers from malloc anew at each step, and Linux clears fresh memory page by page:
     tens of thousands of page faults a step, a tenth and more of its time: benchmarks/huge_pages.py.
-    Huge pages make them hundreds; memory that is kept makes them none, which counts on a virtual
-    machine, where a page may have to come from the host. glibc reads the setting only when a
+    Huge pages make them hundreds. glibc reads the setting only when a
     process starts. Without glibc, or where the user has set huge pages, it changes nothing.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
