@@ -72,7 +72,9 @@ def test_what_is_left_to_the_run_is_no_other_config(tiny, folders, stub):
     config = tiny("cnn", precision="bfloat16")
     runs.run_or_read(folders, "a", config)
     path = runs.kept_path(folders, "a", 0)
-    assert runs.read_kept(path, tiny("cnn", precision="auto"))["config"]["precision"] == "bfloat16"
+    kept = runs.read_kept(path, tiny("cnn", precision="auto"))
+    assert kept is not None
+    assert kept["config"]["precision"] == "bfloat16"
     with pytest.raises(UserError, match="precision is 'bfloat16' there and 'float32' here"):
         runs.read_kept(path, tiny("cnn", precision="float32"))
 
