@@ -58,7 +58,10 @@ def test_a_model_of_the_package_says_where_it_is_from(name):
     _, metadata = read_arrays(path)
     about = json.loads(metadata["about"])
     record = about["record"]
-    assert record["result"]["test"]["num_correct"] == about["test"]["num_correct"]
+    # The file computes in float32, and a run of bfloat16 rounds a few examples otherwise.
+    in_float32 = record["result"].get("precision", "float32") == "float32"
+    apart = abs(record["result"]["test"]["num_correct"] - about["test"]["num_correct"])
+    assert apart <= (0 if in_float32 else 10)
     assert record["result"]["git_commit"] == record["commit"]
     assert len(record["commit"]) == 40
     assert record["command"].startswith("python -m crnn_jax.main --config=")
