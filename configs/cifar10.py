@@ -3,7 +3,7 @@
     python -m crnn_jax.main --config=configs/cifar10.py:crnn --workdir=runs/cifar10_crnn
 
 The argument is cnn, rnn, rnn_deep, lrcn, tsn, crnn or sequencer; MODEL_small is sized for a CPU,
-and MODEL_medium for half an hour of one, 4e14 training FLOPs.
+and MODEL_medium for 4e14 training FLOPs of one.
 Expected of MODEL_small on 2 cores in float32, test accuracy and minutes, one seed each
 (results/table1_cifar10_cpu.md): cnn 90.7% in 24, rnn 74.7% in 6, rnn_deep 82.2% in 28, lrcn 87.5%
 in 15, tsn 88.2% in 17, crnn 91.1% in 22; of crnn_medium 92.4% (results/table1_cifar10_cpu_long.md).
@@ -147,7 +147,7 @@ def _make_small(config: ConfigDict) -> None:
 
 
 def _make_medium(config: ConfigDict) -> None:
-    """Sizes the model and its training for half an hour of 2 cores."""
+    """Sizes the model and its training for 4e14 FLOPs of 2 cores."""
     _make_small(config)
     config.duration = f"{_MEDIUM_EPOCHS[config.model.name]} epochs"
     if "width" in config.model:

@@ -23,8 +23,7 @@ BUDGETS = {
     "equal_params": "each row's preset and epochs, with the width that makes its parameters those "
     "of the CRNN's preset, within 5%",
     "cpu": "each row's preset sized for a CPU (ROW_small) and its epochs; nothing is matched",
-    "cpu_long": "each row's preset sized for half an hour of a CPU (ROW_medium), at most 4e14 "
-    "training FLOPs",
+    "cpu_long": "each row's preset ROW_medium, at most 4e14 training FLOPs, airbench94's budget",
 }
 SUFFIXES = {"cpu": "_small", "cpu_long": "_medium"}  # of a budget's presets
 
