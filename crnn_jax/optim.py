@@ -41,15 +41,21 @@ def decay_mask(params: Any) -> Any:
 
 
 def make_optimizer(
-    optim: ConfigDict, schedule: optax.Schedule, total_steps: int, *, layer_decay: float
+    optim: ConfigDict,
+    schedule: optax.Schedule,
+    total_steps: int,
+    *,
+    layer_decay: float,
+    dtype: jnp.dtype,
 ) -> optax.GradientTransformation:
     """Returns the optimizer: [clipping,] adam, adamw, sgd or muon [, multipliers] [, lookahead].
 
     adamw and muon decay weights apart from the gradient (Loshchilov and Hutter 2019), sgd adds
     them to it (L2); none touches norms and biases. A learning rate is multiplied by `layer_decay`
-    to the power of the layer's depth (`depths`).
+    to the power of the layer's depth (`depths`). Parameters, gradients and state are float32;
+    `dtype` is what muon multiplies its matrices in.
     """
-    parts = [OPTIMIZERS[optim.name](optim, schedule)]
+    parts = [OPTIMIZERS[optim.name](optim, schedule, dtype)]
     if optim.clip_norm > 0:
         parts.insert(0, optax.clip_by_global_norm(optim.clip_norm))
     multipliers = {
@@ -125,31 +131,43 @@ def _multiply(multipliers: dict[str, float], layer_decay: float) -> optax.Gradie
     return optax.stateless(update)
 
 
-def _adam(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+def _adam(
+    optim: ConfigDict, schedule: optax.Schedule, dtype: jnp.dtype
+) -> optax.GradientTransformation:
+    del dtype
     return optax.adam(schedule, b1=optim.b1, b2=optim.b2)
 
 
-def _adamw(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+def _adamw(
+    optim: ConfigDict, schedule: optax.Schedule, dtype: jnp.dtype
+) -> optax.GradientTransformation:
+    del dtype
     return optax.adamw(
         schedule, b1=optim.b1, b2=optim.b2, weight_decay=optim.weight_decay, mask=decay_mask
     )
 
 
-def _sgd(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+def _sgd(
+    optim: ConfigDict, schedule: optax.Schedule, dtype: jnp.dtype
+) -> optax.GradientTransformation:
+    del dtype
     return optax.chain(
         optax.add_decayed_weights(optim.weight_decay, mask=decay_mask),
         optax.sgd(schedule, momentum=optim.momentum, nesterov=optim.nesterov),
     )
 
 
-def _muon(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+def _muon(
+    optim: ConfigDict, schedule: optax.Schedule, dtype: jnp.dtype
+) -> optax.GradientTransformation:
     """Muon for the matrices inside the network, AdamW for the head, biases and norms.
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks": the momentum of
     a matrix is made nearly orthogonal by Newton-Schulz iterations. A convolution's kernel is the
     matrix (H W I, O); a recurrent layer's gates are one matrix, side by side. Each update is
     multiplied by sqrt(max(1, outputs / inputs)), as in the authors' code. The weights decay, where
-    airbench keeps their norm constant instead.
+    airbench keeps their norm constant instead. In bfloat16 the iterations multiply matrices of
+    that type, as in the authors' code; the momentum before them is float32 all the same.
     """
     ratio = optim.muon_adamw_learning_rate / optim.learning_rate
 
@@ -160,24 +178,37 @@ def _muon(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransfor
 
         return jax.tree.map(of_kernel, params)
 
-    def scale(updates: Any, params: Any) -> Any:
+    # Without a momentum of its own, and so without a state.
+    orthogonal = optax.contrib.scale_by_muon(
+        ns_steps=optim.muon_iterations,
+        beta=0.0,
+        nesterov=False,
+        weight_dimension_numbers=dimensions,
+    )
+    in_float32 = dtype == jnp.float32
+
+    def finish(updates: Any, params: Any) -> Any:
         del params
+        if not in_float32:
+            updates = optax.tree.cast(updates, dtype)
+            updates, _ = orthogonal.update(updates, orthogonal.init(updates))
+            updates = optax.tree.cast(updates, jnp.float32)
         return jax.tree.map(
             lambda x: x * max(1.0, x.shape[-1] / math.prod(x.shape[:-1])) ** 0.5, updates
         )
 
     muon = optax.chain(
         optax.contrib.scale_by_muon(
-            ns_steps=optim.muon_iterations,
+            ns_steps=optim.muon_iterations if in_float32 else 0,
             beta=optim.momentum,
             nesterov=optim.nesterov,
             weight_dimension_numbers=dimensions,
         ),
-        optax.stateless(scale),
+        optax.stateless(finish),
         optax.add_decayed_weights(optim.weight_decay),
         optax.scale_by_learning_rate(schedule),
     )
-    rest = _adamw(optim, lambda step: ratio * schedule(step))
+    rest = _adamw(optim, lambda step: ratio * schedule(step), dtype)
 
     def optimizer_of(params: Any) -> Any:
         return jax.tree.map(lambda name: "muon" if name == "matrix" else "adamw", groups(params))
@@ -186,7 +217,9 @@ def _muon(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransfor
 
 
 # By the name that `optim.name` gives.
-OPTIMIZERS: dict[str, Callable[[ConfigDict, optax.Schedule], optax.GradientTransformation]] = {
+OPTIMIZERS: dict[
+    str, Callable[[ConfigDict, optax.Schedule, jnp.dtype], optax.GradientTransformation]
+] = {
     "adam": _adam,
     "adamw": _adamw,
     "sgd": _sgd,

@@ -27,6 +27,7 @@ LEVELS = (
         "peak_memory",
         "orbax_logging",
         "presets",
+        "processor",
         "pretrained",
         "provenance",
         "report",

@@ -43,10 +43,14 @@ def one_step(config, grads):
     return run_steps(config, [grads], PARAMS)[-1]
 
 
-def run_steps(config, grads, params, total_steps=10, layer_decay=1.0):
+def run_steps(config, grads, params, total_steps=10, layer_decay=1.0, dtype="float32"):
     """The weights after each of the steps, at a rate of 0.1."""
     optimizer = optim.make_optimizer(
-        config, optax.constant_schedule(0.1), total_steps, layer_decay=layer_decay
+        config,
+        optax.constant_schedule(0.1),
+        total_steps,
+        layer_decay=layer_decay,
+        dtype=jnp.dtype(dtype),
     )
 
     @jax.jit
@@ -235,6 +239,26 @@ def test_muon_orthogonalises():
     singular = np.linalg.svd(np.asarray(step) / (0.1 * 1.5**0.5), compute_uv=False)
     assert singular.min() > 0.5
     assert singular.max() < 1.5
+
+
+def test_muon_in_bfloat16_moves_as_in_float32_but_for_rounding():
+    """A rounding is 2**-9 of a product; AdamW's arrays are the same to the bit."""
+    config = optim_config(name="muon", learning_rate=0.1)
+    params = network()
+    grads = [jax.tree.map(lambda x, at=at: jnp.cos(x + at), params) for at in range(3)]
+    steps = {
+        dtype: jax.tree.map(
+            lambda a, b: np.asarray(a - b),
+            params,
+            run_steps(config, grads, params, dtype=dtype)[-1],
+        )
+        for dtype in ("float32", "bfloat16")
+    }
+    other, same = steps["bfloat16"], steps["float32"]
+    np.testing.assert_array_equal(other["head"]["dense"]["bias"], same["head"]["dense"]["bias"])
+    kernel, expected = (tree["recurrent"]["layer_0"]["kernel_x"] for tree in (other, same))
+    assert 1e-4 < np.abs(kernel - expected).max() / np.abs(expected).max() < 0.1
+    assert kernel.dtype == np.float32
 
 
 def test_lookahead_by_hand():

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from crnn_jax import processor
 from crnn_jax.mesh import traced_batch_parts
 
 Pair = tuple[int, int]
@@ -19,6 +20,7 @@ Pads = tuple[Pair, Pair]
 # Measured from 512 to 2048, for Winograd's from 1024 to 8192; planes take 16 times as many.
 CHUNK_ROWS = 1024
 WINOGRAD_ROWS = 2048
+SHIFTED_BYTES = 2**24  # of a chunk's copies; from 2048 to 32768 rows were measured
 PLANE_CHANNELS = 16  # an image of fewer is read as planes, a channel each
 
 
@@ -33,6 +35,9 @@ def kernel_gradient(
     if image_BHWC.shape[-1] < PLANE_CHANNELS:
         chunk_rows *= 16
         products = functools.partial(_plane_products, window=window, strides=strides, pads=pads)
+    elif _has_shifted_products(image_BHWC.dtype, window, strides, pads):
+        channels = image_BHWC.shape[-1] + grad_BHWO.shape[-1]
+        chunk_rows, products = SHIFTED_BYTES // (6 * channels), _shifted_products
     elif (window, strides) == ((3, 3), (1, 1)):
         chunk_rows, is_winograd = WINOGRAD_ROWS, True
         products = functools.partial(_winograd_products, pads=pads)
@@ -69,6 +74,35 @@ def kernel_gradient(
         total = _kernel_of_products(total)
     (rows, columns), inputs, outputs = window, image_BHWC.shape[-1], grad_BHWO.shape[-1]
     return total.reshape(rows, columns, inputs, outputs).astype(image_BHWC.dtype)
+
+
+def _has_shifted_products(dtype: jnp.dtype, window: Pair, strides: Pair, pads: Pads) -> bool:
+    """Returns whether `_shifted_products` can be used, and is the fastest (performance.md)."""
+    is_plain = (window, strides, pads) == ((3, 3), (1, 1), ((1, 1), (1, 1)))
+    return is_plain and dtype == jnp.bfloat16 and processor.has_bfloat16_tiles()
+
+
+def _shifted_products(image_BHWC: jax.Array, grad_BHWO: jax.Array) -> jax.Array:
+    """Returns HWIO in f32 of a 3 x 3 kernel: one matmul of the image and the gradient, each thrice.
+
+    The image shifted by a column to either side, against the gradient shifted by a row: of nine
+    shifts of the image only three are copied, without a sum that Winograd's would need first.
+    """
+
+    def shifted(array: jax.Array, by: int, axis: int) -> jax.Array:
+        pads = [(0, 0, 0)] * array.ndim
+        pads[axis] = (by, -by, 0)
+        return lax.pad(array, jnp.zeros((), array.dtype), pads)
+
+    columns = jnp.concatenate([shifted(image_BHWC, 1 - at, 2) for at in range(3)], -1)
+    rows = jnp.concatenate([shifted(grad_BHWO, at - 1, 1) for at in range(3)], -1)
+    columns_NK = columns.reshape(-1, columns.shape[-1])
+    rows_NO = rows.reshape(-1, rows.shape[-1])
+    columns_NK, rows_NO = lax.optimization_barrier((columns_NK, rows_NO))
+    # As of Winograd's products: it leaves in bf16, summed in f32, and the chunks are too.
+    product = lax.dot_general(columns_NK, rows_NO, (((0,), (0,)), ((), ()))).astype(jnp.float32)
+    inputs, outputs = image_BHWC.shape[-1], grad_BHWO.shape[-1]
+    return product.reshape(3, inputs, 3, outputs).transpose(2, 0, 1, 3)
 
 
 def _winograd_products(image_BHWC: jax.Array, grad_BHWO: jax.Array, pads: Pads) -> jax.Array:

@@ -186,7 +186,11 @@ def build(
         task=make_task(config, num_classes, train),
         schedule=schedule,
         optimizer=optim.make_optimizer(
-            config.optim, schedule, total_steps, layer_decay=config.init.layer_decay
+            config.optim,
+            schedule,
+            total_steps,
+            layer_decay=config.init.layer_decay,
+            dtype=jnp.dtype(config.precision),
         ),
         input_shape=tuple(input_shape),
         num_train=num_train,

@@ -1,6 +1,5 @@
 """What a config leaves to the start of a run: chosen here, once, and stored with the run."""
 
-import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
@@ -8,11 +7,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from crnn_jax import models
+from crnn_jax import models, processor
 from crnn_jax.config import flatten, keys_of
 from crnn_jax.mesh import batch_parts, make_mesh
 
-CPUINFO = pathlib.Path("/proc/cpuinfo")
 # Measured (docs/performance.md): on a CPU convolutions inside a loop are several times slower.
 _MEASURED = {"cpu": 1}
 # NOT MEASURED YET: an assumption, to be settled by benchmarks/dispatch.py on such a device. A scan
@@ -91,17 +89,8 @@ def choose_precision(config: ConfigDict, backend: str) -> str:
     """
     if backend != "cpu":
         return "bfloat16"
-    fast = "width" in config.model and processor_has_bfloat16()
+    fast = "width" in config.model and processor.has_bfloat16()
     return "bfloat16" if fast else "float32"
-
-
-def processor_has_bfloat16() -> bool:
-    """Returns whether this CPU multiplies bfloat16, by AVX-512 or AMX; False if it is silent."""
-    try:
-        words = set(CPUINFO.read_text().split())
-    except OSError:
-        return False
-    return not words.isdisjoint(("avx512_bf16", "amx_bf16"))
 
 
 def choose_steps_per_dispatch(config: ConfigDict, backend: str) -> int:

@@ -59,6 +59,7 @@ def _others(experiment: Experiment) -> Iterator[Experiment]:
                 experiment.schedule,
                 experiment.total_steps,
                 layer_decay=config.init.layer_decay,
+                dtype=jnp.dtype(config.precision),
             )
             yield dataclasses.replace(experiment, config=config, optimizer=optimizer)
 

@@ -54,11 +54,20 @@ def assert_close(got, want, tolerance):
 
 @pytest.mark.smoke
 @pytest.mark.parametrize(
-    ("case", "dtype"),
-    [*((case, "float32") for case in CASES), *((case, "bfloat16") for case in CASES[::2])],
+    ("case", "dtype", "tiles"),
+    [
+        *((case, "float32", True) for case in CASES),
+        *((case, "bfloat16", False) for case in CASES[::2]),
+        (CASES[0], "bfloat16", True),  # many chunks, shifts
+        (CASES[1], "bfloat16", True),
+        ((17, 8, 8, 40, 24, (3, 3), (1, 1), "SAME"), "bfloat16", True),
+        ((1, 32, 32, 16, 6, (3, 3), (1, 1), "SAME"), "bfloat16", True),
+        (CASES[3], "bfloat16", True),  # no SAME padding: tiles all the same
+    ],
     ids=str,
 )
-def test_value_and_gradients_equal_xla(case, dtype):
+def test_value_and_gradients_equal_xla(case, dtype, tiles, monkeypatch):
+    monkeypatch.setattr("crnn_jax.processor.has_bfloat16_tiles", lambda: tiles)
     batch, height, width, inputs, outputs, window, strides, padding = case
     image = normal((batch, height, width, inputs), dtype)
     kernel = normal((*window, inputs, outputs), dtype, seed=1)

@@ -80,7 +80,7 @@ def test_precision_follows_what_multiplies_it(
     cpuinfo = tmp_path / "cpuinfo"
     if flags is not None:
         cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: spectre_v1\n")
-    monkeypatch.setattr("crnn_jax.train.resolve.CPUINFO", cpuinfo)
+    monkeypatch.setattr("crnn_jax.processor.CPUINFO", cpuinfo)
     assert choose_precision(default_config(model), backend) == expected
 
 
