@@ -25,6 +25,8 @@ from crnn_jax.data.tfds_metadata import data_dir
 from crnn_jax.data.walk import file_of
 from crnn_jax.errors import CorruptImageError, UserError
 
+CHECKED_FILES = 64  # of a split are opened at the start, spread evenly, to count their records
+
 _T = TypeVar("_T")
 
 
@@ -164,8 +166,8 @@ def _open(folder: pathlib.Path) -> tuple[Any, tuple[str, str]]:
     found_format = info.file_format.value if info.file_format else "no format"
     if found_format != "array_record":
         raise UserError(
-            f"'{folder}': expected array_record files, found {found_format}; prepare the data set "
-            "again with file_format='array_record'"
+            f"'{folder}': expected array_record files, found {found_format}; prepare it again with "
+            "file_format='array_record'"
         )
     keys = info.supervised_keys or ("image", "label")
     kinds = (tfds.features.Image, tfds.features.ClassLabel)
@@ -196,7 +198,29 @@ def _records(folder: pathlib.Path, info: Any, name: str) -> Any:
                 f"'{folder}': expected file '{os.path.basename(instruction.filename)}' of split "
                 f"'{name}', found none; prepare the data set again"
             )
+    for instruction in instructions[:: -(-len(instructions) // CHECKED_FILES)]:
+        _check_length(folder, instruction)
     return ArrayRecordDataSource(instructions)
+
+
+def _check_length(folder: pathlib.Path, instruction: Any) -> None:
+    """Raises UserError unless the file has as many records as dataset_info.json says."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    name = os.path.basename(instruction.filename)
+
+    def count() -> int:
+        reader = ArrayRecordReader(instruction.filename)
+        found = reader.num_records()
+        reader.close()  # raises what the first two did not
+        return found
+
+    found = _record(count, f"'{folder}' {name}")
+    if found != instruction.examples_in_shard:
+        raise UserError(
+            f"'{folder}': expected {instruction.examples_in_shard} records in '{name}', as its "
+            f"dataset_info.json says, found {found}; prepare the data set again"
+        )
 
 
 def _image_shape(
@@ -270,9 +294,5 @@ def _parse(record: bytes, keys: tuple[str, str], name: str) -> tuple[memoryview,
 
 
 def _files(folder: pathlib.Path) -> Files:
-    found = [
-        file_of(path.name, path.stat())
-        for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith(".")
-    ]
-    return Files(folder.absolute(), sorted(found))
+    paths = (path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    return Files(folder.absolute(), sorted(file_of(path.name, path.stat()) for path in paths))

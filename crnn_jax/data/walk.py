@@ -87,7 +87,7 @@ def walk_files(root: str | os.PathLike, is_wanted: Callable[[str], bool]) -> Wal
 
 
 def describe(left_out: Iterable[LeftOut | tuple[str, str]]) -> str:
-    """Returns "3 no image by its name (a.txt, b.txt, ...); 1 ..." of (path, reason, ...) items."""
+    """Returns "3 (no image by its name: a.txt, b.txt, ...); 1 ..." of (path, reason, ...) items."""
     paths: dict[str, list[str]] = {}
     for path, reason, *_ in left_out:
         paths.setdefault(reason, []).append(path)
@@ -95,7 +95,7 @@ def describe(left_out: Iterable[LeftOut | tuple[str, str]]) -> str:
     parts = []
     for reason, number in count.most_common():
         shown = ", ".join(paths[reason][:_SHOWN]) + (", ..." if number > _SHOWN else "")
-        parts.append(f"{number} {reason} ({shown})")
+        parts.append(f"{number} ({reason}: {shown})")
     return " ".join("; ".join(parts).split())
 
 

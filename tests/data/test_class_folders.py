@@ -60,9 +60,9 @@ def test_one_line_says_what_is_left_out(divided, capsys):
     (divided / "train/cat/again").symlink_to("../dog")
     load(divided)
     assert capsys.readouterr().err == (
-        f"'{divided}/train': left out 4 no image by its name (cat/a.heic, cat/b.heic, ...); "
-        "1 a link to a folder that is read elsewhere (cat/again); "
-        "1 not in a class's folder (stray.png)\n"
+        f"'{divided}/train': left out 4 (no image by its name: cat/a.heic, cat/b.heic, ...); "
+        "1 (a link to a folder that is read elsewhere: cat/again); "
+        "1 (not in a class's folder: stray.png)\n"
     )
 
 
@@ -84,7 +84,7 @@ def test_folders_that_are_not_read_are_named(divided, capsys):
     assert load(divided, validation=0.1).validation is None
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"'{divided}': left out val (the validation part is held out of train")
-    assert "1 neither train, test nor val (extra)" in line
+    assert "1 (neither train, test nor val: extra)" in line
     (divided / "val/cat").rename(divided / "cat")
     assert load(divided).validation is None
     assert "left out val (there are no folders in it); " in capsys.readouterr().err
@@ -107,7 +107,7 @@ def test_names_of_splits(divided, train, test):
 def test_the_plain_name_comes_first(divided, capsys):
     save(divided / "Train/emu/x.png")
     assert load(divided).class_names == ("cat", "dog")
-    assert "neither train, test nor val (Train)" in capsys.readouterr().err
+    assert "neither train, test nor val: Train" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["train", "test", "valid", "Train"])
@@ -169,7 +169,7 @@ def test_a_broken_link_is_one_line_and_can_be_skipped(divided, capsys):
     ):
         load(divided)
     assert counts(load(divided, skip_corrupt=True)) == (2, 1)
-    assert "1 a broken link (cat/broken.png)" in capsys.readouterr().err
+    assert "1 (a broken link: cat/broken.png)" in capsys.readouterr().err
 
 
 def test_looping_folders_are_no_classes(divided):

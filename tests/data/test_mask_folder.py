@@ -110,7 +110,7 @@ def test_splits_in_any_case_and_a_validation_part(root, capsys):
     assert load(root, validation=0.3).validation is None
     (line,) = capsys.readouterr().err.splitlines()
     assert "left out Val (the validation part is held out of train" in line
-    assert "nor val (more)" in line
+    assert "nor val: more)" in line
 
 
 def test_folders_below_and_what_is_left_out(root, capsys):
@@ -126,8 +126,8 @@ def test_folders_below_and_what_is_left_out(root, capsys):
     (root / "train" / "images" / "notes.txt").touch()
     assert len(load(root).train) == 3
     assert capsys.readouterr().err == (
-        f"'{root / 'train'}': left out 1 no image by its name (images/notes.txt); "
-        "1 a mask without an image (masks/b/a9.png)\n"
+        f"'{root / 'train'}': left out 1 (no image by its name: images/notes.txt); "
+        "1 (a mask without an image: masks/b/a9.png)\n"
     )
     (root / "train" / "masks" / "c.png").symlink_to("absent.png")
     with pytest.raises(UserError, match=r"masks/c\.png': expected images that can be read"):
