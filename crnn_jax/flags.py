@@ -130,7 +130,7 @@ def _one_line_of(path: pathlib.Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() too would end the program in silence
         frames = traceback.extract_tb(error.__traceback__)
         own = str(path.absolute())
         lines = [frame.lineno for frame in frames if frame.filename in (own, str(path))]

@@ -64,6 +64,7 @@ def test_config_file_mistakes(name, message):
         ("def get_config(): pass", r"expects get_config\(argument\).*found get_config\(\)"),
         ("get_config = 3", "found none in"),
         ("\ndef get_config(argument): return 1 / 0", r"ZeroDivisionError in '.*', line 2: "),
+        ("import sys\nsys.exit(7)", "SystemExit in '.*', line 2: 7"),
         ("import no_such_module", "ModuleNotFoundError in '.*', line 1: "),
         ("\n\ndef get_config(argument:", "SyntaxError in '.*', line 3: "),
     ],
