@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from crnn_jax import compile_cache, flops, models, optim
+from crnn_jax import compile_cache, flops, models, optim, processor
 from crnn_jax.compiler import compiler_options
 from crnn_jax.config import round_up, steps
 from crnn_jax.data.cache import cache_dir
@@ -122,11 +122,14 @@ class Experiment:
     def compiler_options(self) -> dict[str, str | bool] | None:
         """Of `jax.jit` for the training step: what oneDNN saves must be worth its compilation.
 
-        In bfloat16 it is, in any training: XLA's own convolutions take twice as long as in float32.
+        In bfloat16 it is, in any training: XLA's own convolutions take twice as long as in float32,
+        and its own products do not use AMX. In float32 its own products are the faster ones.
         """
         num_flops = 3.0 * self._forward_flops * self.total_steps * self.config.batch_size
-        long = num_flops > ONEDNN_FLOPS or self.config.precision == "bfloat16"
-        return compiler_options(onednn=long and hasattr(self.model, "trunk"))
+        in_bfloat16 = self.config.precision == "bfloat16"
+        long = num_flops > ONEDNN_FLOPS or in_bfloat16
+        tiled = in_bfloat16 and processor.has_bfloat16_tiles()
+        return compiler_options(onednn=tiled or (long and hasattr(self.model, "trunk")))
 
     def mfu(self, images_per_second: float) -> float | None:
         """Returns the share of the devices' published peak that a training at this rate reaches.

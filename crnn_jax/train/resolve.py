@@ -80,8 +80,8 @@ def _keep(config: ConfigDict, stored: ConfigDict) -> None:
 def choose_precision(config: ConfigDict, backend: str) -> str:
     """Returns "bfloat16" where it is the faster precision to train in, else "float32".
 
-    On a CPU that needs instructions for it, and convolutions: XLA has no fast products of bfloat16
-    for the recurrent layers alone (docs/performance.md).
+    On a CPU that needs instructions for it: AMX, or AVX-512's and convolutions, whose library is
+    the one that uses them (docs/performance.md).
 
     Args:
       config: validated.
@@ -89,7 +89,8 @@ def choose_precision(config: ConfigDict, backend: str) -> str:
     """
     if backend != "cpu":
         return "bfloat16"
-    fast = "width" in config.model and processor.has_bfloat16()
+    has_convolutions = "width" in config.model and processor.has_bfloat16()
+    fast = has_convolutions or processor.has_bfloat16_tiles()
     return "bfloat16" if fast else "float32"
 
 

@@ -70,6 +70,7 @@ def test_a_resumed_run_keeps_its_choices():
         ("crnn", "cpu", "fpu avx512f avx512_bf16", "bfloat16"),
         ("cnn", "cpu", "amx_bf16 amx_tile", "bfloat16"),
         ("rnn", "cpu", "avx512_bf16", "float32"),  # has no convolution
+        ("rnn", "cpu", "avx512_bf16 amx_bf16", "bfloat16"),
         ("crnn", "cpu", None, "float32"),
         ("rnn", "gpu", "fpu", "bfloat16"),
     ],
