@@ -121,7 +121,10 @@ def make_evaluator(experiment: Experiment, pipeline: Pipeline, tta: str = "none"
     def count(*arguments: Any) -> Sums:
         return step(*arguments)[0]
 
-    options = compiler_options(onednn=False)
+    # In bfloat16 the training's: XLA's own convolutions take many times as long, and a whole split
+    # is worth a compilation at each start.
+    in_bfloat16 = config.precision == "bfloat16"
+    options = experiment.compiler_options if in_bfloat16 else compiler_options(onednn=False)
     return Evaluator(
         task,
         pipeline,
