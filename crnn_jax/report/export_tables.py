@@ -1,12 +1,20 @@
-"""The table of benchmarks/export_equality.py."""
+"""The tables of benchmarks/export_equality.py and benchmarks/serving.py."""
 
 import pathlib
+from collections.abc import Iterable
 
 from crnn_jax.report.formats import format_commits, markdown
-from crnn_jax.report.speed_tables import read_records
+from crnn_jax.report.speed_tables import read_records, where
 
 _FORMATS = {"onnx": "ONNX", "stablehlo": "StableHLO"}
 _SIZES = ("1", "64")
+_SERVED = {
+    "ours": "`run.predict`",
+    "stablehlo": "StableHLO",
+    "onnx": "ONNX, onnxruntime",
+    "torch_eager": "PyTorch",
+    "torch_compile": "PyTorch, torch.compile",
+}
 
 
 def equality_table(results: pathlib.Path) -> str:
@@ -32,3 +40,37 @@ def equality_table(results: pathlib.Path) -> str:
         f"commit {commit}, {last['time'][:10]}."
     )
     return f"{markdown(header, rows)}\n\n{note}"
+
+
+def serving_table(results: pathlib.Path) -> str:
+    """Returns the latency of one image and the rate of 64, as the newest run found them."""
+    last = max(read_records(results, "serving", "config"), key=lambda record: record["time"])
+    header = ["by", "one image, ms", "PyTorch's faster / it", "64 images, images/s", "the same"]
+    one, many = last["batch_1"], last["batch_64"]
+    rows = [
+        [
+            title,
+            _spread(f"{1e3 * seconds:.2f}" for seconds in one[f"{name}_1"]),
+            _ratio(one["ratios"], f"{name}_1"),
+            _spread(f"{64 / seconds:,.0f}" for seconds in reversed(many[f"{name}_64"])),
+            _ratio(many["ratios"], f"{name}_64"),
+        ]
+        for name, title in _SERVED.items()
+        if f"{name}_1" in one
+    ]
+    note = (
+        f"Median (min to max) of {last['repeats']} rounds, {last['config']}. PyTorch "
+        f"{last['torch']}, {where(last)}."
+    )
+    return f"{markdown(header, rows)}\n\n{note}"
+
+
+def _spread(texts: Iterable[str]) -> str:
+    low, median, high = texts
+    return f"{median} ({low} to {high})"
+
+
+def _ratio(ratios: dict[str, list[float]], name: str) -> str:
+    """Returns the ratio whose key ends with the program's name, "-" for a peer's own."""
+    found = [value for key, value in ratios.items() if key.endswith(f"/{name}")]
+    return _spread(f"{value:.2f}" for value in found[0]) if found else "-"

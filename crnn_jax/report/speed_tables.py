@@ -24,11 +24,12 @@ def _newest_machine(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record for record in records if record["devices"] == machine]
 
 
-def _where(record: dict[str, Any]) -> str:
-    commit = (record["git_commit"] or "unknown")[:7]
-    dirty = "*" if "dirty" in (record["git_commit"] or "") else ""
-    jax = record["versions"]["jax"]
-    return f"{record['devices']}, jax {jax}, commit {commit}{dirty}, {record['time'][:10]}"
+def where(record: dict[str, Any]) -> str:
+    """Returns the machine, JAX's version, the commit and the date of a record."""
+    commit = record["git_commit"] or "unknown"
+    commit = commit[:7] + "*" * ("dirty" in commit)
+    place = f"{record['devices']}, jax {record['versions']['jax']}"
+    return f"{place}, commit {commit}, {record['time'][:10]}"
 
 
 def _median(spread: Iterable[float], digits: int = 2) -> str:
@@ -57,7 +58,7 @@ def conv_gradient_table(results: pathlib.Path, dtype: str) -> str:
         lines.append(f"| {shape} | {rates} | {record['ratio']:.1f} |")
     last = records[-1]
     measured = f"batch {last['batch']}; matmul of 2048: {last['matmul'][1]:.0f} GFLOP/s"
-    return "\n".join([*lines, "", f"Median GFLOP/s, {measured}. {_where(last)}."])
+    return "\n".join([*lines, "", f"Median GFLOP/s, {measured}. {where(last)}."])
 
 
 def huge_pages_table(results: pathlib.Path) -> str:
@@ -74,7 +75,7 @@ def huge_pages_table(results: pathlib.Path) -> str:
             faults, seconds = record[name]["page_faults"][1], record[name]["seconds"]
             lines.append(
                 f"| {record['config']} | {name} | {_median(seconds, 3)} | {faults:,.0f} "
-                f"| {plain / seconds[1]:.2f} | n={record['repeats']}, {_where(record)} |"
+                f"| {plain / seconds[1]:.2f} | n={record['repeats']}, {where(record)} |"
             )
     return "\n".join(lines)
 
@@ -91,7 +92,7 @@ def step_table(results: pathlib.Path) -> str:
             f"{record['batch'] / record[name][1]:,.0f}"
             for name in ("ours", "torch_eager", "torch_compile")
         )
-        where = f"PyTorch {record['torch']}, {_where(record)}"
+        on = f"PyTorch {record['torch']}, {where(record)}"
         setting = f"{record['config']}, {record['batch']}"
         best = min(record[name][1] for name in ("torch_eager", "torch_compile"))
         ratios = f"{_median(record['ratios'])} | {best / record['floor_seconds']:.2f}"
@@ -101,7 +102,7 @@ def step_table(results: pathlib.Path) -> str:
             for name in ("plan", "ours", "torch_eager", "torch_compile")
             if name in memory
         )
-        lines.append(f"| {setting} | {rates} | {ratios} | {sizes or '-'} | {where} |")
+        lines.append(f"| {setting} | {rates} | {ratios} | {sizes or '-'} | {on} |")
     return "\n".join(lines)
 
 
@@ -121,7 +122,7 @@ def memory_table(results: pathlib.Path) -> str:
         cells += [f"{peak[phase] / 1e9:.2f}" for phase in phases]
         cells += [f"{plan[name] / 1e9:.2f}" for name in ("training", "evaluation")]
         cells.append(f"{max(peak.values()) / (1.5 * plan['training'] + 1e9):.2f}")
-        cells += [f"{record['images_per_second']:,.0f}", _where(record)]
+        cells += [f"{record['images_per_second']:,.0f}", where(record)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -160,7 +161,7 @@ def gru_table(results: pathlib.Path, backend: str = "cpu") -> str:
         f"to max). PyTorch / ours {spreads[0]} (min/median/max of the shapes); {spreads[1]} if "
         "all our matmuls ran at the rate of a large one and nothing else took time."
     )
-    return "\n".join([*lines, "", f"{note} PyTorch {last['torch']}, {_where(last)}."])
+    return "\n".join([*lines, "", f"{note} PyTorch {last['torch']}, {where(last)}."])
 
 
 def gru_gpu_table(results: pathlib.Path) -> str:
@@ -202,7 +203,7 @@ def gru_parts_table(results: pathlib.Path) -> str:
         f"Forward and backward, float32, medians of {last['repeats']} rounds; ratios with min and "
         f"max of the rounds. PyTorch / (products + cells): median {statistics.median(at_most):.2f} "
         f"of the shapes. A product of 2048 x 2048: {ours:.0f} GFLOP/s in ours, {torch:.0f} in "
-        f"PyTorch. PyTorch {last['torch']}, {_where(last)}."
+        f"PyTorch. PyTorch {last['torch']}, {where(last)}."
     )
     return "\n".join([*lines, "", note])
 
@@ -222,7 +223,7 @@ def input_table(results: pathlib.Path) -> str:
             f"{record['constant'][1]:.4f}",
             "{1:.3f} ({0:.3f} to {2:.3f})".format(*record["ratios"]),
             f"{record['alone_ratio']:.3f}",
-            _where(record),
+            where(record),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -238,7 +239,7 @@ def startup_table(results: pathlib.Path) -> str:
         for name in ("cold", "warm"):
             parts = [f"{record[name][key][1]:.2f}" for key in ("setup", "compile", "train", "rest")]
             cells = [record["config"], name, _median(record[name]["total"]), *parts]
-            cells.append(_where(record))
+            cells.append(where(record))
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -254,7 +255,7 @@ def dispatch_table(results: pathlib.Path) -> str:
         one = record[numbers[0]][1]
         for name in numbers:
             ms = _median((1e3 * seconds for seconds in record[name]), 3)
-            cells = [record["setting"], name, ms, f"{one / record[name][1]:.2f}", _where(record)]
+            cells = [record["setting"], name, ms, f"{one / record[name][1]:.2f}", where(record)]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -278,7 +279,7 @@ def bottleneck_table(results: pathlib.Path) -> str:
             f"{(found['recurrent_seconds'] or 0.0) / step:.0%}",
             f"{found['input_ratio']:.3f}",
             content["verdict"]["bound"],
-            _where({**content, "time": content["date"]}),
+            where({**content, "time": content["date"]}),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     if len(lines) == 2:
@@ -294,7 +295,6 @@ def reproducible_table(results: pathlib.Path) -> str:
     lines.append("|---|---|---|---|---|")
     for record in read_records(results, "reproducible", "config"):
         seconds = " | ".join(f"{record[name][1]:.3f}" for name in ("usual", "reproducible"))
-        lines.append(
-            f"| {record['config']} | {seconds} | {record['ratio']:.1f} | {_where(record)} |"
-        )
+        ratio, on = record["ratio"], where(record)
+        lines.append(f"| {record['config']} | {seconds} | {ratio:.1f} | {on} |")
     return "\n".join(lines)

@@ -103,6 +103,7 @@ TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "sizes_imagenet": input_tables.sizes_imagenet_table,
     "reproducible": speed_tables.reproducible_table,
     "export_equality": export_tables.equality_table,
+    "serving": export_tables.serving_table,
     "faults": fault_tables.faults_table,
     "scaling_points": scaling_tables.points_table,
     "scaling_projection": scaling_tables.projection_table,

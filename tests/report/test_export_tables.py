@@ -1,4 +1,4 @@
-"""The table of exported files comes from the records alone."""
+"""The tables of exported files come from the records alone."""
 
 import pytest
 
@@ -37,3 +37,22 @@ def test_the_table_of_differences_by_hand(tmp_path, append):
 def test_without_records_the_table_says_what_to_run(tmp_path):
     with pytest.raises(UserError, match=r"found none: run benchmarks/export_equality\.py"):
         tables.TABLES["export_equality"](tmp_path)
+
+
+def test_the_table_of_latencies_by_hand(tmp_path, append):
+    ratios = {"torch_eager_1/ours_1": [0.5, 0.75, 1.0]}
+    one = {"ours_1": [1e-3, 2e-3, 4e-3], "torch_eager_1": [1e-3, 1.5e-3, 2e-3], "ratios": ratios}
+    many = {
+        "ours_64": [0.032, 0.064, 0.064],
+        "torch_eager_64": [0.016, 0.032, 0.064],
+        "ratios": {"torch_eager_64/ours_64": [0.5, 0.5, 1.25]},
+    }
+    facts = {"config": "a.py:crnn", "repeats": 3, "torch": "2.0", "versions": {"jax": "0.9"}}
+    append(tmp_path, "serving", batch_1=one, batch_64=many, **facts)
+    lines = tables.TABLES["serving"](tmp_path).splitlines()
+    assert lines[2:4] == [
+        "| `run.predict` | 2.00 (1.00 to 4.00) | 0.75 (0.50 to 1.00) | 1,000 (1,000 to 2,000) "
+        "| 0.50 (0.50 to 1.25) |",
+        "| PyTorch | 1.50 (1.00 to 2.00) | - | 2,000 (1,000 to 4,000) | - |",
+    ]
+    assert lines[5].startswith("Median (min to max) of 3 rounds, a.py:crnn. PyTorch 2.0, 2 cores, ")
