@@ -16,7 +16,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 SETTINGS := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: help train test test-distributed test-installed test-pages test-gpu smoke faults lint docs doctor clean
+.PHONY: help train test test-long test-distributed test-installed test-pages test-gpu smoke faults lint docs doctor clean
 .NOTPARALLEL:
 
 help:  ## Show this list.
@@ -27,7 +27,10 @@ train: $(VENV)/.installed  ## Train CONFIG in WORKDIR; ARGS="--config.KEY=VALUE 
 	$(RUN) -m crnn_jax.main '--config=$(CONFIG)' '--workdir=$(WORKDIR)' $(ARGS)
 
 test: $(VENV)/.installed-test  ## Run the tests; ARGS="-m slow" runs the slow ones.
-	$(RUN) -m pytest -n 2 -m 'not slow and not gpu and not distributed and not installed and not pages' $(ARGS)
+	$(RUN) -m pytest -n 2 -m 'not slow and not long and not gpu and not distributed and not installed and not pages' $(ARGS)
+
+test-long: $(VENV)/.installed-test  ## Run the tests that train: resumes, devices, tasks, studies.
+	$(RUN) -m pytest -n 2 -m 'long and not slow' $(ARGS)
 
 test-distributed: $(VENV)/.installed-test  ## Run the tests on many meshes and of several processes.
 	$(RUN) -m pytest -n 2 --dist loadfile -m distributed $(ARGS)

@@ -58,16 +58,18 @@ def test_other_platforms_have_none(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "duration", "onednn"),
+    ("name", "duration", "tiles", "onednn"),
     [
-        ("crnn", "2000 epochs", True),
-        ("crnn", "1 epochs", False),
-        ("crnn,precision=bfloat16", "1 epochs", True),
-        ("rnn", "2000 epochs", False),
-        ("rnn,precision=bfloat16", "2000 epochs", False),
+        ("crnn", "2000 epochs", True, True),
+        ("crnn", "1 epochs", True, False),
+        ("crnn,precision=bfloat16", "1 epochs", False, True),
+        ("rnn", "2000 epochs", True, False),
+        ("rnn,precision=bfloat16", "2000 epochs", False, False),
+        ("rnn,precision=bfloat16", "1 epochs", True, True),
     ],
 )
-def test_onednn_is_for_long_trainings_or_bfloat16_with_convolutions(name, duration, onednn):
+def test_onednn_is_for_long_trainings_and_bfloat16(name, duration, tiles, onednn, monkeypatch):
+    monkeypatch.setattr("crnn_jax.processor.has_bfloat16_tiles", lambda: tiles)
     config = resolve_config(f"configs/digits.py:{name}", {"duration": duration})
     experiment = build(config, (8, 8, 1), 10, 1437)
     assert experiment.compiler_options == compiler.compiler_options(onednn=onednn)

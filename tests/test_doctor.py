@@ -13,6 +13,7 @@ from crnn_jax.doctor import Finding
 from crnn_jax.validation import validate
 
 
+@pytest.mark.long
 @pytest.mark.smoke
 def test_this_installation_is_fit():
     # On one device: eight virtual ones share the cores of the machine.

@@ -11,6 +11,8 @@ from crnn_jax.flags import resolve_config
 from crnn_jax.models import CLASSIFIERS
 from crnn_jax.train.loop import train
 
+pytestmark = pytest.mark.long
+
 FILE = "configs/finetune.py"
 
 

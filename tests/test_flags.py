@@ -31,7 +31,7 @@ def test_shipped_configs_are_valid(file, model):
     if file == "cifar10":
         for size in ("small", "medium"):
             sized = cli.resolve_config(f"configs/{file}.py:{model}_{size}", {})
-            assert sized.precision == ("auto" if "width" in sized.model else "float32")
+            assert sized.precision == "auto"
     else:
         with pytest.raises(UserError, match=f"model '{model}_small' has no preset in this config"):
             cli.resolve_config(f"configs/{file}.py:{model}_small", {})

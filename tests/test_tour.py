@@ -4,6 +4,9 @@ import json
 import pathlib
 
 import matplotlib as mpl
+import pytest
+
+pytestmark = pytest.mark.long
 
 TOUR = pathlib.Path(__file__).parent.parent / "docs" / "tour.ipynb"
 

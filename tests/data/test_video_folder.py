@@ -259,6 +259,7 @@ def test_large_frames_are_refused(root, tmp_path, pipeline):
         load_dataset(config).norm()
 
 
+@pytest.mark.long
 def test_train_evaluate_and_predict(root, tmp_path, capsys):
     config = video_config(root)
     keys = ("data.source", "data.num_frames", "model.width", "model.hidden_units", "batch_size")

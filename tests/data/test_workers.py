@@ -22,6 +22,8 @@ from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.errors import UserError
 from tests.faults import processes
 
+pytestmark = pytest.mark.long
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
 
 

@@ -9,6 +9,8 @@ from tests.faults import config_cases, damage, kills, long_run
 from tests.faults.campaign import BAD
 from tests.faults.runs import finished, stopped
 
+pytestmark = pytest.mark.long
+
 
 def test_random_configs_are_traced_or_one_line():
     counts = config_cases.run(200, seed=1, most_traced=2)

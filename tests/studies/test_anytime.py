@@ -12,6 +12,8 @@ from crnn_jax.run import open_run
 from crnn_jax.studies import anytime
 from crnn_jax.train.loop import train
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):

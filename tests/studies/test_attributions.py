@@ -8,6 +8,8 @@ import pytest
 from crnn_jax.models.heads import Output
 from crnn_jax.studies import attributions
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def linear():

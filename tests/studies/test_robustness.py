@@ -12,6 +12,8 @@ from crnn_jax.studies import robustness
 from crnn_jax.studies.corruptions import CORRUPTIONS
 from crnn_jax.train.loop import train
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def workdirs(tmp_path_factory):

@@ -12,6 +12,8 @@ from crnn_jax.studies.explanations import make_maps
 from crnn_jax.studies.saliency_figure import Row, draw
 from crnn_jax.train.loop import train
 
+pytestmark = pytest.mark.long
+
 HOSTILE = (
     "$\\frac{1}{2}$ & <b>_",
     "_hidden",

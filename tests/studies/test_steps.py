@@ -13,6 +13,8 @@ from crnn_jax.models import build_model
 from crnn_jax.studies import steps
 from crnn_jax.studies.inside import through_recurrence, through_trunk
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def made(draw):

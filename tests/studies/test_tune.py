@@ -8,6 +8,8 @@ from crnn_jax.data import dataset
 from crnn_jax.errors import UserError
 from crnn_jax.studies import tune
 
+pytestmark = pytest.mark.long
+
 TINY = [
     "--config=configs/digits.py:rnn,model.hidden_units=8",
     "--config.duration=6 steps",

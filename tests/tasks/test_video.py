@@ -18,6 +18,8 @@ from crnn_jax.tasks.augmentation import Augmentation
 from crnn_jax.tasks.classification import Classification
 from crnn_jax.tasks.video import Video
 
+pytestmark = pytest.mark.long
+
 NORM = {"mean_C": jnp.array([10.0, 20.0, 30.0]), "std_C": jnp.array([2.0, 3.0, 4.0])}
 AUGMENTATIONS = {
     "placement": {"crop_padding": 2, "flip": "random"},

@@ -10,6 +10,8 @@ from crnn_jax.main import main
 from crnn_jax.train.loop import train
 from tests.train.test_loop import assert_equal_to_the_bit, final_state, read_lines
 
+pytestmark = pytest.mark.long
+
 
 def test_a_finished_run_is_extended(tiny, tmp_path, capsys):
     # With a constant rate the longer run is the same one.

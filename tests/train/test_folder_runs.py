@@ -9,6 +9,8 @@ from PIL import Image
 from crnn_jax.errors import CorruptImageError
 from crnn_jax.train.loop import train
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def folder(tmp_path):

@@ -18,6 +18,8 @@ from crnn_jax.train.programs import make_step
 from crnn_jax.train.state import step_rngs
 from crnn_jax.train.step import make_gradient
 
+pytestmark = pytest.mark.long
+
 TREE = {"trunk": {"a": {"kernel": 1, "bias": 2}, "b": {"kernel": 3}}, "head": {"kernel": 4}}
 BELOW = ("trunk/*", "recurrent/*")
 

@@ -98,6 +98,7 @@ def test_resumed_equals_uninterrupted(tiny, tmp_path, monkeypatch, capsys, pipel
     assert steps[-1] == 12
 
 
+@pytest.mark.long
 def test_several_steps_in_one_program(tiny, tmp_path, monkeypatch, capsys):
     """Durations are multiples of 4 steps, a resumed run keeps the 4, a trace holds whole programs.
 
@@ -129,6 +130,7 @@ def test_several_steps_in_one_program(tiny, tmp_path, monkeypatch, capsys):
         train(tiny("rnn", **{**several, "steps_per_dispatch": 1}), str(tmp_path / "parts"))
 
 
+@pytest.mark.long
 def test_a_share_of_the_peak_is_logged_where_the_peak_is_known(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(peaks.PEAKS, "cpu", peaks.Peak(1e12, 1e9, 1e8))
     result = train(tiny("rnn", mesh__data=8), str(tmp_path))
@@ -140,6 +142,7 @@ def test_a_share_of_the_peak_is_logged_where_the_peak_is_known(tiny, tmp_path, m
     assert last["train/mfu"] == pytest.approx(expected)
 
 
+@pytest.mark.long
 def test_a_recipe_resumes_is_reported_and_is_evaluated(tiny, recipe, tmp_path, monkeypatch, capsys):
     config = tiny("crnn", **recipe, eval__weights="ema")
     whole = train(config, str(tmp_path / "whole"))
@@ -159,6 +162,7 @@ def test_a_recipe_resumes_is_reported_and_is_evaluated(tiny, recipe, tmp_path, m
     assert capsys.readouterr().out.strip() == line
 
 
+@pytest.mark.long
 def test_resident_and_streaming_train_alike(tiny, tmp_path):
     losses = []
     # Fewer than 12 batches of training examples: the second epoch's mirrors are the others.
@@ -228,6 +232,7 @@ def test_a_first_start_that_fails_on_its_data_can_be_corrected(tiny, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_start_that_fails_before_its_first_step_binds_nobody(tiny, tmp_path):
     for part, sides in (("train", (8, 9)), ("test", (8,))):
         for side in sides:
@@ -242,6 +247,7 @@ def test_a_start_that_fails_before_its_first_step_binds_nobody(tiny, tmp_path):
     assert train(tiny("rnn", **keys, data__image_size=8), str(tmp_path / "run"))["steps"] == 1
 
 
+@pytest.mark.long
 def test_a_warm_up_longer_than_the_run_is_told(tiny, tmp_path, capsys):
     train(tiny("rnn", duration="1 steps", optim__warmup="5 steps"), str(tmp_path))
     line = "'optim.warmup' is longer than the run, by 5 steps to 1: the learning rate never"
@@ -257,6 +263,7 @@ def test_another_config_is_refused(tiny, finished):
     assert {p: p.read_bytes() for p in workdir.glob("*.json")} == before
 
 
+@pytest.mark.long
 def test_placement_may_change_on_resume(tiny, tmp_path, monkeypatch):
     config = tiny("cnn", mesh__data=8, optim__name="sgd", optim__learning_rate=0.01)
     monkeypatch.setattr(StopAfter, "steps", 5)

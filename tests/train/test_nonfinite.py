@@ -19,6 +19,8 @@ from crnn_jax.train.loop import train
 from crnn_jax.train.programs import make_step
 from tests.train.test_loop import assert_equal_to_the_bit, final_state, read_lines
 
+pytestmark = pytest.mark.long
+
 EXPLODES = {"optim__name": "sgd", "optim__learning_rate": 1e18, "model__norm": False}
 EXPLODES |= {"optim__warmup": "4 steps", "checkpoint__every": "1 steps", "log__every": "1 steps"}
 

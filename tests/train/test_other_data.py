@@ -16,6 +16,8 @@ from crnn_jax.run import open_run
 from crnn_jax.studies import saliency
 from crnn_jax.train.loop import train
 
+pytestmark = pytest.mark.long
+
 CLASSES = {"ant": 20, "bee": 120, "cow": 220}
 
 

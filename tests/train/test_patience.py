@@ -10,6 +10,8 @@ from crnn_jax.train import loop
 from crnn_jax.train.loop import train
 from crnn_jax.train.patience import Patience
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(
     ("scores", "limit", "is_over"),

@@ -19,6 +19,8 @@ from crnn_jax.tasks import check_fields
 from crnn_jax.train.evaluator import make_evaluator
 from crnn_jax.train.loop import train
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def scenes(tiny, monkeypatch):

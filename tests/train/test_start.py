@@ -19,6 +19,8 @@ from crnn_jax.weight_files import WeightFile, write_weights
 from crnn_jax.weights import load_weights
 from tests.train.test_loop import assert_equal_to_the_bit, final_state, train_in_two_parts
 
+pytestmark = pytest.mark.long
+
 SMALL = {
     "model.width": "4",
     "model.hidden_units": "8",

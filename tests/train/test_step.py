@@ -19,6 +19,7 @@ def first_losses(run, num_steps=1):
     return losses, state
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "precision"), [*((model, "float32") for model in CLASSIFIERS), ("crnn", "bfloat16")]
 )
@@ -51,6 +52,7 @@ def test_steps_in_one_program_equal_single_steps(tiny, start_run):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, other)
 
 
+@pytest.mark.long
 def test_one_device_equals_eight_with_a_recipe(tiny, start_run, recipe):
     runs = [
         first_losses(start_run(tiny("crnn", mesh__data=n, **recipe)), num_steps=6) for n in (1, 8)
@@ -119,6 +121,7 @@ def test_jit_equals_no_jit(tiny, start_run):
     )
 
 
+@pytest.mark.long
 def test_weight_zero_changes_nothing(tiny, start_run):
     """Images of weight 0 are as if not there (no BatchNorm: its statistics see every image)."""
     config = tiny("crnn", mesh__data=1, model__norm=False, optim__name="sgd")

@@ -8,6 +8,8 @@ import pytest
 from crnn_jax.train.evaluator import make_evaluator
 from crnn_jax.train.step import make_train_step, order_keys
 
+pytestmark = pytest.mark.long
+
 SHUFFLED = {"model__step_order": "per_image", "model__sequence": "raster"}
 
 

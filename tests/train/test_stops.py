@@ -14,6 +14,8 @@ from crnn_jax.train.evaluator import Evaluator
 from crnn_jax.train.loop import train
 from tests.train.test_loop import assert_equal_to_the_bit, final_state
 
+pytestmark = pytest.mark.long
+
 
 def test_a_stop_saves_though_the_same_signal_ended_the_loader(tiny, tmp_path, monkeypatch):
     config = tiny("rnn", data__pipeline="streaming", checkpoint__every="100 steps")

@@ -167,6 +167,7 @@ def loss_of(model, mask_BT=None):
 
 
 # 9 steps are a loop, 5 and 1 are unrolled, and have a backward pass of other products.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("cell", "steps", "masked"),
     [*((cell, 9, True) for cell in CELLS), ("gru", 9, False), ("gru", 5, True), ("gru", 1, False)],
