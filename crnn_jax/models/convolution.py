@@ -58,8 +58,15 @@ def _xla_conv2d(
         zero = jnp.zeros((), image_BHWC.dtype)
         image_BHWC = lax.optimization_barrier(lax.pad(image_BHWC, zero, borders))
         pads = ((0, 0), (0, 0))
-    return lax.conv_general_dilated(
+    output_BHWO = lax.conv_general_dilated(
         image_BHWC, kernel_HWIO, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    if image_BHWC.dtype != jnp.bfloat16:
+        return output_BHWO
+    # XLA's CPU would fuse a bfloat16 convolution with what follows, a norm, a mean and a product,
+    # into one operation of YNNPACK, and some of those are not numbers.
+    return lax.platform_dependent(
+        output_BHWO, cpu=lax.optimization_barrier, default=lambda output_BHWO: output_BHWO
     )
 
 

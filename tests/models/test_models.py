@@ -1,6 +1,7 @@
 """What all models have in common, built from the config as training builds them."""
 
 import contextlib
+import functools
 from typing import cast
 
 import jax
@@ -12,6 +13,7 @@ from flax import linen as nn
 from crnn_jax import models
 from crnn_jax.config import MODEL_DEFAULTS, default_config
 from crnn_jax.errors import UserError
+from crnn_jax.flags import resolve_config
 from crnn_jax.models import CLASSIFIERS, MODELS, build_model, choose_implementation
 from crnn_jax.models.heads import Output
 from crnn_jax.models.readout import READOUTS
@@ -277,3 +279,22 @@ def test_evaluation_treats_each_image_alone_and_equals_no_jit(name, draw):
     np.testing.assert_allclose(run(image_BHWC[::-1])[::-1], logits_BK, rtol=1e-5, atol=1e-5)
     if name == "crnn":  # one is enough: without jit every operation is compiled by itself
         np.testing.assert_allclose(evaluate(image_BHWC), logits_BK, rtol=1e-5, atol=1e-5)
+
+
+def test_a_bfloat16_cnn_is_near_the_float32_one():
+    """Compiled by XLA's defaults, which once fused the last layers into what is not a number."""
+    config = resolve_config("configs/cifar10.py:cnn_small", {"model.whiten_size": "0"})
+    random = np.random.default_rng(0)
+    image_BHWC = jnp.asarray(random.normal(size=(100, 32, 32, 3)), jnp.float32)
+    kernel = jnp.asarray(random.normal(size=(96, 10)), jnp.float32)  # it starts as zeros
+    logits = {}
+    for dtype in ("float32", "bfloat16"):
+        model = build_model(config.model, 10, jnp.dtype(dtype))
+        start = functools.partial(model.init, train=False)
+        variables = jax.jit(start)(jax.random.key(0), image_BHWC[:2])
+        variables["params"]["head"]["dense"]["kernel"] = kernel
+        program = jax.jit(functools.partial(model.apply, train=False))
+        logits[dtype] = cast(Output, program(variables, image_BHWC)).logits_BK
+    largest = np.abs(logits["float32"]).max()
+    assert largest > 0.1
+    np.testing.assert_allclose(logits["bfloat16"], logits["float32"], atol=0.02 * largest)
