@@ -30,7 +30,7 @@ test: $(VENV)/.installed-test  ## Run the tests; ARGS="-m slow" runs the slow on
 	$(RUN) -m pytest -n 2 -m 'not slow and not long and not gpu and not distributed and not installed and not pages' $(ARGS)
 
 test-long: $(VENV)/.installed-test  ## Run the tests that train: resumes, devices, tasks, studies.
-	$(RUN) -m pytest -n 2 -m 'long and not slow' $(ARGS)
+	$(RUN) -m pytest -n 2 -m 'long and not slow and not distributed' $(ARGS)
 
 test-distributed: $(VENV)/.installed-test  ## Run the tests on many meshes and of several processes.
 	$(RUN) -m pytest -n 2 --dist loadfile -m distributed $(ARGS)

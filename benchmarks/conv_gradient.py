@@ -4,7 +4,8 @@
         [--dtype float32] [--write]
 
 XLA's programs are compiled by its defaults ("xla") and as a training's (crnn_jax/compiler.py,
-"onednn"); ours as a training's, with our gradients. Prints GFLOP/s as min/median/max over
+"onednn"); ours as a training's, with our gradients. In bfloat16 on a CPU with AMX our weight
+gradient is measured in its other form too, Winograd's. Prints GFLOP/s as min/median/max over
 interleaved repeats, after a matmul's as the device's peak, and the rate of our weight gradient over
 that of XLA's faster one. --write appends the rates, one JSON line a shape, to
 results/benchmarks/conv_gradient.jsonl.
@@ -13,6 +14,7 @@ results/benchmarks/conv_gradient.jsonl.
 import argparse
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ import numpy as np
 from jax import lax
 from timing import append, per_call
 
+from crnn_jax import processor
 from crnn_jax.compiler import compiler_options
 from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.models.convolution import conv2d
@@ -57,7 +60,7 @@ def xla_conv2d(image: jax.Array, kernel: jax.Array) -> jax.Array:
 def measure(
     shape: tuple[int, int, int], batch: int, dtype: str, repeats: int
 ) -> dict[str, list[float]]:
-    """Returns the rates of nine programs at one shape: XLA's two of each pass, and ours."""
+    """Returns the rates of nine programs or ten at one shape: XLA's two of each pass, and ours."""
     size, inputs, outputs = shape
     random = np.random.default_rng(0)
     image = jnp.asarray(random.normal(size=(batch, size, size, inputs)), dtype)
@@ -83,6 +86,15 @@ def measure(
     options = compiler_options(onednn=True)
     every = programs(xla_conv2d, "xla", None) | programs(xla_conv2d, "onednn", options)
     every |= programs(conv2d, "ours", options)
+    if dtype == "bfloat16" and processor.has_bfloat16_tiles():
+
+        def kernel_grad(image: jax.Array, kernel: jax.Array, grad: jax.Array) -> jax.Array:
+            return jax.vjp(lambda kernel: conv2d(image, kernel), kernel)[1](grad)[0]
+
+        with mock.patch.object(processor, "has_bfloat16_tiles", return_value=False):
+            program = jax.jit(kernel_grad, compiler_options=options).lower(image, kernel, grad)
+        winograd = program.compile()
+        every["kernel_grad_winograd"] = lambda: winograd(image, kernel, grad)
     flops = 2 * 9 * batch * size * size * inputs * outputs
     return rates(every, flops, repeats)
 

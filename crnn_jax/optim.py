@@ -178,7 +178,7 @@ def _muon(
 
         return jax.tree.map(of_kernel, params)
 
-    # Without a momentum of its own, and so without a state.
+    # Without a momentum of its own: its state, made anew at each step, says nothing.
     orthogonal = optax.contrib.scale_by_muon(
         ns_steps=optim.muon_iterations,
         beta=0.0,

@@ -242,7 +242,7 @@ def test_muon_orthogonalises():
 
 
 def test_muon_in_bfloat16_moves_as_in_float32_but_for_rounding():
-    """A rounding is 2**-9 of a product; AdamW's arrays are the same to the bit."""
+    """A rounding is 2**-9 of a product; all that is not Muon's is the same to the bit."""
     config = optim_config(name="muon", learning_rate=0.1)
     params = network()
     grads = [jax.tree.map(lambda x, at=at: jnp.cos(x + at), params) for at in range(3)]
@@ -254,11 +254,30 @@ def test_muon_in_bfloat16_moves_as_in_float32_but_for_rounding():
         )
         for dtype in ("float32", "bfloat16")
     }
-    other, same = steps["bfloat16"], steps["float32"]
-    np.testing.assert_array_equal(other["head"]["dense"]["bias"], same["head"]["dense"]["bias"])
-    kernel, expected = (tree["recurrent"]["layer_0"]["kernel_x"] for tree in (other, same))
-    assert 1e-4 < np.abs(kernel - expected).max() / np.abs(expected).max() < 0.1
-    assert kernel.dtype == np.float32
+    groups = jax.tree.leaves(optim.groups(params))
+    assert set(groups) == {"matrix", "head", "bias", "other"}
+    for group, *pair in zip(groups, *map(jax.tree.leaves, steps.values()), strict=True):
+        expected, found = pair
+        assert found.dtype == np.float32
+        if group == "matrix":
+            assert 1e-4 < np.abs(found - expected).max() / np.abs(expected).max() < 0.1
+        else:
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_muon_keeps_the_same_state_in_both_precisions():
+    """A float32 momentum, equal to the bit, so that a run may be opened in either."""
+    config, params = optim_config(name="muon", learning_rate=0.1), network()
+    grads, states = jax.tree.map(jnp.cos, params), []
+    for dtype in ("float32", "bfloat16"):
+        optimizer = optim.make_optimizer(
+            config, optax.constant_schedule(0.1), 10, layer_decay=1.0, dtype=jnp.dtype(dtype)
+        )
+        states.append(jax.jit(optimizer.update)(grads, optimizer.init(params), params)[1])
+    assert jax.tree.structure(states[0]) == jax.tree.structure(states[1])
+    for one, other in zip(*map(jax.tree.leaves, states), strict=True):
+        assert one.dtype == other.dtype != jnp.bfloat16
+        np.testing.assert_array_equal(one, other)
 
 
 def test_lookahead_by_hand():

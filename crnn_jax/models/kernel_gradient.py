@@ -20,7 +20,7 @@ Pads = tuple[Pair, Pair]
 # Measured from 512 to 2048, for Winograd's from 1024 to 8192; planes take 16 times as many.
 CHUNK_ROWS = 1024
 WINOGRAD_ROWS = 2048
-SHIFTED_BYTES = 2**24  # of a chunk's copies; from 2048 to 32768 rows were measured
+SHIFTED_BYTES = 2**24  # of a chunk's shifted copies, whose rows are as many as fit
 PLANE_CHANNELS = 16  # an image of fewer is read as planes, a channel each
 
 
@@ -77,7 +77,7 @@ def kernel_gradient(
 
 
 def _has_shifted_products(dtype: jnp.dtype, window: Pair, strides: Pair, pads: Pads) -> bool:
-    """Returns whether `_shifted_products` can be used, and is the fastest (performance.md)."""
+    """Returns whether `_shifted_products` is what the kernel's gradient is made of."""
     is_plain = (window, strides, pads) == ((3, 3), (1, 1), ((1, 1), (1, 1)))
     return is_plain and dtype == jnp.bfloat16 and processor.has_bfloat16_tiles()
 

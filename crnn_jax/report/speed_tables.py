@@ -18,7 +18,7 @@ def read_records(results: pathlib.Path, name: str, *keys: str) -> list[dict[str,
     return list({str([line[key] for key in (*keys, "devices")]): line for line in lines}.values())
 
 
-def _newest_machine(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def newest_machine(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns the records of the machine that was measured last: a note under a table says one."""
     machine = max(records, key=lambda record: record["time"])["devices"]
     return [record for record in records if record["devices"] == machine]
@@ -35,30 +35,6 @@ def where(record: dict[str, Any]) -> str:
 def _median(spread: Iterable[float], digits: int = 2) -> str:
     low, median, high = (f"{value:.{digits}f}" for value in spread)
     return f"{median} ({low} to {high})"
-
-
-def conv_gradient_table(results: pathlib.Path, dtype: str) -> str:
-    """Returns the median GFLOP/s of each shape."""
-    every = read_records(results, "conv_gradient", "shape", "dtype")
-    records = _newest_machine([record for record in every if record["dtype"] == dtype])
-    passes = ("forward", "image_grad", "kernel_grad")
-    lines = [
-        "| H=W, in, out | forward, XLA | ours | input gradient, XLA | ours | weight gradient, XLA "
-        "| ours | ours / XLA |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for record in records:
-        shape = ", ".join(map(str, record["shape"]))
-        xla = [  # older records have it by its defaults alone
-            max(record[key][1] for key in (f"{name}_xla", f"{name}_onednn") if key in record)
-            for name in passes
-        ]
-        ours = [record[f"{name}_ours"][1] for name in passes]
-        rates = " | ".join(f"{a:.0f} | {b:.0f}" for a, b in zip(xla, ours, strict=True))
-        lines.append(f"| {shape} | {rates} | {record['ratio']:.1f} |")
-    last = records[-1]
-    measured = f"batch {last['batch']}; matmul of 2048: {last['matmul'][1]:.0f} GFLOP/s"
-    return "\n".join([*lines, "", f"Median GFLOP/s, {measured}. {where(last)}."])
 
 
 def huge_pages_table(results: pathlib.Path) -> str:
@@ -137,7 +113,7 @@ def gru_table(results: pathlib.Path, backend: str = "cpu") -> str:
     shape = ("steps", "units", "batch")
     found = read_records(results, "gru", *shape, "cell", "dtype", "backend")
     records = [r for r in found if (r["cell"], r["backend"]) == ("gru", backend)]
-    records = _newest_machine(records)
+    records = newest_machine(records)
     to_torch, at_most = [], []
     for record in sorted(records, key=lambda record: [record[name] for name in shape]):
         times = {name: 1e3 * seconds[1] for name, seconds in record["both"].items()}
@@ -183,7 +159,7 @@ def gru_parts_table(results: pathlib.Path) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     shape = ("steps", "units", "batch")
-    records = _newest_machine(read_records(results, "gru_parts", *shape, "backend"))
+    records = newest_machine(read_records(results, "gru_parts", *shape, "backend"))
     at_most, rates = [], []
     for record in sorted(records, key=lambda record: [record[name] for name in shape]):
         times = {name: 1e3 * seconds[1] for name, seconds in record["seconds"].items()}

@@ -16,6 +16,7 @@ from typing import Any
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.report import (
+    conv_tables,
     export_tables,
     fault_tables,
     input_tables,
@@ -84,8 +85,8 @@ def _runs_table(results: pathlib.Path, task: str, header: tuple[str, ...]) -> st
 TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "runs": runs_table,
     "clips": clips_table,
-    "conv_gradient": partial(speed_tables.conv_gradient_table, dtype="float32"),
-    "conv_gradient_bfloat16": partial(speed_tables.conv_gradient_table, dtype="bfloat16"),
+    "conv_gradient": partial(conv_tables.conv_gradient_table, dtype="float32"),
+    "conv_gradient_bfloat16": partial(conv_tables.conv_gradient_table, dtype="bfloat16"),
     "huge_pages": speed_tables.huge_pages_table,
     "step": speed_tables.step_table,
     "memory": speed_tables.memory_table,

@@ -9,6 +9,7 @@ import pytest
 from flax import linen as nn
 from jax import export, lax
 
+from crnn_jax.models import kernel_gradient
 from crnn_jax.models.convolution import Conv, conv2d
 
 # batch, height, width, in, out channels, kernel, strides, padding
@@ -52,6 +53,18 @@ def assert_close(got, want, tolerance):
     assert np.abs(got - want).max() <= tolerance * np.abs(want).max()
 
 
+def spy(monkeypatch, name):
+    """Returns a list that gets an entry at each call of kernel_gradient's function."""
+    calls, function = [], getattr(kernel_gradient, name)
+
+    def called(*arguments):
+        calls.append(name)
+        return function(*arguments)
+
+    monkeypatch.setattr(kernel_gradient, name, called)
+    return calls
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     ("case", "dtype", "tiles"),
@@ -60,14 +73,16 @@ def assert_close(got, want, tolerance):
         *((case, "bfloat16", False) for case in CASES[::2]),
         (CASES[0], "bfloat16", True),  # many chunks, shifts
         (CASES[1], "bfloat16", True),
-        ((17, 8, 8, 40, 24, (3, 3), (1, 1), "SAME"), "bfloat16", True),
+        ((47, 17, 19, 16, 6, (3, 3), (1, 1), "SAME"), "bfloat16", True),  # filled up with zeros
         ((1, 32, 32, 16, 6, (3, 3), (1, 1), "SAME"), "bfloat16", True),
-        (CASES[3], "bfloat16", True),  # no SAME padding: tiles all the same
+        (CASES[3], "bfloat16", True),  # no SAME padding: Winograd's all the same
     ],
     ids=str,
 )
 def test_value_and_gradients_equal_xla(case, dtype, tiles, monkeypatch):
     monkeypatch.setattr("crnn_jax.processor.has_bfloat16_tiles", lambda: tiles)
+    monkeypatch.setattr(kernel_gradient, "SHIFTED_BYTES", 2**17)
+    shifted = spy(monkeypatch, "_shifted_products")
     batch, height, width, inputs, outputs, window, strides, padding = case
     image = normal((batch, height, width, inputs), dtype)
     kernel = normal((*window, inputs, outputs), dtype, seed=1)
@@ -81,6 +96,7 @@ def test_value_and_gradients_equal_xla(case, dtype, tiles, monkeypatch):
 
     for got, want in zip(jax.jit(run, static_argnums=0)(conv2d), run(reference), strict=True):
         assert_close(got, want, TOLERANCE[dtype])
+    assert bool(shifted) == (tiles and dtype == "bfloat16" and padding == "SAME")
 
 
 def test_the_border_of_a_small_image_is_no_padding_of_the_convolution():
@@ -110,16 +126,20 @@ def test_works_under_checkpoint_scan_and_vmap():
     assert_close(jax.vmap(gradient, (None, 0))(kernel, images), want, 1e-5)
 
 
-def test_a_sharded_batch_is_not_gathered():
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_sharded_batch_is_not_gathered(dtype, monkeypatch):
+    monkeypatch.setattr("crnn_jax.processor.has_bfloat16_tiles", lambda: True)
+    monkeypatch.setattr(kernel_gradient, "SHIFTED_BYTES", 2**17)
     devices = jax.devices()
     mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     by_batch = jax.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    image, kernel = normal((3 * len(devices), 32, 32, 16)), normal((3, 3, 16, 4), seed=1)
+    image = normal((3 * len(devices), 32, 32, 16), dtype)
+    kernel = normal((3, 3, 16, 4), dtype, seed=1)
     gradient = jax.jit(jax.grad(lambda kernel, image: (conv2d(image, kernel) ** 2).sum()))
     want = gradient(kernel, image)
     image = jax.device_put(image, by_batch)
     program = gradient.lower(kernel, image).compile()
-    assert_close(program(kernel, image), want, 1e-5)
+    assert_close(program(kernel, image), want, TOLERANCE[dtype])
     text = program.as_text()
     assert text is not None
     assert "all-gather" not in text

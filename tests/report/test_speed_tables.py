@@ -2,7 +2,7 @@
 
 import json
 
-from crnn_jax.report import speed_tables
+from crnn_jax.report import conv_tables, speed_tables
 
 
 def test_the_newest_line_of_a_benchmark_counts(tmp_path, append):
@@ -46,11 +46,15 @@ def test_rates_and_faults_are_medians(tmp_path, append):
     append(tmp_path, "conv_gradient", dtype="float32", **shape, **rates)
     shape["shape"] = [8, 1, 64]
     append(tmp_path, "conv_gradient", dtype="bfloat16", **shape, **rates)
-    table = speed_tables.conv_gradient_table(tmp_path, "float32")
+    table = conv_tables.conv_gradient_table(tmp_path, "float32")
     assert "8, 1, 64" not in table
-    assert "8, 1, 64" in speed_tables.conv_gradient_table(tmp_path, "bfloat16")
+    assert "8, 1, 64" in conv_tables.conv_gradient_table(tmp_path, "bfloat16")
     assert "| 8, 1, 32 | 20 | 50 | 20 | 50 | 20 | 50 | 2.5 |" in table
     assert "150 GFLOP/s" in table
+    rates["kernel_grad_winograd"] = [1, 44, 60]
+    append(tmp_path, "conv_gradient", dtype="bfloat16", **shape, **rates)
+    table = conv_tables.conv_gradient_table(tmp_path, "bfloat16")
+    assert "| 8, 1, 64 | 20 | 50 | 20 | 50 | 20 | 50 | 2.5 | 44 |" in table
     measured = {"seconds": [1, 2, 3], "page_faults": [1, 1000, 2000]}
     pages = dict.fromkeys(("plain", "huge", "kept"), measured)
     append(tmp_path, "huge_pages", config="c", repeats=3, ratio=1.0, **pages)
