@@ -1,10 +1,12 @@
 """Image files of any kind to uint8 arrays, by Pillow."""
 
+import contextlib
 import io
 import logging
 import os
 import stat
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,22 @@ def decode_image(
         than the limits of `limits`, or a sample beyond `bit_depth`.
       UserError: there is no memory for it.
     """
+    with opened(data, name, max_pixels) as (image, encoded):
+        depth.load(image, encoded, bit_depth)
+        return pixels.rgb(_upright(pixels.corrected(image, encoded)))
+
+
+@contextlib.contextmanager
+def opened(
+    data: bytes | str | os.PathLike, name: str | None, max_pixels: int
+) -> Iterator[tuple[Any, bytes]]:
+    """Opens an encoded image, or an image file, and checks what loading it may cost.
+
+    The block gets the image, not loaded, and its file's bytes. What it raises is of the image, too.
+
+    Raises:
+      CorruptImageError, UserError: see `decode_image`, which has the arguments, too.
+    """
     if name is None:
         name = "image" if isinstance(data, bytes) else os.fspath(data)
     try:
@@ -86,8 +104,9 @@ def decode_image(
         file = limits.Metered(encoded) if header is None else io.BytesIO(encoded)
         with Image.open(file, formats=_FORMATS) as image:
             limits.check_image(image, encoded, max_pixels, header)
-            depth.load(image, encoded, bit_depth)
-            return pixels.rgb(_upright(pixels.corrected(image, encoded)))
+            yield image, encoded
+    except UserError:
+        raise
     except MemoryError as error:
         raise _no_memory(name, error) from None
     except Image.UnidentifiedImageError:  # its message holds an object's address

@@ -6,9 +6,8 @@ import sys
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from crnn_jax.data import limits, walk
+from crnn_jax.data import walk
 from crnn_jax.data.class_folders import (
     IMAGES,
     Layout,
@@ -23,6 +22,7 @@ from crnn_jax.data.decode import (
     decoding,
     fit_map,
     match_source,
+    opened,
 )
 from crnn_jax.data.fields import IGNORE, Example
 from crnn_jax.data.folder import first_shape
@@ -47,8 +47,9 @@ def load(location: str, data_config: Any, seed: int) -> Source:
 
     Args:
       location: the folder: absolute, relative to the current one, or with ~.
-      data_config: reads test_fraction, validation, skip_corrupt, and image_size (0: every image
-        must have the size of the first, which is checked when it is read).
+      data_config: reads test_fraction, validation, skip_corrupt, max_pixels, bit_depth, and
+        image_size (0: every image must have the size of the first, which is checked when it is
+        read).
       seed: not used.
 
     Raises:
@@ -61,7 +62,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     if not root.is_dir():
         raise UserError(f"config key 'data.source' expects a folder, found no '{root}'")
     parts = _find_parts(root, data_config)
-    class_names = _class_names(root, parts["train"], data_config.skip_corrupt)
+    class_names = _class_names(root, parts["train"], data_config)
     image_shape = first_shape(root, [image for image, _ in parts["train"]], data_config)
     fields = masked_fields(image_shape)
     splits = {}
@@ -106,7 +107,7 @@ class _Reader:
         image_path, mask_path = (self.root / path for path in self.paths[index])
         image_HWC, mask_HW = (
             decode_image(image_path, max_pixels=self.max_pixels, bit_depth=self.bit_depth),
-            decode_mask(mask_path),
+            decode_mask(mask_path, self.max_pixels),
         )
         if mask_HW.shape != image_HWC.shape[:2]:
             (height, width), (found_height, found_width) = image_HWC.shape[:2], mask_HW.shape
@@ -126,28 +127,21 @@ class _Reader:
         return {"image": image_HWC, "mask": fit_map(mask_HW, height, width)}
 
 
-def decode_mask(path: pathlib.Path) -> np.ndarray:
+def decode_mask(path: pathlib.Path, max_pixels: int) -> np.ndarray:
     """Returns mask_HW, uint8, the class numbers in a PNG of one channel or a palette.
 
     Raises:
-      CorruptImageError: it is unreadable.
-      UserError: it has several channels or more than 8 bits.
+      CorruptImageError: it is unreadable, or costs more than an image may.
+      UserError: it is another kind of image, has several channels or more than 8 bits.
     """
-    try:
-        with Image.open(path) as image:
-            mode, kind = image.mode, image.format
-            limits.check_size(image.width, image.height, limits.MAX_PIXELS)
-            raw = str(image.tile[0][3]) if image.tile else ""
-            mask_HW = np.array(image, np.uint8) if mode in ("1", "L", "P") else None
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file can make Pillow's decoders raise nearly anything
-        reason = f"{type(error).__name__}: {error}"
-        raise CorruptImageError(f"{path}: expected a readable mask, found {reason}") from error
-    if kind != "PNG":
-        raise UserError(
-            f"{path}: expected a mask as PNG, found {kind}: another format may change class numbers"
-        )
+    with opened(path, None, max_pixels) as (image, _):
+        if image.format != "PNG":
+            raise UserError(
+                f"{path}: expected a mask as PNG, found {image.format}: another format may change "
+                "class numbers"
+            )
+        mode, raw = image.mode, str(image.tile[0][3]) if image.tile else ""
+        mask_HW = np.array(image, np.uint8) if mode in ("1", "L", "P") else None
     if mask_HW is None:
         raise UserError(
             f"{path}: expected a mask of one channel of 8 bits or a palette, found mode {mode}: "
@@ -230,7 +224,7 @@ def _by_stem(root: pathlib.Path, files: dict[str, File]) -> dict[str, File]:
     return found
 
 
-def _class_names(root: pathlib.Path, train: list[_Pair], skip_corrupt: bool) -> tuple[str, ...]:
+def _class_names(root: pathlib.Path, train: list[_Pair], data_config: Any) -> tuple[str, ...]:
     file = root / "classes.txt"
     if file.is_file():
         try:
@@ -249,9 +243,9 @@ def _class_names(root: pathlib.Path, train: list[_Pair], skip_corrupt: bool) -> 
     largest = 1
     for _, mask in train:
         try:
-            mask_HW = decode_mask(root / mask.path)
+            mask_HW = decode_mask(root / mask.path, data_config.max_pixels)
         except CorruptImageError:
-            if not skip_corrupt:
+            if not data_config.skip_corrupt:
                 raise
             continue
         largest = max(largest, int(np.max(mask_HW, where=mask_HW != IGNORE, initial=0)))

@@ -1,14 +1,10 @@
 """Images with masks in folders: what is read, how it is resized, what is wrong with it."""
 
-import struct
-import zlib
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from crnn_jax.config import default_config
-from crnn_jax.data import mask_folder
 from crnn_jax.data.dataset import load_source
 from crnn_jax.data.decode import fit_map, to_shape
 from crnn_jax.data.fields import IGNORE
@@ -230,33 +226,13 @@ def test_no_folder():
         load("/nonexistent")
 
 
-def gray_png(mask_HW, bits):
-    """Returns a gray PNG of `bits` a pixel, whose values are those of the mask."""
-
-    def chunk(name, data):
-        body = name + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    height, width = mask_HW.shape
-    shifts = np.arange(8 - bits, -1, -bits)
-    rows = mask_HW.reshape(height, -1, 8 // bits).astype(int) << shifts
-    data = b"".join(b"\0" + bytes(row.tolist()) for row in rows.sum(-1))
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
-
-
-@pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_gray_of_fewer_bits_keeps_its_class_numbers(tmp_path, bits):
-    mask_HW = np.random.default_rng(0).integers(0, 2 ** min(bits, 7), (3, 8))
-    (tmp_path / "m.png").write_bytes(gray_png(mask_HW, bits))
-    np.testing.assert_array_equal(mask_folder.decode_mask(tmp_path / "m.png"), mask_HW)
-
-
-def test_a_mask_is_a_png(tmp_path):
-    Image.fromarray(a_mask()).save(tmp_path / "m.jpg")
-    with pytest.raises(UserError, match=r"m\.jpg: expected a mask as PNG, found JPEG"):
-        mask_folder.decode_mask(tmp_path / "m.jpg")
+def test_max_pixels_is_read_for_masks(root):
+    save(root, "train", "a1", a_mask(1, 30, 40), np.zeros((8, 6, 3), np.uint8))
+    with pytest.raises(CorruptImageError, match=r"masks/a1\.png: .*40x30 pixels, at most 1000"):
+        load(root, max_pixels=1000).train.read(1)
+    (root / "classes.txt").unlink()
+    with pytest.raises(CorruptImageError, match=r"masks/a1\.png: .*40x30 pixels, at most 1000"):
+        load(root, max_pixels=1000)
 
 
 def test_names_of_classes_are_utf_8(root):
