@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from crnn_jax.data import tfds_folder
-from crnn_jax.data.content import Files, key_of
+from crnn_jax.data.content import key_of
 from crnn_jax.data.decode import decode_image, decoding, match_source, sides
 from crnn_jax.data.fields import Example
 from crnn_jax.data.sources import (
@@ -21,11 +21,9 @@ from crnn_jax.data.sources import (
     labelled_fields,
 )
 from crnn_jax.data.tf_example import image_and_label
+from crnn_jax.data.tfds_files import checked_read, files_of, open_info, open_records
 from crnn_jax.data.tfds_metadata import data_dir
-from crnn_jax.data.walk import file_of
 from crnn_jax.errors import CorruptImageError, UserError
-
-CHECKED_FILES = 64  # of a split are opened at the start, spread evenly, to count their records
 
 _T = TypeVar("_T")
 
@@ -49,11 +47,11 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     """
     del seed
     folder = tfds_folder.find(location, data_dir(data_config.dir))
-    info, keys = _open(folder)
+    info, keys = open_info(folder)
     if "train" not in info.splits:
         raise UserError(f"'{folder}': expected a split 'train', found {', '.join(info.splits)}")
     records = {
-        name: _records(folder, info, name)
+        name: open_records(folder, info, name)
         for name in ("train", "test", "validation")
         if name in info.splits and info.splits[name].num_examples
     }
@@ -68,7 +66,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     used = ("train", *_choose_parts(folder, records, keys, data_config.validation))
     splits = {name: split_of(name) for name in used}
     parts = dict(zip(("train", "test", "validation"), splits.values(), strict=False))
-    files = _files(folder)
+    files = files_of(folder)
     shards = [
         {os.path.basename(i.filename) for i in info.splits[name].file_instructions}
         for name in splits
@@ -99,7 +97,7 @@ class _Reader:
     bit_depth: int
 
     def __call__(self, index: int) -> Example:
-        record = _record(lambda: self.records[index], f"{self.where} record {index}")
+        record = checked_read(lambda: self.records[index], f"{self.where} record {index}")
         return self._example(record, index)
 
     def read_many(self, index_B: Sequence[int]) -> list[Example | CorruptImageError]:
@@ -112,7 +110,9 @@ class _Reader:
 
     def _records(self, index_B: Sequence[int]) -> list[tuple[bytes, int]]:
         indices = list(index_B)
-        records = _record(lambda: self.records.__getitems__(indices), self.where) if indices else []
+        records = (
+            checked_read(lambda: self.records.__getitems__(indices), self.where) if indices else []
+        )
         return list(zip(records, indices, strict=True))
 
     def _encoded(self, record: bytes, index: int) -> Encoded:
@@ -146,83 +146,6 @@ def _split(name: str, reader: _Reader) -> Split:
     )
 
 
-def _open(folder: pathlib.Path) -> tuple[Any, tuple[str, str]]:
-    """Returns TFDS's DatasetInfo, and the names of the features that are image and label."""
-    import tensorflow_datasets as tfds  # takes half a second
-
-    try:
-        info: Any = tfds.builder_from_directory(folder).info
-        features = info.features
-        if features is None:
-            raise ValueError("no features.json")
-        # TFDS looks at these when they are asked for.
-        empty = [name for name, split in info.splits.items() if not split.file_instructions]
-    except Exception as error:  # TFDS has no error of its own for a damaged folder
-        raise UserError(
-            f"'{folder}': expected a TFDS data set, found it unreadable ({error}); prepare it again"
-        ) from error
-    if "train" in empty:
-        raise UserError(f"'{folder}': expected examples in split 'train', found none")
-    found_format = info.file_format.value if info.file_format else "no format"
-    if found_format != "array_record":
-        raise UserError(
-            f"'{folder}': expected array_record files, found {found_format}; prepare it again with "
-            "file_format='array_record'"
-        )
-    keys = info.supervised_keys or ("image", "label")
-    kinds = (tfds.features.Image, tfds.features.ClassLabel)
-    if len(keys) != 2 or any(
-        not isinstance(key, str) or key not in features or not isinstance(features[key], kind)
-        for key, kind in zip(keys, kinds, strict=False)
-    ):
-        raise UserError(
-            f"'{folder}': expected an image and its class label, found features "
-            f"{', '.join(features)}; config key 'data.source' needs image classification data"
-        )
-    names, count = features[keys[1]].names, features[keys[1]].num_classes
-    if not len(names) == len(set(names)) == count:
-        raise UserError(
-            f"'{folder}': expected {count} names of classes, each once, found "
-            f"{len(names)} lines, {len(set(names))} of them different; prepare the data set again"
-        )
-    return info, (keys[0], keys[1])
-
-
-def _records(folder: pathlib.Path, info: Any, name: str) -> Any:
-    from array_record.python.array_record_data_source import ArrayRecordDataSource
-
-    instructions = info.splits[name].file_instructions
-    for instruction in instructions:
-        if not os.path.isfile(instruction.filename):
-            raise UserError(
-                f"'{folder}': expected file '{os.path.basename(instruction.filename)}' of split "
-                f"'{name}', found none; prepare the data set again"
-            )
-    for instruction in instructions[:: -(-len(instructions) // CHECKED_FILES)]:
-        _check_length(folder, instruction)
-    return ArrayRecordDataSource(instructions)
-
-
-def _check_length(folder: pathlib.Path, instruction: Any) -> None:
-    """Raises UserError unless the file has as many records as dataset_info.json says."""
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    name = os.path.basename(instruction.filename)
-
-    def count() -> int:
-        reader = ArrayRecordReader(instruction.filename)
-        found = reader.num_records()
-        reader.close()  # raises what the first two did not
-        return found
-
-    found = _record(count, f"'{folder}' {name}")
-    if found != instruction.examples_in_shard:
-        raise UserError(
-            f"'{folder}': expected {instruction.examples_in_shard} records in '{name}', as its "
-            f"dataset_info.json says, found {found}; prepare the data set again"
-        )
-
-
 def _image_shape(
     stored_shape: Sequence[int | None], records: Any, keys: tuple[str, str], data_config: Any
 ) -> tuple[int, int, int]:
@@ -235,7 +158,7 @@ def _image_shape(
     for index in range(len(records)):
         name = f"{data_config.source} train record {index}"
         try:
-            record = _record(lambda index=index: records[index], name)
+            record = checked_read(lambda index=index: records[index], name)
             height, width, _ = decode_image(
                 bytes(_parse(record, keys, name)[0]),
                 name,
@@ -258,7 +181,7 @@ def _choose_parts(
     for name in ("test", "validation"):
         if name in records:
             where = f"'{folder}' {name}"
-            first = _record(lambda name=name: records[name][0], where)
+            first = checked_read(lambda name=name: records[name][0], where)
             if _parse(first, keys, where)[1] >= 0:  # TFDS writes -1 where a label is not known
                 labelled.append(name)
     if not labelled:
@@ -274,15 +197,6 @@ def _choose_parts(
     return labelled
 
 
-def _record(read: Callable[[], Any], where: str) -> Any:
-    try:
-        return read()
-    except (RuntimeError, ValueError, OSError) as error:  # what array_record raises
-        raise UserError(
-            f"{where}: expected readable array_record files, found {error}; prepare them again"
-        ) from error
-
-
 def _parse(record: bytes, keys: tuple[str, str], name: str) -> tuple[memoryview, int]:
     """Returns the encoded image and the label of a serialized tf.train.Example."""
     try:
@@ -291,8 +205,3 @@ def _parse(record: bytes, keys: tuple[str, str], name: str) -> tuple[memoryview,
         raise CorruptImageError(
             f"{name}: expected an image and a label, found an unreadable record ({error})"
         ) from error
-
-
-def _files(folder: pathlib.Path) -> Files:
-    paths = (path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
-    return Files(folder.absolute(), sorted(file_of(path.name, path.stat()) for path in paths))
