@@ -4,7 +4,6 @@ import os
 import pathlib
 import sys
 import tempfile
-import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from crnn_jax.config import (
 from crnn_jax.config.key import Key
 from crnn_jax.data import record
 from crnn_jax.data.dataset import with_absolute_paths
+from crnn_jax.data.walk import composed
 from crnn_jax.distributed import is_first, say
 from crnn_jax.errors import UserError
 from crnn_jax.provenance import describe_devices, git_commit, versions
@@ -188,7 +188,7 @@ def read_dataset(workdir: pathlib.Path) -> dict[str, Any]:
             "back a copy, or delete it and run the training's command once more"
         )
     # Sources name classes in this form; a run of an older version may hold the other.
-    facts["class_names"] = [unicodedata.normalize("NFC", name) for name in facts["class_names"]]
+    facts["class_names"] = [composed(name) for name in facts["class_names"]]
     return facts
 
 

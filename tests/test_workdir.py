@@ -1,14 +1,21 @@
 """config.json names the run; a workdir of another run is refused and left alone."""
 
+import copy
 import json
 import pathlib
+import unicodedata
 
+import numpy as np
 import pytest
 
 from crnn_jax import config as cfg
 from crnn_jax import workdir as workdirs
 from crnn_jax.config.declared import FORMER_NAMES
+from crnn_jax.data import record
+from crnn_jax.data.dataset import load_source
 from crnn_jax.errors import UserError
+from tests.data.test_mask_folder import save
+from tests.data.toy_tfds import png, write_toy
 
 
 def begin(path, config):
@@ -199,6 +206,27 @@ def test_lines_of_metrics_of_another_shape_are_passed_over(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
     assert workdirs.last_seconds(tmp_path, 5) == {"setup": 2.0}
     assert workdirs.logged_names(tmp_path, 1) == {"step", "seconds/train", "seconds/setup"}
+
+
+@pytest.mark.parametrize("kind", ["masks", "tfds"])
+def test_names_of_classes_in_decomposed_letters_are_the_same_data(tmp_path, kind):
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    data_config = copy.deepcopy(cfg.default_config("crnn").data)
+    if kind == "masks":
+        for part in ("train", "test"):
+            save(tmp_path, part, "a", np.eye(8))
+        (tmp_path / "classes.txt").write_text(f"{decomposed}\ntea\n")
+        data_config.source = f"masks:{tmp_path}"
+    else:
+        write_toy(tmp_path / "toy/1.0.0", {"train": [(png(9), 0)], "test": [(png(9), 1)]})
+        (tmp_path / "toy/1.0.0/label.labels.txt").write_text(f"{decomposed}\ntea\n")
+        data_config.update({"source": "tfds:toy", "dir": str(tmp_path)})
+    facts = record.describe(load_source(data_config, 0), 1, tmp_path / "cache")
+    assert facts["class_names"] == [composed, "tea"]
+    folder = tmp_path / "run"
+    (folder / "checkpoints/1").mkdir(parents=True)
+    workdirs.write_dataset(folder, facts)
+    workdirs.check_same_data(folder, facts, accept=False)
 
 
 def test_data_may_move(tmp_path):

@@ -4,7 +4,6 @@ import hashlib
 import os
 import pathlib
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import numpy as np
 from crnn_jax.data import walk
 from crnn_jax.data.content import Files
 from crnn_jax.data.decode import EXTENSIONS, is_image_name
-from crnn_jax.data.walk import File, LeftOut
+from crnn_jax.data.walk import File, LeftOut, composed
 from crnn_jax.errors import UserError, closest
 
 _STRAY = "not in a class's folder"
@@ -186,8 +185,7 @@ def scan(
 ) -> dict[str, list[File]]:
     """Returns class name -> its files of a kind at any depth, both sorted; paths are below `root`.
 
-    Class names are in Unicode's composed form (NFC): file systems store é as one character or as
-    two. What is left out is said in one line on stderr.
+    Class names are `composed`. What is left out is said in one line on stderr.
 
     Args:
       root: the data set's folder.
@@ -201,17 +199,17 @@ def scan(
     """
     folder = root / part
     found, left_out = files_below(folder, kind, skip_unreadable)
-    of_class: dict[str, list[File]] = {_composed(name): [] for name in subfolders(folder)}
+    of_class: dict[str, list[File]] = {composed(name): [] for name in subfolders(folder)}
     if not of_class:
         raise UserError(f"'{folder}': expected a folder of {kind.noun} for each class, found none")
     for file in found:
         name, slash, _ = file.path.partition("/")
         if slash:
             path = f"{part}/{file.path}" if part else file.path
-            of_class[_composed(name)].append(file._replace(path=path))
+            of_class[composed(name)].append(file._replace(path=path))
         else:
             left_out.append(LeftOut(file.path, _STRAY, False))
-    reasons = {_composed(item.path): item.reason for item in left_out}
+    reasons = {composed(item.path): item.reason for item in left_out}
     for name, files in of_class.items():
         if not files:
             reason = f" ({reasons[name]})" if name in reasons else ""
@@ -248,10 +246,6 @@ def _holds_files(folder: pathlib.Path, kind: FileKind) -> bool:
         return False
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
 def _divide(
     root: pathlib.Path, of_class: dict[str, list[File]], kind: FileKind, test_fraction: float
 ) -> Parts:
@@ -280,6 +274,6 @@ def _divide(
 
 def hash_of_path(path: str) -> float:
     """Returns a number in [0, 1) that depends on the path alone."""
-    path = _composed(path)  # a copy may store é as one character or as two
+    path = composed(path)  # a copy may be stored in the other form
     digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

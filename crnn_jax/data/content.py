@@ -6,11 +6,10 @@ import itertools
 import marshal
 import os
 import pathlib
-import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from crnn_jax.data.walk import File
+from crnn_jax.data.walk import File, composed
 
 _FEW_FILES, _FEW_BYTES = 64, 2**22  # read at every start: a few milliseconds
 _MANY_FILES, _MANY_BYTES = 20_000, 2**28  # read once for each key, before all are decoded
@@ -51,9 +50,7 @@ def digest_of(part: Files) -> str:
     evenly chosen; of more bytes, the beginning and the end of each file.
     """
     text = "\0".join(f"{file.path}\0{file.size}" for file in part.files)
-    # A copy may store é as one character or as two.
-    text = unicodedata.normalize("NFC", text)
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
+    digest = hashlib.sha256(composed(text).encode("utf-8", "surrogateescape"))
     digest.update(_sampled(part, _MANY_FILES, _MANY_BYTES))
     return digest.hexdigest()[:16]
 

@@ -6,7 +6,6 @@ import math
 import os
 import pathlib
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from crnn_jax.data.content import Files, key_of
 from crnn_jax.data.decode import decoding
 from crnn_jax.data.fields import Example, Field
 from crnn_jax.data.sources import LOSS_WEIGHT, Encoded, Source, Split, fingerprint
-from crnn_jax.data.walk import File, file_of
+from crnn_jax.data.walk import File, composed, file_of
 from crnn_jax.errors import CorruptImageError, UserError, closest
 
 _NEEDED, _OPTIONAL = ("path", "label"), ("split", "weight")
@@ -156,7 +155,7 @@ def _row(path: pathlib.Path, line: int, names: list[str], cells: list[str]) -> R
             "with a comma stands in quotes"
         )
     value = dict(zip(names, (cell.strip() for cell in cells), strict=True))
-    label = unicodedata.normalize("NFC", value["label"])
+    label = composed(value["label"])
     row = Row(line, value["path"], label, "", 1.0)
     for name in _NEEDED:
         if not value[name]:

@@ -27,7 +27,7 @@ from crnn_jax.data.decode import (
 from crnn_jax.data.fields import IGNORE, Example
 from crnn_jax.data.folder import first_shape
 from crnn_jax.data.sources import Source, Split, fingerprint, masked_fields
-from crnn_jax.data.walk import File
+from crnn_jax.data.walk import File, composed
 from crnn_jax.errors import CorruptImageError, UserError
 
 _Pair = tuple[File, File]  # an image and its mask
@@ -233,7 +233,7 @@ def _class_names(root: pathlib.Path, train: list[_Pair], data_config: Any) -> tu
             raise UserError(
                 f"'{file}': expected names in UTF-8, one a line, found {error}: save it anew"
             ) from error
-        names = tuple(line.strip() for line in lines if line.strip())
+        names = tuple(composed(line.strip()) for line in lines if line.strip())
         if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORE:
             raise UserError(
                 f"'{file}': expected 2 to {IGNORE} different names, one a line, found "

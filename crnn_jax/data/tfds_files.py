@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from crnn_jax.data.content import Files
-from crnn_jax.data.walk import file_of
+from crnn_jax.data.walk import composed, file_of
 from crnn_jax.errors import UserError
 
 CHECKED_FILES = 64  # of a split are opened at the start, spread evenly, to count their records
@@ -14,8 +14,8 @@ CHECKED_FILES = 64  # of a split are opened at the start, spread evenly, to coun
 _T = TypeVar("_T")
 
 
-def open_info(folder: pathlib.Path) -> tuple[Any, tuple[str, str]]:
-    """Returns TFDS's DatasetInfo, and the names of the features that are image and label.
+def open_info(folder: pathlib.Path) -> tuple[Any, tuple[str, str], tuple[str, ...]]:
+    """Returns TFDS's DatasetInfo, which features are image and label, and the names of classes.
 
     Raises:
       UserError: it cannot be read, has no examples to train on, or holds other data or files.
@@ -51,13 +51,13 @@ def open_info(folder: pathlib.Path) -> tuple[Any, tuple[str, str]]:
             f"'{folder}': expected an image and its class label, found features "
             f"{', '.join(features)}; config key 'data.source' needs image classification data"
         )
-    names, count = features[keys[1]].names, features[keys[1]].num_classes
+    names, count = tuple(map(composed, features[keys[1]].names)), features[keys[1]].num_classes
     if not len(names) == len(set(names)) == count:
         raise UserError(
             f"'{folder}': expected {count} names of classes, each once, found "
             f"{len(names)} lines, {len(set(names))} of them different; prepare the data set again"
         )
-    return info, (keys[0], keys[1])
+    return info, (keys[0], keys[1]), names
 
 
 def open_records(folder: pathlib.Path, info: Any, name: str) -> Any:

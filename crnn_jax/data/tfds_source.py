@@ -47,7 +47,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     """
     del seed
     folder = tfds_folder.find(location, data_dir(data_config.dir))
-    info, keys = open_info(folder)
+    info, keys, class_names = open_info(folder)
     if "train" not in info.splits:
         raise UserError(f"'{folder}': expected a split 'train', found {', '.join(info.splits)}")
     records = {
@@ -56,7 +56,6 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         if name in info.splits and info.splits[name].num_examples
     }
     image_shape = _image_shape(info.features[keys[0]].shape, records["train"], keys, data_config)
-    class_names = tuple(info.features[keys[1]].names)
     size, limits = data_config.image_size, (data_config.max_pixels, data_config.bit_depth)
 
     def split_of(name: str) -> Split:

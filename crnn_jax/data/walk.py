@@ -3,6 +3,7 @@
 import heapq
 import os
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -26,6 +27,14 @@ class File(NamedTuple):
 def file_of(path: str, status: os.stat_result) -> File:
     """Returns the file at `path` below a root."""
     return File(path, status.st_size, status.st_ctime_ns, status.st_ino)
+
+
+def composed(name: str) -> str:
+    """Returns the name in Unicode's composed form (NFC): é can be stored as one or two characters.
+
+    Names of classes and paths have it wherever they are compared.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 class LeftOut(NamedTuple):

@@ -210,6 +210,7 @@ def test_an_unreadable_mask_is_a_corrupt_example(root):
         (lambda r: (r / "test").rename(r / "other"), "'test' or 'val' beside 'train'"),
         (lambda r: (r / "test/masks").rename(r / "test/m"), "'images' and 'masks', found no"),
         (lambda r: (r / "classes.txt").write_text("a\na\n"), "different names"),
+        (lambda r: (r / "classes.txt").write_text("caf\u00e9\ncafe\u0301\n"), "different names"),
         (lambda r: (r / "train/images/a1.jpg").touch(), r"'train/images/a1\.jpg' and '.*a1\.png'"),
         (lambda r: (r / "train/masks/a1.tif").touch(), r"'train/masks/a1\.png' and '.*a1\.tif'"),
         (lambda r: [p.unlink() for p in (r / "test/images").iterdir()], "expected images, found"),
