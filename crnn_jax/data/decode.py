@@ -51,8 +51,15 @@ def is_image_name(name: str) -> bool:
 
 
 def decoding(data_config: Any) -> Any:
-    """Returns what the pixels of decoded images depend on beside the files, for a fingerprint."""
-    return [DECODING, data_config.bit_depth] if data_config.bit_depth else DECODING
+    """Returns what decoded images depend on beside the files, for a fingerprint.
+
+    That is their pixels, and which of them are corrupt. What is the default is left out, as before
+    there was the key: caches stay valid.
+    """
+    bit_depth, max_pixels = data_config.bit_depth, data_config.max_pixels
+    if max_pixels != MAX_PIXELS:
+        return [DECODING, bit_depth, max_pixels]
+    return [DECODING, bit_depth] if bit_depth else DECODING
 
 
 def decode_image(

@@ -12,6 +12,7 @@ from crnn_jax.data.content import key_of
 from crnn_jax.data.decode import sides
 from crnn_jax.data.fields import Example
 from crnn_jax.data.frames import DECODING, EXTENSIONS, Frames, frame_size, is_video_name
+from crnn_jax.data.limits import MAX_PIXELS
 from crnn_jax.data.sources import Encoded, Source, Split, fingerprint, labelled, labelled_fields
 from crnn_jax.data.walk import File
 from crnn_jax.errors import CorruptImageError, UserError
@@ -45,11 +46,13 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     shape = (num_frames, height, width, 3)
     # What is read once, before training, must have every frame that training may draw.
     whole = data_config.frames == "random"
-    view = Frames("center", max_pixels=data_config.max_pixels, whole=whole)
+    most = data_config.max_pixels
+    view = Frames("center", max_pixels=most, whole=whole)
+    about = shape, whole, DECODING, *([] if most == MAX_PIXELS else [most])
     return Source(
         name=f"video:{location}",
         class_names=class_names,
-        fingerprint=fingerprint("video", key_of(files.values()), shape, whole, DECODING),
+        fingerprint=fingerprint("video", key_of(files.values()), *about),
         files=files,
         **{
             name: _split(name, root, part, class_names, shape, view) for name, part in parts.items()
