@@ -25,6 +25,8 @@ from crnn_jax.data.tfds_files import checked_read, files_of, open_info, open_rec
 from crnn_jax.data.tfds_metadata import data_dir
 from crnn_jax.errors import CorruptImageError, UserError
 
+_SPLITS = ("train", "test", "validation")
+
 _T = TypeVar("_T")
 
 
@@ -52,7 +54,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         raise UserError(f"'{folder}': expected a split 'train', found {', '.join(info.splits)}")
     records = {
         name: open_records(folder, info, name)
-        for name in ("train", "test", "validation")
+        for name in _SPLITS
         if name in info.splits and info.splits[name].num_examples
     }
     image_shape = _image_shape(info.features[keys[0]].shape, records["train"], keys, data_config)
@@ -62,9 +64,10 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         about = f"tfds:{location} {name}", keys, len(class_names), image_shape, size, *limits
         return _split(name, _Reader(records[name], *about))
 
-    used = ("train", *_choose_parts(folder, records, keys, data_config.validation))
-    splits = {name: split_of(name) for name in used}
-    parts = dict(zip(("train", "test", "validation"), splits.values(), strict=False))
+    used, left_out = _choose_parts(folder, records, keys, data_config.validation)
+    _say_left_out(folder, [name for name in info.splits if name not in records], left_out)
+    splits = {name: split_of(name) for name in ("train", *used)}
+    parts = dict(zip(_SPLITS, splits.values(), strict=False))
     files = files_of(folder)
     shards = [
         {os.path.basename(i.filename) for i in info.splits[name].file_instructions}
@@ -174,26 +177,38 @@ def _image_shape(
 
 def _choose_parts(
     folder: pathlib.Path, records: dict[str, Any], keys: tuple[str, str], held_out: float
-) -> list[str]:
-    """Returns the names of the test split and, where there is one besides, the validation split."""
-    labelled = []
+) -> tuple[list[str], dict[str, str]]:
+    """Returns the names of the test split and, where there is one besides, the validation split.
+
+    The second is {name of the other one: why it is left out}.
+    """
+    labelled, left_out = [], {}
     for name in ("test", "validation"):
         if name in records:
             where = f"'{folder}' {name}"
             first = checked_read(lambda name=name: records[name][0], where)
             if _parse(first, keys, where)[1] >= 0:  # TFDS writes -1 where a label is not known
                 labelled.append(name)
+            else:
+                left_out[name] = "its first example has no label"
     if not labelled:
         raise UserError(
             f"'{folder}': expected a labelled split 'test' or 'validation', found neither"
         )
     if len(labelled) == 2 and held_out:
-        print(
-            f"'{folder}': left out split 'validation', since 'data.validation' is {held_out}",
-            file=sys.stderr,
-        )
-        return labelled[:1]
-    return labelled
+        left_out[labelled.pop()] = f"'data.validation' is {held_out}"
+    return labelled, left_out
+
+
+def _say_left_out(folder: pathlib.Path, unread: list[str], left_out: dict[str, str]) -> None:
+    """Says in one line on stderr which splits are not used, and why."""
+    reasons = left_out | {
+        name: "it is empty" if name in _SPLITS else "it is neither train, test nor validation"
+        for name in unread
+    }
+    if reasons:
+        said = "; ".join(f"split '{name}', since {why}" for name, why in reasons.items())
+        print(f"'{folder}': left out {said}", file=sys.stderr)
 
 
 def _parse(record: bytes, keys: tuple[str, str], name: str) -> tuple[memoryview, int]:

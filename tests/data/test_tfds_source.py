@@ -62,6 +62,21 @@ def test_a_labelled_validation_split_beside_test_is_the_validation_part(tmp_path
     assert "left out split 'validation', since 'data.validation' is 0.5" in capsys.readouterr().err
 
 
+def test_splits_that_are_not_used_are_named_in_one_line(tmp_path, capsys):
+    unlabelled = [(png(0), -1)]
+    splits = {"train": TRAIN, "test": unlabelled, "validation": TEST, "extra": TRAIN}
+    write_toy(tmp_path / "toy/1.0.0", splits)
+    assert contents(load(tmp_path).test) == [(40, 1), (50, 0)]
+    assert capsys.readouterr().err == (
+        f"'{tmp_path}/toy/1.0.0': left out split 'test', since its first example has no label; "
+        "split 'extra', since it is neither train, test nor validation\n"
+    )
+    write_toy(tmp_path / "toy/1.0.1", {"train": TRAIN, "test": TEST, "validation": unlabelled})
+    assert load(tmp_path).validation is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("left out split 'validation', since its first example has no label")
+
+
 def test_read_many_equals_read(toy):
     split = load(toy).train
     many: Any = split.read_many([2, 0, 2])
