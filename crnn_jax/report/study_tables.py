@@ -125,6 +125,7 @@ def ablation_table(content: dict[str, Any]) -> str:
 
 def variants_table(content: dict[str, Any]) -> str:
     """Returns one line a variant, each against the first, seed by seed."""
+    score = content["rows"][0].get("score", "accuracy")
     rows = []
     for row in content["rows"]:
         pair = row["difference"]
@@ -132,14 +133,15 @@ def variants_table(content: dict[str, Any]) -> str:
             [
                 row["row"],
                 ", ".join(f"`{key}={value}`" for key, value in row["keys"].items()) or "-",
-                format_accuracy(row),
+                with_interval(row[f"{score}_mean"], row["ci95"], unit="%"),
                 str(row["n"]),
                 with_interval(pair["mean"], pair["ci95"], "+") if pair else "-",
                 f"{row['parameters']:,}",
                 train_seconds(row),
             ]
         )
-    header = ["variant", "keys", "test accuracy", "n", "minus the first, by seed", "parameters"]
+    test = f"test {score.replace('_', ' ')}"
+    header = ["variant", "keys", test, "n", "minus the first, by seed", "parameters"]
     made = made_by(content["rows"])
     note = f"{content['config']}, {content['duration']} a run; {made}."
     return "\n".join([markdown([*header, "training"], rows), "", note, *content["sentences"]])

@@ -114,6 +114,7 @@ def main(argv: list[str]) -> None:
         overrides |= {"duration": flags.duration} if flags.duration else {}
         runs.at_least_one("--seeds", flags.seeds)
         lines, points = make_lines(flags.config, overrides)
+        runs.needs_accuracy(next(iter(points.values())))
         name = runs.config_name(flags.config)
         results = pathlib.Path(flags.results)
         folders = runs.Folders(

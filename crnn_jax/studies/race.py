@@ -106,6 +106,7 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--target expects a fraction such as 0.94, found {flags.target}")
         runs.at_least_one("--runs", flags.runs)
         config = resolve_config(flags.config, runs.study_overrides(rest))
+        runs.needs_accuracy(config)
         name = runs.config_name(flags.config)
         results = pathlib.Path(flags.results)
         folders = runs.Folders(

@@ -27,7 +27,7 @@ from crnn_jax.config import (
 )
 from crnn_jax.errors import OneLineParser, UserError, closest
 from crnn_jax.flags import parse_overrides, split_name
-from crnn_jax.studies.seeds import interval95
+from crnn_jax.studies.seeds import interval95, score_of
 
 Result = dict[str, Any]
 Points = dict[str, ConfigDict]
@@ -127,7 +127,7 @@ def run_or_read(folders: Folders, point: str, config: ConfigDict) -> Result:
     workdir = folders.workdir / path.stem
     result = train(config, str(workdir))
     if config.data.validation > 0 and "validation" not in result:
-        result = {"validation": last_validation(workdir), **result}
+        result = {"validation": last_validation(workdir, score_of(config)), **result}
     path.parent.mkdir(parents=True, exist_ok=True)
     result = plain({"date": today(), **result, "config": flatten(config)})
     write_json_atomically(path, result)
@@ -139,11 +139,29 @@ def spent_flops(result: Result) -> float:
     return 3.0 * result["flops_per_image"] * result["steps"] * result["config"]["batch_size"]
 
 
-def last_validation(workdir: pathlib.Path) -> dict[str, float]:
-    """Returns {"accuracy", "loss"} on the validation part after the last step."""
+def last_validation(workdir: pathlib.Path, score: str) -> dict[str, float]:
+    """Returns the task's figures on the validation part after the last step: its score, "loss"."""
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    evaluations = [line for line in map(json.loads, lines) if "validation/accuracy" in line]
-    return {name: evaluations[-1][f"validation/{name}"] for name in ("accuracy", "loss")}
+    evaluations = [line for line in map(json.loads, lines) if f"validation/{score}" in line]
+    prefix = "validation/"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in sorted(evaluations[-1].items())
+        if name.startswith(prefix)
+    }
+
+
+def needs_accuracy(config: ConfigDict) -> None:
+    """Checks that the runs of a study that compares accuracies will have them.
+
+    Raises:
+      UserError: the config's task is judged by another score.
+    """
+    if (score := score_of(config)) != "accuracy":
+        raise UserError(
+            "--config expects a task that is judged by its accuracy, found task "
+            f"'{config.task}' with {score}; studies.seeds, tune and variants take every task"
+        )
 
 
 def run_points(points: Points, chosen: Iterable[str], seeds: int, folders: Folders) -> None:
@@ -185,15 +203,16 @@ def finished(points: Points, folders: Folders) -> dict[str, list[Result]]:
     return found
 
 
-def paired_difference(first: list[Result], second: list[Result]) -> dict[str, Any] | None:
-    """Returns the test accuracies of `first` minus those of `second`, of the seeds that both have.
+def paired_difference(
+    first: list[Result], second: list[Result], score: str = "accuracy"
+) -> dict[str, Any] | None:
+    """Returns the test scores of `first` minus those of `second`, of the seeds that both have.
 
     {"n", "seeds", "differences", "mean", "ci95"}: ci95 is half the 95% interval of the mean, None
     for one seed; None for no seed in common.
     """
-    accuracy = {result["seed"]: result["test"]["accuracy"] for result in second}
-    pairs = {r["seed"]: r["test"]["accuracy"] - accuracy[r["seed"]] for r in first
-             if r["seed"] in accuracy}  # fmt: skip
+    other = {result["seed"]: result["test"][score] for result in second}
+    pairs = {r["seed"]: r["test"][score] - other[r["seed"]] for r in first if r["seed"] in other}
     if not pairs:
         return None
     differences = list(pairs.values())

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from crnn_jax.config import flatten, override
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
@@ -25,6 +26,24 @@ def interval95(values: list[float]) -> float | None:
 
     quantile = stats.t.ppf(0.975, len(values) - 1)
     return float(quantile * np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def score_of(first: ConfigDict, *others: ConfigDict) -> str:
+    """Returns the name of the figure that the configs' tasks are judged by, such as "accuracy".
+
+    Raises:
+      UserError: they have not the same.
+    """
+    from crnn_jax.tasks import TASKS  # imports JAX
+
+    score = TASKS[first.task].score
+    for task in (config.task for config in others):
+        if TASKS[task].score != score:
+            raise UserError(
+                f"config key 'task' expects tasks that are judged by {score}, as '{first.task}' "
+                f"is, found '{task}': change it in no run that is compared"
+            )
+    return score
 
 
 def summarize(row: str, results: list[dict[str, Any]], score: str = "accuracy") -> dict[str, Any]:
@@ -83,10 +102,9 @@ def main(argv: list[str]) -> None:
             from crnn_jax.train.loop import train
 
             results.append(train(config, str(workdir / f"seed_{seed}")))
-        from crnn_jax.tasks import TASKS
         from crnn_jax.writers import write_json_atomically
 
-        score = TASKS[config.task].score
+        score = score_of(config)
         row = summarize(argument or "default", results, score)
         content = {
             "command": " ".join(["python -m crnn_jax.studies.seeds", *argv]),

@@ -116,6 +116,7 @@ def main(argv: list[str]) -> None:
         layers = parse_numbers("--layers", flags.layers)
         units = parse_numbers("--units", flags.units)
         points = make_points(flags.config, overrides, layers, units)
+        runs.needs_accuracy(next(iter(points.values())))
         name = runs.config_name(flags.config)
         results = pathlib.Path(flags.results)
         folders = runs.Folders(

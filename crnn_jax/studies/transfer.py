@@ -239,6 +239,7 @@ def main(argv: list[str]) -> None:
             results / "transfer" / name, pathlib.Path(flags.workdir or f"runs/transfer_{name}")
         )
         config = resolve_config(flags.config, common)
+        runs.needs_accuracy(config)
         study = Study(config, parse_trial(flags.target), images, folders)
         if not flags.report:
             study.train(seeds)

@@ -19,6 +19,7 @@ from crnn_jax.config import override
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import parse_overrides, resolve_config, split_name
 from crnn_jax.huge_pages import restart_with_huge_pages
+from crnn_jax.studies.seeds import score_of
 
 
 def parse_trial(text: str) -> dict[str, str]:
@@ -33,10 +34,14 @@ def parse_trial(text: str) -> dict[str, str]:
 def run_trial(
     config_name: str, changes: dict[str, str], seeds: int, validation: float, workdir: pathlib.Path
 ) -> dict[str, Any]:
-    """Returns the validation accuracies, 0..1, of a config with `changes`, one a seed."""
+    """Returns the validation scores, 0..1, of a config with `changes`, one a seed.
+
+    Those of a classification are "validation_accuracies" with "validation_accuracy_mean", those of
+    another task have the name of its score: "validation_mean_iou", "validation_mean_iou_mean".
+    """
     from crnn_jax.train.loop import train
 
-    accuracies, seconds = [], []
+    score, scores, seconds = "", [], []
     for seed in range(seeds):
         config = resolve_config(config_name, changes)
         for key, value in {
@@ -47,12 +52,13 @@ def run_trial(
         }.items():
             override(config, key, str(value))
         result = train(config, str(workdir / f"seed_{seed}"))
-        accuracies.append(result["validation"]["accuracy"])
+        score = score_of(config)
+        scores.append(result["validation"][score])
         seconds.append(result["seconds"].get("train", 0.0))
     return {
         "changes": changes,
-        "validation_accuracy_mean": float(np.mean(accuracies)),
-        "validation_accuracies": accuracies,
+        f"validation_{score}_mean": float(np.mean(scores)),
+        "validation_accuracies" if score == "accuracy" else f"validation_{score}": scores,
         "train_seconds": seconds,
     }
 
@@ -72,8 +78,8 @@ def main(argv: list[str]) -> None:
         if flags.seeds < 1:
             raise UserError(f"--seeds expects 1 or more, found {flags.seeds}")
         trials = [{**common, **parse_trial(text)} for text in ["", *flags.trial]]
-        for changes in trials:
-            resolve_config(flags.config, changes)  # all mistakes before the first run
+        configs = [resolve_config(flags.config, changes) for changes in trials]
+        mean = f"validation_{score_of(*configs)}_mean"  # all mistakes before the first run
         file, argument = split_name(flags.config)
         name = f"{pathlib.Path(file).stem}_{argument or 'default'}"
         workdir = pathlib.Path(flags.workdir or f"runs/tune_{name}")
@@ -85,7 +91,7 @@ def main(argv: list[str]) -> None:
         from crnn_jax.provenance import describe_devices, git_commit
         from crnn_jax.writers import write_json_atomically
 
-        best = max(rows, key=lambda row: row["validation_accuracy_mean"])  # the first of equals
+        best = max(rows, key=lambda row: row[mean])  # the first of equals
         content = {
             "command": " ".join(["python -m crnn_jax.studies.tune", *argv]),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -101,7 +107,7 @@ def main(argv: list[str]) -> None:
         for row in rows:
             mark = "*" if row is best else " "
             changes = ", ".join(f"{k}={v}" for k, v in row["changes"].items()) or "as it is"
-            print(f"{mark} {row['validation_accuracy_mean']:.4f}  {changes}")
+            print(f"{mark} {row[mean]:.4f}  {changes}")
         print(f"written to {path}")
 
 

@@ -19,7 +19,7 @@ from crnn_jax.flags import resolve_config
 from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import runs
 from crnn_jax.studies.claims import signed_points
-from crnn_jax.studies.seeds import summarize
+from crnn_jax.studies.seeds import score_of, summarize
 from crnn_jax.studies.tune import parse_trial
 
 
@@ -42,7 +42,9 @@ def parse_variants(texts: list[str]) -> dict[str, dict[str, str]]:
 
 
 def make_rows(
-    variants: dict[str, dict[str, str]], found: dict[str, list[runs.Result]]
+    variants: dict[str, dict[str, str]],
+    found: dict[str, list[runs.Result]],
+    score: str = "accuracy",
 ) -> list[dict[str, Any]]:
     """Returns a row for each variant with results; `difference` is from the first, by seed."""
     first = found.get(file_name(next(iter(variants))))
@@ -51,8 +53,9 @@ def make_rows(
         if results := found.get(file_name(name)):
             difference = None
             if first is not None and results is not first:
-                difference = runs.paired_difference(results, first)
-            rows.append({**summarize(name, results), "keys": changes, "difference": difference})
+                difference = runs.paired_difference(results, first, score)
+            row = summarize(name, results, score)
+            rows.append({**row, "keys": changes, "difference": difference})
     return rows
 
 
@@ -93,6 +96,7 @@ def main(argv: list[str]) -> None:
             file_name(name): resolve_config(flags.config, {**common, **changes})
             for name, changes in variants.items()
         }
+        score = score_of(*points.values())
         results = pathlib.Path(flags.results)
         folders = runs.Folders(
             results / "variants" / flags.name,
@@ -100,7 +104,7 @@ def main(argv: list[str]) -> None:
         )
         if not flags.report:
             runs.run_points(points, points, flags.seeds, folders)
-        rows = make_rows(variants, runs.finished(points, folders))
+        rows = make_rows(variants, runs.finished(points, folders), score)
         duration = next(iter(points.values())).duration
         head = runs.header("variants", argv, config=flags.config, duration=duration)
         content = {**head, "rows": rows, "sentences": make_sentences(rows)}

@@ -6,20 +6,24 @@ from crnn_jax.config import config_hash
 
 
 class StubTraining:
-    """Stands in for `train`: `accuracy(config)` is the answer; `trained` lists the workdirs."""
+    """Stands in for `train`: `accuracy(config)` is the answer; `trained` lists the workdirs.
+
+    The answer stands under the name `score`.
+    """
 
     def __init__(self):
         self.trained = []
+        self.score = "accuracy"
         self.accuracy = lambda config: 0.5
         self.seconds = {"setup": 1.0, "compile": 10.0, "train": 100.0, "evaluation": 2.0}
         self.devices = "2 cores"
 
     def __call__(self, config, workdir):
         self.trained.append(workdir)
-        metrics = {"accuracy": self.accuracy(config), "num_correct": 1, "num_examples": 2}
+        metrics = {self.score: self.accuracy(config), "num_correct": 1, "num_examples": 2}
         return {
             "test": metrics,
-            "validation": {**metrics, "accuracy": metrics["accuracy"] / 2},
+            "validation": {**metrics, self.score: metrics[self.score] / 2},
             "seed": config.seed,
             "steps": 20,
             "epochs": 4.0,

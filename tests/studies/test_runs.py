@@ -1,5 +1,6 @@
 """Runs are kept as they end, and not trained again where their file is."""
 
+import importlib
 import json
 import pathlib
 import shutil
@@ -36,6 +37,7 @@ def test_a_kept_run_is_not_trained_again_even_without_its_workdir(tiny, folders,
     assert kept == first
     assert kept["config"]["model.hidden_units"] == 8
     assert kept["test"]["num_examples"] == 360
+    assert kept["validation"].keys() == {"accuracy", "loss"}
 
 
 def test_a_file_of_another_config_is_refused_before_any_run(tiny, folders, stub):
@@ -114,6 +116,28 @@ def test_paired_differences_by_hand():
     assert single is not None
     assert single["ci95"] is None
     assert runs.paired_difference(results(s0=0.9), results(s1=0.8)) is None
+
+
+def test_the_figures_of_the_last_validation_are_the_task_s(tmp_path):
+    lines = [
+        {"step": 2, "validation/loss": 3.0, "validation/mean_iou": 0.1},
+        {"step": 4, "validation/pixel_accuracy": 0.5, "validation/mean_iou": 0.4},
+        {"step": 4, "test/mean_iou": 0.9},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = runs.last_validation(tmp_path, "mean_iou")
+    assert found == {"mean_iou": 0.4, "pixel_accuracy": 0.5}
+
+
+@pytest.mark.parametrize(("study", "flag"), [("sensitivity", []), ("race", ["--target=0.5"])])
+def test_a_study_of_accuracies_takes_no_other_task(stub, tmp_path, capsys, study, flag):
+    module = importlib.import_module(f"crnn_jax.studies.{study}")
+    with pytest.raises(SystemExit) as stop:
+        module.main(["--config=configs/digit_scenes.py:reseg", f"--results={tmp_path}", *flag])
+    assert stop.value.code == 2
+    assert stub.trained == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expects a task that is judged by its accuracy, found task 'segmentation'" in line
 
 
 def test_mistakes_on_the_command_line():

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from crnn_jax.errors import UserError
+from crnn_jax.flags import resolve_config
 from crnn_jax.studies import seeds
 
 
@@ -43,6 +45,15 @@ def test_the_seed_is_the_studys(capsys):
         seeds.main(["--config=configs/digits.py:rnn", "--config.seed=3"])
     assert stop.value.code == 2
     assert "--seeds sets it" in capsys.readouterr().err
+
+
+def test_runs_that_are_compared_have_one_score():
+    digits = resolve_config("configs/digits.py:crnn", {})
+    scenes = resolve_config("configs/digit_scenes.py:reseg", {})
+    assert seeds.score_of(digits, digits) == "accuracy"
+    assert seeds.score_of(scenes) == "mean_iou"
+    with pytest.raises(UserError, match="judged by accuracy, as 'classification' is, found 'seg"):
+        seeds.score_of(digits, scenes)
 
 
 def test_scores_of_other_tasks_are_kept_with_all_that_was_found():

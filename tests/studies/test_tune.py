@@ -49,6 +49,17 @@ def test_trials_are_judged_on_validation_alone(tmp_path, monkeypatch):
         assert found["validation"]["num_examples"] == 287  # a fifth of 1,437
 
 
+def test_another_task_is_tuned_by_its_score(stub, tmp_path, capsys):
+    stub.score, stub.accuracy = "mean_iou", lambda config: 1.0 if config.batch_size == 20 else 0.5
+    places = [f"--results={tmp_path}", f"--workdir={tmp_path}/runs", "--seeds=2"]
+    tune.main(["--config=configs/digit_scenes.py:reseg", "--trial=batch_size=20", *places])
+    content = json.loads((tmp_path / "digit_scenes_reseg.json").read_text())
+    assert content["best"] == {"batch_size": "20"}
+    assert [row["validation_mean_iou"] for row in content["trials"]] == [[0.25] * 2, [0.5] * 2]
+    assert [row["validation_mean_iou_mean"] for row in content["trials"]] == [0.25, 0.5]
+    assert "* 0.5000  batch_size=20" in capsys.readouterr().out
+
+
 def test_a_trial_is_pairs():
     assert tune.parse_trial("a.b=1,c=2") == {"a.b": "1", "c": "2"}
     assert tune.parse_trial("") == {}

@@ -39,6 +39,19 @@ def test_variants_have_the_same_seeds_and_are_compared_by_them(stub, tmp_path):
     assert len(stub.trained) == 6  # what has a file is not trained again
 
 
+def test_variants_of_another_task_are_compared_by_its_score(stub, tmp_path):
+    stub.score, stub.accuracy = "mean_iou", lambda config: 0.5 + 0.1 * (config.batch_size == 20)
+    places = [f"--results={tmp_path}", f"--workdir={tmp_path}/runs", "--name=iou", "--seeds=2"]
+    reseg = ["--config=configs/digit_scenes.py:reseg", "--variant=as it is:"]
+    variants.main([*reseg, *places, "--variant=small:batch_size=20"])
+    first, second = json.loads((tmp_path / "variants_iou.json").read_text())["rows"]
+    assert (first["mean_iou_mean"], second["mean_iou_mean"]) == (0.5, 0.6)
+    assert second["difference"]["differences"] == pytest.approx([0.1] * 2)
+    table = (tmp_path / "variants_iou.md").read_text()
+    assert "test mean iou" in table
+    assert "| small | `batch_size=20` | 60.00%" in table
+
+
 def test_one_seed_tells_nothing_apart(stub, tmp_path):
     stub.accuracy = lambda config: 0.9 if config.model.readout == "attention" else 0.5
     (sentence,) = run(tmp_path, seeds=1)["sentences"]
