@@ -130,6 +130,16 @@ def test_crops_need_sizes_that_fit(key, value, message):
     assert caught.match(message)
 
 
+@pytest.mark.parametrize("depths", [(65, 1, 1, 1), (16, 16, 16, 17), (4, 3, 8, 0)])
+def test_blocks_are_few_enough_to_be_compiled(depths):
+    config = cfg.default_config("sequencer")
+    config.model.depths = (16, 16, 16, 16)
+    validate(config)
+    config.model.depths = depths
+    with pytest.raises(UserError, match=r"'model\.depths' expects .*at most 64.*, found"):
+        validate(config)
+
+
 def test_keys_of_another_model_are_unknown():
     config = cfg.default_config("crnn")
     config.model.name = "cnn"

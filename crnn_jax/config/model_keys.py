@@ -1,9 +1,11 @@
 """The keys of each model, `config.model`: the fields of its Flax module."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from crnn_jax.config import registries
 from crnn_jax.config.key import SHARE, Key, Range, above_0
+from crnn_jax.errors import UserError
 
 _IMAGE_SHARE = above_0(1)
 _TRUNK = {
@@ -73,6 +75,16 @@ _HEAD = {
     "logit_scale": Key(1.0, "by which its scores are multiplied", within=above_0(1e6)),
 }
 
+_MOST_BLOCKS = 64  # each is compiled for itself; Sequencer2D-L has 36
+
+
+def _check_blocks(name: str, depths: Sequence[int]) -> None:
+    if sum(depths) > _MOST_BLOCKS:
+        raise UserError(
+            f"config key '{name}' expects at most {_MOST_BLOCKS} blocks in all, found {sum(depths)}"
+        )
+
+
 # Blocks of each stage of Sequencer2D-S, -M and -L; all else is the same in the three.
 SEQUENCER_DEPTHS = {"s": (4, 3, 8, 3), "m": (4, 3, 14, 3), "l": (8, 8, 16, 4)}
 
@@ -133,7 +145,11 @@ MODEL_KEYS: dict[str, dict[str, Key]] = {
     },
     "sequencer": {
         "depths": Key(
-            SEQUENCER_DEPTHS["s"], "blocks of each stage", within=Range(1, 256), whole=True
+            SEQUENCER_DEPTHS["s"],
+            f"blocks of each stage, at most {_MOST_BLOCKS} in all",
+            within=Range(1, _MOST_BLOCKS),
+            whole=True,
+            check=_check_blocks,
         ),
         "channels": Key(
             (192, 384, 384, 384),

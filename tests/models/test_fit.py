@@ -11,7 +11,12 @@ from crnn_jax.models.fit import check_fit
     ("model", "name", "good", "bad", "message"),
     [
         ("rnn", "patch_size", 8, 9, "at most 8"),
-        ("rnn_deep", "patch_sizes", (8, 2), (9, 2), "first 8 or less"),
+        ("rnn_deep", "patch_sizes", (8, 2), (9, 2), "at most 8 as number 1"),
+        ("rnn_deep", "patch_sizes", (4, 3), (4, 4), "at most 3 as number 2"),
+        ("sequencer", "patch_sizes", (8, 2, 1, 1), (4096, 2, 1, 1), "at most 8 as number 1"),
+        ("sequencer", "patch_sizes", (7, 2, 1, 1), (7, 1, 1, 3), "at most 2 as number 4"),
+        ("reseg", "patch_sizes", (2,), (4096,), "at most 2 as number 1"),
+        ("reseg", "patch_sizes", (2, 1), (2, 2), "at most 1 as number 2"),
         ("crnn", "whiten_size", 8, 9, "at most 8"),
         ("lrcn", "num_frames", 8, 9, "at most 8"),
         ("tsn", "num_segments", 8, 1000, "at most 8"),
