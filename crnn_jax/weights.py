@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from crnn_jax import pretrained
 from crnn_jax.checkpoint import Checkpoints, metadata
+from crnn_jax.checkpoint.folders import folder_of
 from crnn_jax.checksums import DamagedError, named_leaves
 from crnn_jax.config import flatten
 from crnn_jax.errors import UserError, closest
@@ -154,7 +155,7 @@ def _newest_state(directory: pathlib.Path) -> tuple[int, dict[str, Any]]:
     whole = replicated(Mesh(np.array(jax.devices()), ("data",)))
     for step in reversed(checkpoints.steps()):
         try:
-            saved = metadata(directory / str(step))["leaves"]
+            saved = metadata(folder_of(directory, step))["leaves"]
         except DamagedError:
             continue  # `restore` says so
         abstract = {

@@ -1,10 +1,11 @@
 """Checkpoints of a run: saved in the background, checked by checksums when they are read back.
 
-A checkpoint is the folder DIRECTORY/STEP, written by Orbax, whose metadata also holds a CRC-32 of
-each array: Orbax itself restores flipped bytes silently. Reading never changes the directory, so a
-run can be evaluated while it trains; damaged checkpoints are moved aside, to `damaged-STEP-N`, by
-the first save after they were found. When steps are kept or deleted is decided here and not by
-Orbax's `Checkpointer`, which fails to open a directory with one damaged checkpoint in it.
+A checkpoint is the folder DIRECTORY/STEP (see `folders`), written by Orbax, whose metadata also
+holds a CRC-32 of each array: Orbax itself restores flipped bytes silently. Reading never changes
+the directory, so a run can be evaluated while it trains; damaged checkpoints are moved aside, to
+`damaged-STEP-N`, by the first save after they were found. When steps are kept or deleted is decided
+here and not by Orbax's `Checkpointer`, which fails to open a directory with one damaged checkpoint
+in it.
 """
 
 import math
@@ -18,14 +19,13 @@ from typing import Any, Self, TypeVar
 import jax
 
 from crnn_jax import checksums, distributed, orbax_logging
+from crnn_jax.checkpoint import folders
 from crnn_jax.checksums import DamagedError, named_leaves
 from crnn_jax.disk import cannot_write, explain_save_error, first_line
 from crnn_jax.errors import UserError
 
 T = TypeVar("T")
 Tree = Any
-_TEMPORARY = ".orbax-checkpoint-tmp"  # what a save leaves behind when it is killed
-_DOOMED = ".deleted"
 
 
 class Checkpoints:
@@ -91,7 +91,8 @@ class Checkpoints:
           step: names the checkpoint.
           state: pytree of arrays of at least one element each.
           metrics: {name: score} of the validation part; the highest score is the best.
-          force: replace an existing checkpoint of this step. The old one is deleted first.
+          force: replace an existing checkpoint of this step, which is kept until the new one is
+            complete.
 
         Raises:
           UserError: the directory cannot be written, or is full.
@@ -99,13 +100,12 @@ class Checkpoints:
         """
         self.wait()
         self._tidy()
-        folder, leaves = self._folder(step), named_leaves(state)
-
+        leaves = named_leaves(state)
         checksums.check_finite(leaves, step)
-        if folder.exists():
-            if not force:
-                return False
-            distributed.on_first(lambda: _delete(folder))
+        if not force and self._folder(step).exists():
+            return False
+        # With `force` whether or not one is there: the processes may not see the same yet.
+        folder = folders.new_folder_of(self.directory, step) if force else self._folder(step)
         from orbax.checkpoint import v1 as ocp
 
         num_bytes = sum(leaf.nbytes for leaf in leaves.values())
@@ -133,12 +133,13 @@ class Checkpoints:
             raise self._save_error(step, num_bytes, error) from error
 
         def delete_superfluous() -> None:
+            folders.replace_old(self.directory)
             steps = self._steps()
             kept: set[int | None] = {step, *steps[-self._keep_latest :]}
             if self._keep_best:
                 kept.add(self._best(steps))
             for old in set(steps) - kept:
-                _delete(self._folder(old))
+                folders.delete(self._folder(old))
 
         distributed.on_first(delete_superfluous)
 
@@ -193,12 +194,10 @@ class Checkpoints:
             ) from error
 
     def _folder(self, step: int) -> pathlib.Path:
-        return self.directory / str(step)
+        return folders.folder_of(self.directory, step)
 
     def _steps(self) -> list[int]:
-        # Orbax writes elsewhere and renames: what is named by a number is complete.
-        names = [path.name for path in self.directory.glob("*")]
-        return sorted({int(name) for name in names if name.isdecimal()} - self._damaged)
+        return sorted(folders.steps_in(self.directory) - self._damaged)
 
     def _best(self, steps: list[int]) -> int | None:
         for step in set(steps) - self._scores.keys():
@@ -241,11 +240,12 @@ class Checkpoints:
         def tidy() -> None:
             self.directory.mkdir(parents=True, exist_ok=True)
             for path in self.directory.glob("*"):
-                if not self._tidied and path.name.endswith((_TEMPORARY, _DOOMED)):
+                if not self._tidied and path.name.endswith((folders.TEMPORARY, folders.DOOMED)):
                     shutil.rmtree(path)
             for step in self._damaged:
                 taken = len(list(self.directory.glob(f"damaged-{step}-*")))
                 self._folder(step).rename(self.directory / f"damaged-{step}-{taken + 1}")
+            folders.replace_old(self.directory)
 
         try:
             distributed.on_first(tidy)
@@ -257,7 +257,8 @@ class Checkpoints:
         self._tidied = True
 
     def _save_error(self, step: int, num_bytes: int, error: Exception) -> Exception:
-        shutil.rmtree(self.directory / f"{step}{_TEMPORARY}", ignore_errors=True)
+        for name in (f"{step}", f"{step}{folders.NEW}"):
+            shutil.rmtree(self.directory / f"{name}{folders.TEMPORARY}", ignore_errors=True)
         return explain_save_error(error, self.directory, f"checkpoint {step}", num_bytes)
 
 
@@ -283,13 +284,3 @@ def _read(folder: pathlib.Path, action: Callable[[], T]) -> T:
         raise UserError(f"checkpoint {folder} cannot be read: {error.strerror}") from error
     except Exception as error:  # Orbax and TensorStore raise anything
         raise DamagedError(first_line(error.__cause__ or error)) from error
-
-
-def _delete(folder: pathlib.Path) -> None:
-    # Renamed first, so that a kill in between leaves no half checkpoint under a number.
-    doomed = folder.with_name(folder.name + _DOOMED)
-    try:
-        folder.rename(doomed)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    shutil.rmtree(doomed, ignore_errors=True)

@@ -12,12 +12,12 @@ import sys
 
 import jax
 
-from crnn_jax.checkpoint import Checkpoints, metadata
+from crnn_jax.checkpoint import Checkpoints, folders, metadata
 from crnn_jax.checksums import DamagedError
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.file_lock import only_run
 
-_LEFTOVERS = (".orbax-checkpoint-tmp", ".deleted")
+_LEFTOVERS = (folders.TEMPORARY, folders.DOOMED)
 
 
 def main(argv: list[str]) -> None:
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
 def _list(checkpoints: Checkpoints) -> None:
     best = checkpoints.best_step()
     for step in checkpoints.steps():
-        folder = checkpoints.directory / str(step)
+        folder = folders.folder_of(checkpoints.directory, step)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
         try:
             scores = metadata(folder)["metrics"].items()
@@ -66,7 +66,7 @@ def _good_steps(checkpoints: Checkpoints) -> list[int]:
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     for step in checkpoints.steps():
         try:
-            saved = metadata(checkpoints.directory / str(step))["leaves"]
+            saved = metadata(folders.folder_of(checkpoints.directory, step))["leaves"]
             target = {
                 name: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
                 for name, (dtype, shape, _) in saved.items()
@@ -80,6 +80,7 @@ def _good_steps(checkpoints: Checkpoints) -> list[int]:
 
 
 def _prune(checkpoints: Checkpoints, keep_latest: int) -> None:
+    folders.replace_old(checkpoints.directory)
     steps = _good_steps(checkpoints)  # a damaged one is not counted, and left
     kept = {*steps[-keep_latest:], checkpoints.best_step()}
     doomed = [checkpoints.directory / str(step) for step in steps if step not in kept]
