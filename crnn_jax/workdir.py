@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from crnn_jax.checkpoint.folders import steps_in
 from crnn_jax.config import (
     EVERY_KEY,
     config_hash,
@@ -36,7 +37,8 @@ def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
     A start that failed or was killed before it saved a step leaves a config.json that binds nobody.
 
     Raises:
-      UserError: no folder is named, it cannot be written, or it holds what is no run.
+      UserError: no folder is named, it cannot be written, it holds what is no run, or its
+        checkpoints cannot be read.
     """
     if not path:  # as of --workdir=$UNSET, which would mean the current folder
         raise UserError("--workdir expects a folder, found an empty text")
@@ -52,9 +54,9 @@ def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
                 "choose another with --workdir"
             ) from error
     if (folder / "config.json").exists():
-        is_run = _has_steps(folder) or (folder / "result.json").exists()
+        is_run = (folder / "result.json").exists() or _has_steps(folder)
         return folder, load_config(folder) if is_run else None
-    if (folder / "checkpoints").exists():
+    if os.path.lexists(folder / "checkpoints"):
         raise UserError(
             f"workdir '{folder}' has checkpoints but no config.json to say of which run: "
             "choose another with --workdir"
@@ -137,7 +139,7 @@ def check_same_data(folder: pathlib.Path, facts: dict[str, Any], *, accept: bool
 
 
 def _has_steps(folder: pathlib.Path) -> bool:
-    return any(path.name.isdecimal() for path in folder.glob("checkpoints/*"))
+    return bool(steps_in(folder / "checkpoints"))
 
 
 def write_dataset(folder: pathlib.Path, facts: dict[str, Any]) -> None:

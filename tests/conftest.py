@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import tempfile
 
 # TEST_PLATFORM=cuda is for the tests marked gpu.
 os.environ["JAX_PLATFORMS"] = os.environ.get("TEST_PLATFORM", "cpu")
@@ -43,6 +44,20 @@ def tfds_dir() -> pathlib.Path:
     if not (folder / "cifar10" / "3.0.2").is_dir():
         pytest.skip("real data: TFDS_DATA_DIR does not name a folder with cifar10/3.0.2")
     return folder
+
+
+@pytest.fixture
+def as_somebody():
+    """A folder, for a user whom permissions hold: they do not hold root."""
+    with tempfile.TemporaryDirectory() as name:
+        user = os.geteuid()
+        if user == 0:
+            os.chmod(name, 0o777)
+            os.seteuid(65534)
+        try:
+            yield pathlib.Path(name)
+        finally:
+            os.seteuid(user)
 
 
 @pytest.fixture

@@ -1,8 +1,4 @@
 import os
-import pathlib
-import tempfile
-
-import pytest
 
 from crnn_jax.data import walk
 from crnn_jax.data.walk import AROUND, SEEN, SPECIAL, UNWANTED_NAME, LeftOut, describe, walk_files
@@ -17,20 +13,6 @@ def touch(*paths):
 def names(root):
     files, left_out = walk_files(root, lambda name: name.endswith(".png"))
     return [file.path for file in files], left_out
-
-
-@pytest.fixture
-def as_somebody():
-    """A folder, for a user whom permissions hold: they do not hold root."""
-    with tempfile.TemporaryDirectory() as name:
-        user = os.geteuid()
-        if user == 0:
-            os.chmod(name, 0o777)
-            os.seteuid(65534)
-        try:
-            yield pathlib.Path(name)
-        finally:
-            os.seteuid(user)
 
 
 def test_files_at_any_depth_in_order(tmp_path):
