@@ -19,10 +19,11 @@ _PAGE = """# Config keys
 
 Every key of a config, by section: `--config.KEY=VALUE` changes one. A range is written as an
 interval, `[0, 1)` from 0 to below 1. Keys with a mark may change when a run is resumed: those with
-a * only place or report it, the one with a ~ may name another place of the same data, the one with
-a + may be longer (with the flag `--extend`), those with a ! may change after a stop by numbers that
-are not finite. Written by `python -m crnn_jax.help_config docs/config.md`; `python -m crnn_jax.main
---config=FILE:MODEL --help_config` prints the keys of one config with its values.
+a * only place or report it, those with a ~ may name another place of the same data or, once it has
+moved, of the same weights, the one with a + may be longer (with the flag `--extend`), those with a
+! may change after a stop by numbers that are not finite. Written by `python -m crnn_jax.help_config
+docs/config.md`; `python -m crnn_jax.main --config=FILE:MODEL --help_config` prints the keys of one
+config with its values.
 """
 
 

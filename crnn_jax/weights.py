@@ -59,14 +59,14 @@ def _find(source: str) -> pathlib.Path:
     folder, names = pathlib.Path(source).expanduser(), pretrained.names()
     if (folder / "config.json").is_file() or folder.suffix == ".safetensors":
         return folder
-    if not folder.exists() and source in names:
+    if pretrained.is_name(source):
         return pretrained.find(source)
     kinds = ((folder.is_dir(), "a folder without it"), (folder.exists(), "a file"))
     found = next((kind for is_kind, kind in kinds if is_kind), "nothing there")
     raise UserError(
         "expected the workdir of a run, a folder with config.json, or a .safetensors file, or a "
         f"model of the package ({', '.join(names)}), found {found}: '{source}'"
-        f"{closest(source, names)}"
+        f"{closest(folder.name, names)}"
     )
 
 

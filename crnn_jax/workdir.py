@@ -101,11 +101,19 @@ def changeable_keys(
     changes = {"always", *(["longer"] if extend else []), *(["rescue"] if stuck else [])}
 
     def may_change(name: str, key: Key) -> bool:
+        if name == "init.from":  # a resumed run does not read it
+            return _has_moved(old[name], new[name])
         if key.changes == "moved":
             return old[name].partition(":")[:2] == new[name].partition(":")[:2]
         return key.changes in changes
 
     return [name for name, key in EVERY_KEY.items() if may_change(name, key)]
+
+
+def _has_moved(old: str, new: str) -> bool:
+    """Returns whether `new` may be the path of what was at `old`: of the same name, now gone."""
+    is_gone = os.path.isabs(old) and not os.path.exists(old)
+    return is_gone and os.path.basename(old) == os.path.basename(new)
 
 
 def check_same_data(folder: pathlib.Path, facts: dict[str, Any], *, accept: bool) -> None:

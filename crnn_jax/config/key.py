@@ -84,7 +84,8 @@ class Key:
       check: (key, value) of a text that has a form; raises UserError.
       changes: when a resumed run may have another value. "never": it is another run then;
         "always": the key only places or reports a run; "moved": where the same data lies, after the
-        same word and colon; "longer": to a greater one, with --extend;
+        same word and colon, or weights of the same name, once they are gone from the old place;
+        "longer": to a greater one, with --extend;
         "rescue": after a stop by numbers that are not finite.
       auto: the value that leaves the choice to the start of the run. None: there is nothing to
         choose.

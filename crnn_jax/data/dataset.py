@@ -9,6 +9,7 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from crnn_jax import pretrained
 from crnn_jax.data import (
     classes,
     csv_file,
@@ -133,7 +134,10 @@ class Dataset:
 
 
 def with_absolute_paths(config: ConfigDict) -> ConfigDict:
-    """Returns a copy whose paths of data do not depend on the current folder, nor end with /."""
+    """Returns a copy whose paths of data and of weights do not depend on the current folder.
+
+    Nor do they end with /. The name of a model of the package stays, unless it is a path too.
+    """
     config = ConfigDict(config.to_dict())
     kind, _, location = config.data.source.partition(":")
     if kind in PATHS and location:
@@ -141,6 +145,8 @@ def with_absolute_paths(config: ConfigDict) -> ConfigDict:
     for key in ("dir", "cache_dir"):
         if config.data[key]:
             config.data[key] = _absolute(config.data[key])
+    if (weights := config.init["from"]) and not pretrained.is_name(weights):
+        config.init["from"] = _absolute(weights)
     return config
 
 

@@ -16,6 +16,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
+def is_name(text: str) -> bool:
+    """Returns whether the text names a model of the package, and no file or folder."""
+    return text in names() and not pathlib.Path(text).exists()
+
+
 def find(name: str) -> pathlib.Path:
     """Returns the file of a model.
 
