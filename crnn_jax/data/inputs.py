@@ -36,12 +36,14 @@ def find_inputs(paths: Iterable[str], input_shape: tuple[int, ...]) -> list[path
     for path in map(pathlib.Path, paths):
         if path.is_dir():
             walk = walk_files(path, kind.is_wanted)
+            left_out = f"left out {describe(walk.left_out)}" if walk.left_out else ""
             if not walk.files:
                 raise UserError(
                     f"expected {kind.noun}, which this run reads, below '{path}', found none"
+                    + (f"; {left_out}" if left_out else "")
                 )
-            if walk.left_out:
-                print(f"'{path}': left out {describe(walk.left_out)}", file=sys.stderr)
+            if left_out:
+                print(f"'{path}': {left_out}", file=sys.stderr)
             found += [path / file.path for file in walk.files]
         elif path.exists():
             found.append(path)

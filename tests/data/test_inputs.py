@@ -26,6 +26,18 @@ def test_missing_paths_and_empty_folders(tmp_path):
         inputs.find_inputs([str(tmp_path)], (8, 8, 3))
 
 
+def test_a_folder_without_inputs_says_what_was_left_out(as_somebody):
+    (as_somebody / "notes.txt").write_text("")
+    shut = as_somebody / "shut"
+    shut.mkdir(0)
+    for folder, reason in (
+        (shut, r"1 \(not readable: Permission denied: \.\)"),
+        (as_somebody, r"1 \(no image by its name: notes.txt\); 1 \(not readable: .*: shut\)"),
+    ):
+        with pytest.raises(UserError, match=f"found none; left out {reason}"):
+            inputs.find_inputs([str(folder)], (8, 8, 3))
+
+
 def test_a_run_with_crops_reads_the_centre(tmp_path):
     image_HWC = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
     file = io.BytesIO()
