@@ -112,10 +112,13 @@ def read_weights(path: str | pathlib.Path) -> WeightFile:
         raise UserError(
             f"'{path}' is damaged, its checksum differs: copy it again, or make it anew"
         )
-    facts = {name: json.loads(metadata[name]) for name in _FACTS}
-    for name in ("class_names", "mean", "std"):
-        facts[name] = _tuple(facts[name])
-    facts["model"] = {key: _tuple(value) for key, value in facts["model"].items()}
+    try:  # older files have no checksum
+        facts = {name: json.loads(metadata[name]) for name in _FACTS}
+        for name in ("class_names", "mean", "std"):
+            facts[name] = _tuple(facts[name])
+        facts["model"] = {key: _tuple(value) for key, value in facts["model"].items()}
+    except (ValueError, AttributeError, RecursionError):
+        raise UserError(f"'{path}' is damaged: copy it again, or make it anew") from None
     return WeightFile(arrays, **facts)
 
 

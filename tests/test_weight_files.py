@@ -114,6 +114,10 @@ def test_a_file_of_an_older_version_has_no_checksum(tmp_path):
     del metadata["crc32"]
     save_file(arrays, path, metadata)
     assert read_weights(path).class_names == CONTENT.class_names
+    for damaged in ("[" * 100_000, "{", "[]"):
+        save_file(arrays, path, {**metadata, "model": damaged})
+        with pytest.raises(UserError, match=r"a\.safetensors' is damaged"):
+            read_weights(path)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

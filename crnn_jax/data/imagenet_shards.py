@@ -139,11 +139,10 @@ def write_shard(shard: _Shard) -> dict[str, Any]:
     from tensorflow_datasets.proto import tf_example_pb2
 
     path, facts_path = pathlib.Path(shard.path), pathlib.Path(f"{shard.path}{_FACTS}")
-    if facts_path.is_file() and path.is_file():
-        facts = json.loads(facts_path.read_text())
-        if facts["sha256"] == _sha256(path):
-            return facts
-    facts = {"labels": [], "broken": [], "converted": []}
+    known = _read_facts(facts_path, len(shard.items)) if path.is_file() else None
+    if known is not None and known["sha256"] == _sha256(path):
+        return known
+    facts: dict[str, Any] = {"labels": [], "broken": [], "converted": []}
     temporary = path.with_name(f".{path.name}.tmp")
     # JPEGs do not compress, and an uncompressed record is read several times as fast.
     writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
@@ -167,6 +166,29 @@ def write_shard(shard: _Shard) -> dict[str, Any]:
     temporary.rename(path)
     temporary.write_text(json.dumps(facts))
     temporary.rename(facts_path)
+    return facts
+
+
+def _read_facts(path: pathlib.Path, num_items: int) -> dict[str, Any] | None:
+    """Returns the facts of a shard of that many items; None where there are none, or damaged ones.
+
+    A power cut may leave a file that is there and empty.
+    """
+    try:
+        facts = json.loads(path.read_text())
+        is_whole = (
+            isinstance(facts["sha256"], str)
+            and isinstance(facts["bytes"], int)
+            and all(isinstance(facts[name], list) for name in ("labels", "broken", "converted"))
+            and len(facts["labels"]) + len(facts["broken"]) == num_items
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        is_whole = False
+    if not is_whole:
+        print(f"'{path}' is damaged: writing its shard again", file=sys.stderr)
+        return None
     return facts
 
 

@@ -95,6 +95,13 @@ def main(argv: Sequence[str]) -> None:
         print("looking for the images", file=sys.stderr)
         prepare(root, find_items(flags), flags.workers, flags.shard_mib)
     folder = root / NAME / VERSION
-    for line in describe(json.loads((folder / SUMMARY).read_text())):
+    try:
+        lines = list(describe(json.loads((folder / SUMMARY).read_text())))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(
+            f"'{folder / SUMMARY}' is damaged: bring back a copy, or remove '{folder}' and run the "
+            "same command again"
+        ) from None
+    for line in lines:
         print(line)
     print(f"{NAME}: in {folder}", file=sys.stderr)

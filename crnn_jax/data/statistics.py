@@ -71,7 +71,7 @@ def remembered(path: pathlib.Path, compute: Callable[[], dict[str, Any]]) -> dic
         raise ValueError("its checksum differs")
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         print(f"'{path}' is damaged or old: computing it again", file=sys.stderr)
     cache.make_writable(path.parent)
     stored = compute()

@@ -67,7 +67,7 @@ def of_strings(path: Any, strings: dict[str, str] | None) -> dict[str, Any]:
     """
     try:
         found = {name: json.loads(value) for name, value in (strings or {}).items()}
-    except ValueError:
+    except (ValueError, RecursionError):
         found = {}
     return check(path, found)
 

@@ -91,7 +91,7 @@ def read_kept(path: pathlib.Path, config: ConfigDict) -> Result | None:
         result = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"'{path}' cannot be read as JSON ({error}): delete it") from error
     if not isinstance(result, dict) or not isinstance(result.get("config"), dict):
         raise UserError(f"'{path}' has no section 'config': not a kept run; delete it")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from crnn_jax.config import default_config
 from crnn_jax.data import imagenet_archives as archives
-from crnn_jax.data import prepare
+from crnn_jax.data import imagenet_shards, prepare
 from crnn_jax.data.dataset import load_source
 from crnn_jax.errors import UserError
 
@@ -218,6 +218,33 @@ def test_a_killed_run_goes_on(tmp_path, images):
     assert [name for name in times if times[name] != again[name]] == [shards[1].name]
     found, _ = read_back(root)
     assert set(found["validation"]) == set(names) - {last}
+
+
+DAMAGED = ["", "{", "[]", "[" * 100_000, '{"sha256": 3}', "\xff"]
+
+
+@pytest.mark.parametrize("damaged", [*DAMAGED, lambda facts: {**facts, "labels": []}])
+def test_a_shard_with_damaged_facts_is_written_again(tmp_path, images, damaged, capsys):
+    (tmp_path / "a.JPEG").write_bytes(images[0])
+    item = archives.Item("a.JPEG", SYNSETS[0], str(tmp_path / "a.JPEG"), 0, len(images[0]))
+    shard = imagenet_shards._Shard(str(tmp_path / "shard"), [item], [0])
+    first = imagenet_shards.write_shard(shard)
+    path = tmp_path / "shard.facts.json"
+    text = damaged if isinstance(damaged, str) else json.dumps(damaged(first))
+    path.write_text(text, "latin-1")
+    assert imagenet_shards.write_shard(shard) == first
+    assert capsys.readouterr().err == f"'{path}' is damaged: writing its shard again\n"
+    assert imagenet_shards.write_shard(shard) == json.loads(path.read_text()) == first
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_a_damaged_summary_is_one_line(tmp_path, damaged):
+    folder = tmp_path / "imagenet2012/5.1.0"
+    folder.mkdir(parents=True)
+    (folder / "prepared.json").write_text(damaged, "latin-1")
+    with pytest.raises(UserError, match=r"prepared\.json' is damaged: bring back a copy"):
+        prepare.main(["imagenet2012", "--folder=.", f"--data_dir={tmp_path}"])
 
 
 def test_another_sets_part_is_not_mixed_in(official, tmp_path):

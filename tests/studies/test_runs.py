@@ -152,3 +152,11 @@ def test_mistakes_on_the_command_line():
     assert runs.config_name("configs/cifar10.py:crnn_small,model.width=8") == (
         "cifar10_crnn_small_model.width_8"
     )
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", "[" * 100_000])
+def test_a_damaged_kept_file_is_named(tiny, tmp_path, damaged):
+    path = tmp_path / "a_seed_0.json"
+    path.write_text(damaged)
+    with pytest.raises(UserError, match=r"a_seed_0\.json'.*delete it"):
+        runs.read_kept(path, tiny("rnn"))
