@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from crnn_jax.checksums import not_finite
 from crnn_jax.data import record
 from crnn_jax.data.dataset import Dataset, load_dataset
 from crnn_jax.data.inputs import Inputs, read_batches
@@ -62,6 +63,9 @@ class Predictor(abc.ABC):
 
         Args:
           pixels: uint8 (B, *input_shape), any B.
+
+        Raises:
+          UserError: a prediction is not finite.
         """
 
     def predict(self, inputs: Inputs) -> list[dict[str, Any]]:
@@ -187,6 +191,23 @@ def summary(
         arrays = {name: jnp.asarray(array) for name, array in batch.items()}
         totals = totals.merge(task.loss(output, arrays, train=False)[1])
     return task.summarize(totals)
+
+
+def check_finite(predictions: Predictions, described: str, advice: str) -> None:
+    """Checks what a program has computed.
+
+    Args:
+      predictions: numpy arrays by name.
+      described: what an error calls the program, as "run 'runs/a'".
+      advice: what an error says to do.
+
+    Raises:
+      UserError: a prediction is NaN or inf.
+    """
+    if (name := not_finite(predictions)) is not None:
+        raise UserError(
+            f"expected finite predictions of {described}, found a {name} of NaN: {advice}"
+        )
 
 
 def in_batches(program: Callable[[np.ndarray], Predictions], pixels: np.ndarray) -> Predictions:

@@ -13,7 +13,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.checkpoint import Checkpoints
-from crnn_jax.checksums import not_finite
 from crnn_jax.compiler import compiler_options
 from crnn_jax.config import override
 from crnn_jax.data.dataset import with_absolute_paths
@@ -21,7 +20,7 @@ from crnn_jax.data.inputs import Inputs, read_batches
 from crnn_jax.data.views import make_view
 from crnn_jax.errors import UserError, closest
 from crnn_jax.models.layers import layer_names, layer_output
-from crnn_jax.predictor import BATCH, Predictor, in_batches
+from crnn_jax.predictor import BATCH, Predictor, check_finite, in_batches
 from crnn_jax.tasks import Task
 from crnn_jax.tasks.task import Predictions
 from crnn_jax.train.evaluator import evaluator_of
@@ -95,12 +94,11 @@ class Run(Predictor):
             self._programs[tta] = self._compiled(tta)
         program = self._programs[tta]
         found = in_batches(lambda part: program(self.weights, self.state.norm, part), pixels)
-        if (name := not_finite(found)) is not None:
-            raise UserError(
-                f"expected finite predictions of run '{self.workdir}', found a {name} of NaN: "
-                "choose an earlier checkpoint with --step, or train with a lower "
-                "'optim.learning_rate'"
-            )
+        check_finite(
+            found,
+            self.described,
+            "choose an earlier checkpoint with --step, or train with a lower 'optim.learning_rate'",
+        )
         return found
 
     def features(self, inputs: Inputs, layer: str | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.errors import UserError
 from crnn_jax.export.metadata import config_of
-from crnn_jax.predictor import Predictor, in_batches
+from crnn_jax.predictor import Predictor, check_finite, in_batches
 from crnn_jax.run import Run
 from crnn_jax.tasks import Task, make_task
 from crnn_jax.tasks.task import Predictions
@@ -130,8 +130,15 @@ class Exported(Predictor):
 
         Args:
           pixels: uint8 (B, *input_shape), any B.
+
+        Raises:
+          UserError: a prediction is not finite.
         """
-        return in_batches(self.program, pixels)
+        found = in_batches(self.program, pixels)
+        check_finite(
+            found, self.described, "bring back a copy, or export an earlier checkpoint with --step"
+        )
+        return found
 
 
 def open_program(path: pathlib.Path, metadata: dict[str, Any], program: Program) -> Exported:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +11,7 @@ from crnn_jax.errors import UserError
 from crnn_jax.export import __main__ as command
 from crnn_jax.export import certify, formats
 from crnn_jax.export.metadata import describe
+from crnn_jax.predictor import summary
 from crnn_jax.train.loop import train
 
 
@@ -119,6 +121,20 @@ def test_a_file_that_differs_is_not_kept(workdir, monkeypatch, tmp_path, capsys)
     (line,) = (line for line in lines if line.startswith("error: "))
     assert "is expected to differ from the run by at most 0.0001" in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["stablehlo", "onnx", "safetensors"])
+def test_predictions_of_a_file_that_are_not_finite_are_one_line(form, random_run, images, reload):
+    run = random_run("rnn")
+    params = jax.tree.map(lambda leaf: leaf * np.nan, run.state.params)
+    run = dataclasses.replace(run, state=dataclasses.replace(run.state, params=params))
+    file = reload(form, run)
+    found = "(file|run) '.*', found a probability of NaN"
+    with pytest.raises(UserError, match=f"expected finite predictions of {found}"):
+        file.predict(images(1)[0])
+    split = iter([{"image": images(1), "label": np.zeros(1, np.int32), "weight_B": np.ones(1)}])
+    with pytest.raises(UserError, match=found):
+        summary(file.task, file.apply, split)
 
 
 def test_a_file_is_in_float32_whatever_the_run_was_trained_in(random_run, images, reload):
