@@ -5,13 +5,10 @@ again resumes, or says that the run is finished.
 """
 
 import argparse
-import sys
 
-from crnn_jax.ending import end_at_once
+from crnn_jax.entry import run_training
 from crnn_jax.errors import OneLineParser, one_line_errors
 from crnn_jax.flags import add_process_flags, parse_overrides, resolve_config
-from crnn_jax.huge_pages import restart_with_huge_pages
-from crnn_jax.streams import forgive_lost_output, open_standard_files
 
 _EPILOG = """examples:
   python -m crnn_jax.main --config=configs/digits.py:crnn --workdir=runs/digits
@@ -76,8 +73,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    open_standard_files()
-    restart_with_huge_pages()
-    end_at_once()
-    forgive_lost_output()
-    main(sys.argv[1:])
+    run_training(main)

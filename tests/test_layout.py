@@ -33,7 +33,7 @@ LEVELS = (
         "report",
         "weight_files",
     ),
-    ("sharding",),
+    ("sharding", "entry"),
     (
         "events",
         "checksums",

@@ -8,15 +8,14 @@ RESULTS/ablation_NAME.json and .md.
 
 import pathlib
 import re
-import sys
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from crnn_jax.config import flatten, override
+from crnn_jax.entry import run_training
 from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.flags import load_config_module, resolve_config, split_name
-from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import claims, runs
 from crnn_jax.studies.seeds import summarize
 from crnn_jax.validation import validate
@@ -130,5 +129,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(sys.argv[1:])
+    run_training(main)

@@ -8,14 +8,13 @@ Says in words which of these bounds the step, and writes results/bottleneck_NAME
 
 import datetime
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from crnn_jax.config import flatten
+from crnn_jax.entry import run_training
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import parse_overrides, resolve_config, split_name
-from crnn_jax.huge_pages import restart_with_huge_pages
 
 # What to change where a part bounds the step.
 ADVICE = {
@@ -252,5 +251,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(sys.argv[1:])
+    run_training(main)

@@ -13,7 +13,6 @@ seconds are those of the runs, disturbed or not.
 import pathlib
 import shutil
 import statistics
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,9 +20,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.config import override
+from crnn_jax.entry import run_training
 from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.flags import resolve_config
-from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import claims, rates, runs
 from crnn_jax.studies.budgets import REFERENCE, ROWS, SUFFIXES
 from crnn_jax.studies.seeds import interval95, summarize
@@ -250,5 +249,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(sys.argv[1:])
+    run_training(main)

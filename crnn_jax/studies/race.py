@@ -6,14 +6,13 @@ accuracy. Every run is kept as in studies/table1.py; writes RESULTS/race_NAME.js
 """
 
 import pathlib
-import sys
 from typing import Any
 
 import numpy as np
 
+from crnn_jax.entry import run_training
 from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.flags import resolve_config
-from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import runs
 from crnn_jax.studies.seeds import interval95, summarize
 
@@ -123,5 +122,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(sys.argv[1:])
+    run_training(main)

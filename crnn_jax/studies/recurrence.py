@@ -12,13 +12,12 @@ has a file there is not trained again. Writes RESULTS/recurrence_NAME.json and .
 """
 
 import pathlib
-import sys
 from typing import Any
 
 from crnn_jax.config import MODEL_DEFAULTS
+from crnn_jax.entry import run_training
 from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.flags import resolve_config, split_name
-from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import budgets, runs
 from crnn_jax.studies.claims import points as size_of
 from crnn_jax.studies.claims import signed_points
@@ -137,5 +136,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(sys.argv[1:])
+    run_training(main)

@@ -6,16 +6,15 @@ Writes the task's scores (accuracies), their mean and 95% interval to results/NA
 
 import datetime
 import pathlib
-import sys
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.config import flatten, override
+from crnn_jax.entry import run_training
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import parse_overrides, resolve_config, split_name
-from crnn_jax.huge_pages import restart_with_huge_pages
 
 
 def interval95(values: list[float]) -> float | None:
@@ -122,5 +121,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(sys.argv[1:])
+    run_training(main)

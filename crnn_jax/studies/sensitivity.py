@@ -8,13 +8,12 @@ RESULTS/sensitivity_NAME.json, .md and .png, a heat map.
 
 import pathlib
 import statistics
-import sys
 from typing import Any
 
 from crnn_jax.config import override
+from crnn_jax.entry import run_training
 from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.flags import resolve_config
-from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import claims, runs
 from crnn_jax.studies.seeds import summarize
 from crnn_jax.validation import validate
@@ -142,5 +141,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(sys.argv[1:])
+    run_training(main)

@@ -10,11 +10,10 @@ budgets (3 x forward FLOPs x images are a run's training FLOPs):
 """
 
 import pathlib
-import sys
 from typing import Any
 
+from crnn_jax.entry import run_training
 from crnn_jax.errors import one_line_errors
-from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import claims, rates, runs
 from crnn_jax.studies.budgets import BUDGETS, REFERENCE, ROWS, Plan, make_plan
 from crnn_jax.studies.seeds import summarize
@@ -117,5 +116,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(sys.argv[1:])
+    run_training(main)

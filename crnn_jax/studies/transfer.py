@@ -13,7 +13,6 @@ again. Writes RESULTS/transfer_NAME.json and .md.
 import os
 import pathlib
 import shutil
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,9 +21,9 @@ from ml_collections import ConfigDict
 
 from crnn_jax.config import flatten, override
 from crnn_jax.data.sources import labels_of
+from crnn_jax.entry import run_training
 from crnn_jax.errors import CorruptImageError, UserError, one_line_errors
 from crnn_jax.flags import resolve_config
-from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import runs
 from crnn_jax.studies.claims import signed_points
 from crnn_jax.studies.tune import parse_trial
@@ -256,5 +255,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(sys.argv[1:])
+    run_training(main)

@@ -10,15 +10,14 @@ WORKDIR/TRIAL/seed_N, resumable. Writes results/tuning/NAME.json, the best trial
 
 import datetime
 import pathlib
-import sys
 from typing import Any
 
 import numpy as np
 
 from crnn_jax.config import override
+from crnn_jax.entry import run_training
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import parse_overrides, resolve_config, split_name
-from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies.seeds import score_of
 
 
@@ -112,5 +111,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(sys.argv[1:])
+    run_training(main)

@@ -9,14 +9,13 @@ what has a file is not trained again. Writes RESULTS/variants_NAME.json and .md.
 """
 
 import pathlib
-import sys
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from crnn_jax.entry import run_training
 from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.flags import resolve_config
-from crnn_jax.huge_pages import restart_with_huge_pages
 from crnn_jax.studies import runs
 from crnn_jax.studies.claims import signed_points
 from crnn_jax.studies.seeds import score_of, summarize
@@ -112,5 +111,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
-    main(sys.argv[1:])
+    run_training(main)
