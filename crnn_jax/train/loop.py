@@ -44,7 +44,7 @@ from crnn_jax.train.results import (
     write_evaluation,
     write_results,
 )
-from crnn_jax.train.start import begin, read_start
+from crnn_jax.train.start import begin, first_state, read_start
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.stop import StopRequested, StopSignal
 from crnn_jax.train.trace import StepTrace
@@ -166,7 +166,8 @@ def _train_alone(
                 failure = str(error), error.step
         if failure is not None:  # after the block that holds the state in its traceback
             del state, restored
-            found = keep_for_replay(experiment, dataset, checkpoints, folder, failure[1])
+            again = lambda: first_state(start(), norm)  # noqa: E731
+            found = keep_for_replay(experiment, dataset, checkpoints, folder, failure[1], again)
             raise UserError(
                 f"{failure[0]}, which may change in this workdir, or 'optim.skip_nonfinite'; "
                 f"{found}; earlier checkpoints are kept"

@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -28,6 +29,7 @@ def keep_for_replay(
     checkpoints: Checkpoints,
     workdir: pathlib.Path,
     last: int,
+    first_state: Callable[[], TrainState],
 ) -> str:
     """Returns which step it was, after its state is kept in WORKDIR/nonfinite.
 
@@ -41,6 +43,7 @@ def keep_for_replay(
       checkpoints: likewise.
       workdir: likewise.
       last: the step after which a number that is not finite was found.
+      first_state: makes the state at step 0, which a run without a checkpoint is taken from.
 
     Raises:
       UserError: a file cannot be written.
@@ -48,7 +51,7 @@ def keep_for_replay(
     if workdir.name == NONFINITE:
         return "this is a replay"
     checkpoints.set_aside(last)
-    culprit = find_step(experiment, dataset, checkpoints, last)
+    culprit = find_step(experiment, dataset, checkpoints, last, first_state)
     step_before = culprit.step - experiment.steps_per_dispatch
     if not culprit.good_before:
         checkpoints.set_aside(step_before)
@@ -89,14 +92,18 @@ class Culprit(NamedTuple):
 
 
 def find_step(
-    experiment: Experiment, dataset: Dataset, checkpoints: Checkpoints, last: int
+    experiment: Experiment,
+    dataset: Dataset,
+    checkpoints: Checkpoints,
+    last: int,
+    first_state: Callable[[], TrainState],
 ) -> Culprit:
     """Returns the first step up to `last` after which a number is not finite, `last` if all are.
 
     The steps after the newest checkpoint are taken again: each is a function of the state before
     it, so they are the same.
     """
-    start, state = restore(checkpoints, experiment) or (0, experiment.init_state(dataset.norm()))
+    start, state = restore(checkpoints, experiment) or (0, first_state())
     stride, mesh = experiment.steps_per_dispatch, experiment.mesh
     say(f"looking for the step that did it: steps {start + 1} to {last} are taken again")
     pipeline = dataset.pipeline("train", experiment.config.batch_size, mesh)

@@ -93,15 +93,18 @@ def begin(start: Start, norm: dict[str, Any], workdir: pathlib.Path) -> TrainSta
       norm: of `Dataset.norm`.
       workdir: of the run.
     """
-    experiment = start.experiment
-    state = experiment.init_state(norm)
-    if not start.table:
-        return state
-    say("\n".join(describe(start)))
-    if is_first():
-        source = {k: v for k, v in start.source.items() if k not in ("norm", "here")}
-        write_json_atomically(workdir / "init.json", {**source, "arrays": start.table})
-    return with_arrays(experiment, state, start.loaded) if start.loaded else state
+    if start.table:
+        say("\n".join(describe(start)))
+        if is_first():
+            source = {k: v for k, v in start.source.items() if k not in ("norm", "here")}
+            write_json_atomically(workdir / "init.json", {**source, "arrays": start.table})
+    return first_state(start, norm)
+
+
+def first_state(start: Start, norm: dict[str, Any]) -> TrainState:
+    """Returns the state at step 0, without a word; the arguments are those of `begin`."""
+    state = start.experiment.init_state(norm)
+    return with_arrays(start.experiment, state, start.loaded) if start.loaded else state
 
 
 def with_arrays(experiment: Experiment, state: TrainState, loaded: Arrays) -> TrainState:

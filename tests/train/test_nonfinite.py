@@ -115,6 +115,19 @@ def test_the_step_is_found_and_its_state_kept(tiny, tmp_path, capsys):
     )
 
 
+def test_steps_are_taken_again_from_the_weights_that_began_the_run(tiny, finished, tmp_path):
+    source = finished("cnn", name="source", model__norm=False)
+    at_once = {"optim__warmup": "0 steps", "steps_per_dispatch": 4}
+    late = {"checkpoint__every": "100 steps", "init__from": str(source)}
+    config = tiny("cnn", **{**EXPLODES, **at_once, **late})
+    with pytest.raises(UserError, match="step 4 did it"):
+        train(config, str(tmp_path / "run"))
+    step, state = final_state(config, tmp_path / "run/nonfinite")
+    assert step == 0
+    kept = open_run(source).weights["params"]  # those that it reports
+    jax.tree.map(np.testing.assert_array_equal, state.params, kept)
+
+
 def test_the_advice_can_be_followed_in_the_same_workdir(tiny, tmp_path, capsys):
     with pytest.raises(UserError, match="which may change in this workdir"):
         train(tiny("cnn", **EXPLODES), str(tmp_path))
