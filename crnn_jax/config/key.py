@@ -101,7 +101,7 @@ class Key:
     within: Range | None = None
     pair: bool = False
     whole: bool = False
-    check: Callable[[str, str], Any] | None = None
+    check: Callable[[str, Any], Any] | None = None
     changes: Changes = "never"
     auto: Any = None
     program: bool = True
