@@ -2,8 +2,8 @@
 
     python -m crnn_jax.studies.race --target=0.94 --runs=10
 
-Expected on a CPU, one run: 92.9%, and 93.8% with test-time augmentation (results/race_cifar10_race.md).
-It has not run on a GPU, which it is made for.
+Expected on a CPU, one run: 92.9%, and 93.8% with test-time augmentation
+(results/race_cifar10_race.md). It has not run on a GPU, which it is made for.
 
 The argument is crnn or cnn (any model works). A run's duration is fixed beforehand: nothing stops
 it early, nothing is evaluated or saved on the way, and every run compiles its programs itself, so
