@@ -94,6 +94,7 @@ def test_weights_have_the_mean_1_in_training(table):
     assert "loss_weight" not in load_source(table(equal), 0).train.fields
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pipeline", ["resident", "streaming"])
 def test_a_weight_of_0_is_no_training(table, tiny, tmp_path, pipeline):
     """Of two files that differ in the class of one image of weight 0, the runs are equal."""

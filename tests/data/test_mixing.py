@@ -78,6 +78,7 @@ def test_an_unreadable_neighbour_has_no_share():
     assert (image_BHWC[4] == 4).all()
 
 
+@pytest.mark.long
 def test_a_function_of_the_example_and_equal_on_any_number_of_devices():
     data, key_B = batch(), keys()
     erase = jax.jit(mixing.erase, static_argnums=2)

@@ -50,6 +50,7 @@ for path in (p for p in sorted((directory / "2").rglob("*")) if p.is_file()):
 """
 
 
+@pytest.mark.long
 def test_all_that_is_said_of_damage_is_one_line(tmp_path):
     command = [sys.executable, "-c", DAMAGE, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -6,6 +6,7 @@ from crnn_jax.flags import resolve_config
 from crnn_jax.studies import rates
 
 
+@pytest.mark.long
 def test_each_config_trains_and_has_its_rate(monkeypatch, tmp_path):
     def take_turns(programs, repeats, **limits):
         for program in programs.values():

@@ -36,6 +36,7 @@ def test_one_device_equals_eight_and_the_loss_falls(tiny, start_run, model, prec
     assert len(jax.tree.leaves(state_one.params)[0].sharding.device_set) == 1
 
 
+@pytest.mark.long
 def test_steps_in_one_program_equal_single_steps(tiny, start_run):
     config = tiny("crnn", optim__name="sgd", optim__ema_decay=0.9, model__dropout=0.2)
     experiment, _, pipeline, step, state = start_run(config)

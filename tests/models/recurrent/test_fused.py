@@ -23,6 +23,7 @@ def make_inputs(batch, steps, size):
     return draw(batch, steps, 4), weights, (draw(batch, steps, size), draw(batch, size))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("masked", [False, True])
 def test_each_device_runs_its_examples(masked):
     feature_BTD, weights, grads = make_inputs(16, 3, 6)
