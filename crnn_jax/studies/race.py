@@ -73,7 +73,7 @@ def make_content(target: float, results: list[runs.Result]) -> dict[str, Any]:
         f"{seconds['with_compile']['median']:.2f} s with their compilation."
     )
     if len(results) < 10:
-        sentences.append(f"Only n={len(results)} runs: fewer than the 10 that a spread asks for.")
+        sentences.append(f"n={len(results)}: fewer than the 10 runs that a spread asks for.")
     return {
         "target": target,
         "plain": plain,
@@ -87,10 +87,11 @@ def make_content(target: float, results: list[runs.Result]) -> dict[str, Any]:
 def _verdict(target: float, found: dict[str, Any], num_runs: int, how: str) -> str:
     # The mean decides, as the record holders of this race have it; the share says how surely.
     verdict = "reached" if found["mean_reached"] else "not reached"
-    return (
-        f"{100 * target:g}% is{how} {verdict} by the mean of {num_runs} runs "
-        f"({100 * found['accuracy_mean']:.2f}%), and by {found['num_reached']} of them."
-    )
+    mean = f"{100 * found['accuracy_mean']:.2f}%"
+    by = f"by the mean of {num_runs} runs ({mean}), and by {found['num_reached']} of them"
+    if num_runs == 1:
+        by = f"by the one run ({mean})"
+    return f"{100 * target:g}% is{how} {verdict} {by}."
 
 
 def main(argv: list[str]) -> None:

@@ -29,7 +29,7 @@ def test_seconds_and_share(stub, tmp_path):
     assert content["sentences"] == [
         "94% is not reached by the mean of 4 runs (93.75%), and by 2 of them.",
         "Median 101.50 s of training steps, 111.50 s with their compilation.",
-        "Only n=4 runs: fewer than the 10 that a spread asks for.",
+        "n=4: fewer than the 10 runs that a spread asks for.",
     ]
     table = (tmp_path / "race_cifar10_race.md").read_text()
     assert "| training steps | 101.50 | 100.75 to 102.25 | 100.00 to 103.00 |" in table
@@ -61,6 +61,8 @@ def test_test_time_augmentation_is_reported_apart():
         "94% is, with test-time augmentation, reached by the mean of 2 runs (94.45%)"
         in (content["sentences"][1])
     )
+    content = race.make_content(0.94, [result(0, 0.93, 0.95)])
+    assert content["sentences"][0] == "94% is not reached by the one run (93.00%)."
 
 
 def test_nothing_on_the_way_is_timed():
