@@ -87,14 +87,10 @@ def measure(
     every = programs(xla_conv2d, "xla", None) | programs(xla_conv2d, "onednn", options)
     every |= programs(conv2d, "ours", options)
     if dtype == "bfloat16" and processor.has_bfloat16_tiles():
-
-        def kernel_grad(image: jax.Array, kernel: jax.Array, grad: jax.Array) -> jax.Array:
-            return jax.vjp(lambda kernel: conv2d(image, kernel), kernel)[1](grad)[0]
-
         with mock.patch.object(processor, "has_bfloat16_tiles", return_value=False):
-            program = jax.jit(kernel_grad, compiler_options=options).lower(image, kernel, grad)
-        winograd = program.compile()
-        every["kernel_grad_winograd"] = lambda: winograd(image, kernel, grad)
+            winograd = programs(conv2d, "winograd", options)["kernel_grad_winograd"]
+            winograd()  # traced here
+        every["kernel_grad_winograd"] = winograd
     flops = 2 * 9 * batch * size * size * inputs * outputs
     return rates(every, flops, repeats)
 

@@ -27,7 +27,7 @@ config with its values.
 """
 
 
-_MARKS = {"never": "", "always": " *", "moved": " ~", "longer": " +", "rescue": " !"}
+_MARKS = {"never": "", "always": " *", "moved": " ~", "gone": " ~", "longer": " +", "rescue": " !"}
 
 
 def _section(name: str) -> str:

@@ -101,10 +101,10 @@ def changeable_keys(
     changes = {"always", *(["longer"] if extend else []), *(["rescue"] if stuck else [])}
 
     def may_change(name: str, key: Key) -> bool:
-        if name == "init.from":  # a resumed run does not read it
-            return _has_moved(old[name], new[name])
         if key.changes == "moved":
             return old[name].partition(":")[:2] == new[name].partition(":")[:2]
+        if key.changes == "gone":
+            return _has_moved(old[name], new[name])
         return key.changes in changes
 
     return [name for name, key in EVERY_KEY.items() if may_change(name, key)]

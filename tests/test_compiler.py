@@ -73,3 +73,6 @@ def test_onednn_is_for_long_trainings_and_bfloat16(name, duration, tiles, onednn
     config = resolve_config(f"configs/digits.py:{name}", {"duration": duration})
     experiment = build(config, (8, 8, 1), 10, 1437)
     assert experiment.compiler_options == compiler.compiler_options(onednn=onednn)
+    in_bfloat16 = "bfloat16" in name
+    evaluation = compiler.compiler_options(onednn=onednn and in_bfloat16)
+    assert experiment.evaluation_options == evaluation

@@ -9,7 +9,7 @@ INIT_KEYS: dict[str, Key] = {
         "a .safetensors file of `convert` or `export`, or a model of the package, such as "
         "digits_crnn; empty: none. Arrays of another shape, such as the head "
         "of other classes, are made anew",
-        changes="moved",
+        changes="gone",
     ),
     "init.skip": Key((), "patterns of names, such as head/*, of arrays that are made anew"),
     "init.freeze": Key(

@@ -12,7 +12,7 @@ _SMALLEST_NORMAL = 2.0**-126  # of float32; devices take what is smaller for 0
 _SHOWN = 60  # characters of a wrong value
 _MOST_ELEMENTS = 16  # of a tuple
 
-Changes = Literal["never", "always", "moved", "longer", "rescue"]
+Changes = Literal["never", "always", "moved", "gone", "longer", "rescue"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Key:
       check: (key, value) of a text that has a form; raises UserError.
       changes: when a resumed run may have another value. "never": it is another run then;
         "always": the key only places or reports a run; "moved": where the same data lies, after the
-        same word and colon, or weights of the same name, once they are gone from the old place;
-        "longer": to a greater one, with --extend;
+        same word and colon; "gone": another path of the same name, once nothing lies at the old
+        one; "longer": to a greater one, with --extend;
         "rescue": after a stop by numbers that are not finite.
       auto: the value that leaves the choice to the start of the run. None: there is nothing to
         choose.

@@ -1,10 +1,9 @@
 """The tables of benchmarks/export_equality.py and benchmarks/serving.py."""
 
 import pathlib
-from collections.abc import Iterable
 
 from crnn_jax.report.formats import format_commits, markdown
-from crnn_jax.report.speed_tables import read_records, where
+from crnn_jax.report.speed_tables import median_of, read_records, where
 
 _FORMATS = {"onnx": "ONNX", "stablehlo": "StableHLO"}
 _SIZES = ("1", "64")
@@ -50,9 +49,9 @@ def serving_table(results: pathlib.Path) -> str:
     rows = [
         [
             title,
-            _spread(f"{1e3 * seconds:.2f}" for seconds in one[f"{name}_1"]),
+            median_of(1e3 * seconds for seconds in one[f"{name}_1"]),
             _ratio(one["ratios"], f"{name}_1"),
-            _spread(f"{64 / seconds:,.0f}" for seconds in reversed(many[f"{name}_64"])),
+            median_of((64 / seconds for seconds in reversed(many[f"{name}_64"])), 0),
             _ratio(many["ratios"], f"{name}_64"),
         ]
         for name, title in _SERVED.items()
@@ -65,12 +64,7 @@ def serving_table(results: pathlib.Path) -> str:
     return f"{markdown(header, rows)}\n\n{note}"
 
 
-def _spread(texts: Iterable[str]) -> str:
-    low, median, high = texts
-    return f"{median} ({low} to {high})"
-
-
 def _ratio(ratios: dict[str, list[float]], name: str) -> str:
     """Returns the ratio whose key ends with the program's name, "-" for a peer's own."""
     found = [value for key, value in ratios.items() if key.endswith(f"/{name}")]
-    return _spread(f"{value:.2f}" for value in found[0]) if found else "-"
+    return median_of(found[0]) if found else "-"

@@ -32,8 +32,9 @@ def where(record: dict[str, Any]) -> str:
     return f"{place}, commit {commit}, {record['time'][:10]}"
 
 
-def _median(spread: Iterable[float], digits: int = 2) -> str:
-    low, median, high = (f"{value:.{digits}f}" for value in spread)
+def median_of(spread: Iterable[float], digits: int = 2) -> str:
+    """Returns "2.00 (1.00 to 3.00)" of [1.0, 2.0, 3.0]."""
+    low, median, high = (f"{value:,.{digits}f}" for value in spread)
     return f"{median} ({low} to {high})"
 
 
@@ -50,7 +51,7 @@ def huge_pages_table(results: pathlib.Path) -> str:
                 continue
             faults, seconds = record[name]["page_faults"][1], record[name]["seconds"]
             lines.append(
-                f"| {record['config']} | {name} | {_median(seconds, 3)} | {faults:,.0f} "
+                f"| {record['config']} | {name} | {median_of(seconds, 3)} | {faults:,.0f} "
                 f"| {plain / seconds[1]:.2f} | n={record['repeats']}, {where(record)} |"
             )
     return "\n".join(lines)
@@ -71,7 +72,7 @@ def step_table(results: pathlib.Path) -> str:
         on = f"PyTorch {record['torch']}, {where(record)}"
         setting = f"{record['config']}, {record['batch']}"
         best = min(record[name][1] for name in ("torch_eager", "torch_compile"))
-        ratios = f"{_median(record['ratios'])} | {best / record['floor_seconds']:.2f}"
+        ratios = f"{median_of(record['ratios'])} | {best / record['floor_seconds']:.2f}"
         memory = record.get("memory_bytes", {})  # older records have none
         sizes = ", ".join(
             f"{memory[name] / 1e9:.2f}"
@@ -125,7 +126,7 @@ def gru_table(results: pathlib.Path, backend: str = "cpu") -> str:
         cells = [*(str(record[name]) for name in shape), _milliseconds(times[best]), best]
         cells += [_milliseconds(time) for time in peers.values()]
         cells += [f"{ratios['flax'][1]:.2f}" if "flax" in ratios else "-"]
-        cells += [_median(ratios["torch"])]
+        cells += [median_of(ratios["torch"])]
         lines.append("| " + " | ".join([*cells, f"{at_most[-1]:.2f}"]) + " |")
     last = records[-1]
     spreads = [
@@ -167,7 +168,7 @@ def gru_parts_table(results: pathlib.Path) -> str:
         times["ours"] = min(times["scan"], times["hoisted"])
         cells = [str(record[name]) for name in shape]
         cells += [f"{times[name]:.1f}" for name in ("ours", "products", "cells", "torch")]
-        cells += [_median(record["ratio"][name]) for name in ("ours", "parts")]
+        cells += [median_of(record["ratio"][name]) for name in ("ours", "parts")]
         at_most.append(record["ratio"]["parts"][1])
         lines.append("| " + " | ".join(cells) + " |")
     last = records[-1]
@@ -214,7 +215,7 @@ def startup_table(results: pathlib.Path) -> str:
     for record in read_records(results, "startup", "config"):
         for name in ("cold", "warm"):
             parts = [f"{record[name][key][1]:.2f}" for key in ("setup", "compile", "train", "rest")]
-            cells = [record["config"], name, _median(record[name]["total"]), *parts]
+            cells = [record["config"], name, median_of(record[name]["total"]), *parts]
             cells.append(where(record))
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -230,7 +231,7 @@ def dispatch_table(results: pathlib.Path) -> str:
         numbers = sorted((name for name in record if name.isdigit()), key=int)
         one = record[numbers[0]][1]
         for name in numbers:
-            ms = _median((1e3 * seconds for seconds in record[name]), 3)
+            ms = median_of((1e3 * seconds for seconds in record[name]), 3)
             cells = [record["setting"], name, ms, f"{one / record[name][1]:.2f}", where(record)]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -13,7 +13,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from crnn_jax.compiler import compiler_options
 from crnn_jax.data.dataset import Dataset
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.errors import NotFiniteError
@@ -121,10 +120,7 @@ def make_evaluator(experiment: Experiment, pipeline: Pipeline, tta: str = "none"
     def count(*arguments: Any) -> Sums:
         return step(*arguments)[0]
 
-    # In bfloat16 the training's: XLA's own convolutions take many times as long, and a whole split
-    # is worth a compilation at each start.
-    in_bfloat16 = config.precision == "bfloat16"
-    options = experiment.compiler_options if in_bfloat16 else compiler_options(onednn=False)
+    options = experiment.evaluation_options
     return Evaluator(
         task,
         pipeline,

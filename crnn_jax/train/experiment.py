@@ -131,6 +131,16 @@ class Experiment:
         tiled = in_bfloat16 and processor.has_bfloat16_tiles()
         return compiler_options(onednn=tiled or (long and hasattr(self.model, "trunk")))
 
+    @property
+    def evaluation_options(self) -> dict[str, str | bool] | None:
+        """Of `jax.jit` for an evaluation: in bfloat16 the training's, else such as can be stored.
+
+        XLA's own convolutions in bfloat16 take many times as long, and a whole split is worth a
+        compilation at each start. A prediction of a few images is not.
+        """
+        in_bfloat16 = self.config.precision == "bfloat16"
+        return self.compiler_options if in_bfloat16 else compiler_options(onednn=False)
+
     def mfu(self, images_per_second: float) -> float | None:
         """Returns the share of the devices' published peak that a training at this rate reaches.
 

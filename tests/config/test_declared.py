@@ -174,7 +174,8 @@ def test_keys_that_may_change_in_a_run():
     others = {"data.dir", "data.cache_dir", "data.num_workers", "compile_cache"}
     assert changes["always"] == sections | others | {"eval.every", "eval.batch_size"}
     assert set(cfg.PLACEMENT_KEYS) == changes["always"]
-    assert changes["moved"] == {"data.source", "init.from"}
+    assert changes["moved"] == {"data.source"}
+    assert changes["gone"] == {"init.from"}
     assert changes["longer"] == {"duration"}
     rates = {"optim.learning_rate", "optim.muon_adamw_learning_rate"}
     assert changes["rescue"] == rates | {"optim.clip_norm", "optim.skip_nonfinite"}

@@ -113,6 +113,12 @@ def test_the_border_of_a_small_image_is_no_padding_of_the_convolution():
     assert not [line for line in windows if "pad=" in line]
 
 
+@pytest.mark.parametrize(("dtype", "count"), [("float32", 0), ("bfloat16", 1)])
+def test_in_bfloat16_nothing_is_fused_with_the_convolution_on_a_cpu(dtype, count):
+    program = jax.jit(conv2d).lower(normal((2, 8, 8, 16), dtype), normal((3, 3, 16, 4), dtype))
+    assert program.as_text().count("optimization_barrier") == count
+
+
 def test_works_under_checkpoint_scan_and_vmap():
     images, kernel = normal((3, 4, 18, 16, 16)), normal((3, 3, 16, 4), seed=1)
 
