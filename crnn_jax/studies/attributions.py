@@ -89,6 +89,62 @@ def integrated_gradients(
     return difference * total / num_steps
 
 
+def rise(
+    probability_of: Score,
+    image_BHWC: Array,
+    baseline_BHWC: Array,
+    key: Array,
+    *,
+    num_masks: int = 1000,
+    num_cells: int = 8,
+    share: float = 0.5,
+) -> Array:
+    """Returns map_BHW, how much a pixel that is shown raises the class's probability.
+
+    Petsiuk, Das and Saenko 2018, "RISE: Randomized Input Sampling for Explanation of Black-box
+    Models", Eq. 6: the mean probability of masked images, weighted by what their masks show of the
+    pixel. Two things differ, and neither changes an order for many masks: the weights of a pixel
+    sum to one over the masks that were drawn, not over those expected, and the mean over all masks
+    is subtracted, so that 0 says nothing.
+
+    Args:
+      probability_of: images -> the class's probability (B,).
+      image_BHWC: float32.
+      baseline_BHWC: what stands for nothing to be seen.
+      key: of the masks, which all images of the batch share.
+      num_masks: N.
+      num_cells: h = w, cells of a mask along each side.
+      share: p, of the cells that are shown.
+    """
+    height, width = image_BHWC.shape[1:3]
+
+    def step(total: tuple[Array, Array, Array], key: Array) -> tuple[Any, None]:
+        weighted_BHW, weight_1HW, all_B11 = total
+        mask_1HW = _soft_mask(key, height, width, num_cells, share)[None]
+        shown = mask_1HW[..., None]
+        masked_BHWC = baseline_BHWC + shown * (image_BHWC - baseline_BHWC)
+        probability_B11 = probability_of(masked_BHWC)[:, None, None]
+        weighted_BHW += probability_B11 * mask_1HW
+        return (weighted_BHW, weight_1HW + mask_1HW, all_B11 + probability_B11), None
+
+    nothing = jnp.zeros(image_BHWC.shape[:3])
+    start = nothing, nothing[:1], nothing[:, :1, :1]
+    total, _ = jax.lax.scan(step, start, jax.random.split(key, num_masks))
+    weighted_BHW, weight_1HW, all_B11 = total
+    return weighted_BHW / weight_1HW - all_B11 / num_masks
+
+
+def _soft_mask(key: Array, height: int, width: int, num_cells: int, share: float) -> Array:
+    """Returns mask_HW in 0..1: random cells, enlarged and shifted, as section 3.2 of RISE does."""
+    cells_key, *shift_keys = jax.random.split(key, 3)
+    count = num_cells + 1  # one more, so that a shifted window stays inside
+    cells = jax.random.bernoulli(cells_key, share, (count, count)).astype(jnp.float32)
+    sizes = [-(-size // num_cells) for size in (height, width)]  # of a cell, rounded up
+    large = jax.image.resize(cells, [count * size for size in sizes], "bilinear")
+    start = [jax.random.randint(k, (), 0, size) for k, size in zip(shift_keys, sizes, strict=True)]
+    return jax.lax.dynamic_slice(large, start, (height, width))
+
+
 def grad_cam(score: Score, map_BHWC: Array) -> Array:
     """Returns map_BHW, relu(sum_c a_c A_c) of a feature map A, where a_c is the mean of dS / dA_c.
 

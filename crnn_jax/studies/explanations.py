@@ -14,13 +14,14 @@ from crnn_jax.studies.inside import through_trunk
 from crnn_jax.studies.seeds import interval95
 
 Array = jax.Array
-GRADIENT, SMOOTH, INTEGRATED, GRAD_CAM = (
+GRADIENT, SMOOTH, INTEGRATED, GRAD_CAM, RISE = METHODS = (  # the order of pictures and tables
     "gradient",
     "SmoothGrad",
     "integrated gradients",
     "Grad-CAM",
+    "RISE",
 )
-METHODS = (GRADIENT, SMOOTH, INTEGRATED, GRAD_CAM)  # in the order of pictures and tables
+SIGNED = (INTEGRATED, RISE)  # their maps say for and against
 _CHUNK = 32  # images in one call of a program
 _RANDOM_ORDERS = 5  # averaged in each image's random areas
 
@@ -30,7 +31,7 @@ def make_maps(model: nn.Module) -> Callable[..., tuple[dict[str, Array], Array]]
 
     Images are normalised, so that 0 is the mean colour of the training images: the baseline, which
     is also what convolutions are padded with. Maps are float32 of the image's size; those of
-    integrated gradients have signs. The difference is S(image) - S(baseline), which integrated
+    `SIGNED` methods have signs. The difference is S(image) - S(baseline), which integrated
     gradients add up to. Models that cut an image into frames have no Grad-CAM: no map is of the
     whole image.
     """
@@ -58,6 +59,11 @@ def make_maps(model: nn.Module) -> Callable[..., tuple[dict[str, Array], Array]]
         cam_BHW = attributions.grad_cam(score, last_map)
         return attributions.enlarge(cam_BHW, *image_BHWC.shape[1:3])
 
+    @jax.jit
+    def rise(weights: Any, image_BHWC: Array, class_B: Array, key: Array) -> Array:
+        probability = probability_of(model, weights, class_B)
+        return attributions.rise(probability, image_BHWC, jnp.zeros_like(image_BHWC), key)
+
     def maps(
         weights: Any, image_BHWC: Array, class_B: Array, key: Array
     ) -> tuple[dict[str, Array], Array]:
@@ -72,6 +78,7 @@ def make_maps(model: nn.Module) -> Callable[..., tuple[dict[str, Array], Array]]
             GRADIENT: attributions.largest_channel(gradient_of(image_BHWC)),
             SMOOTH: attributions.largest_channel(smooth),
             INTEGRATED: jnp.sum(integrated, axis=-1),
+            RISE: rise(weights, image_BHWC, class_B, key),
         }
         cam_BHW = cam(weights, image_BHWC, class_B) if hasattr(model, "trunk") else None
         if cam_BHW is not None:
@@ -79,6 +86,17 @@ def make_maps(model: nn.Module) -> Callable[..., tuple[dict[str, Array], Array]]
         return found, difference(weights, image_BHWC, class_B)
 
     return maps
+
+
+def probability_of(model: nn.Module, weights: Any, class_B: Array) -> attributions.Score:
+    """Returns images -> the probability of their classes, float32 (B,)."""
+
+    def probability(image_BHWC: Array) -> Array:
+        output: Any = model.apply(weights, image_BHWC, train=False)
+        probability_BK = nn.softmax(output.logits_BK.astype(jnp.float32))
+        return jnp.take_along_axis(probability_BK, class_B[:, None], axis=1)[:, 0]
+
+    return probability
 
 
 def in_order(found: dict[str, Any]) -> list[str]:
@@ -154,11 +172,7 @@ def _areas_of(
 
     @jax.jit
     def program(weights: Any, image_BHWC: Array, class_B: Array, map_BHW: Array) -> Any:
-        def probability(image_BHWC: Array) -> Array:
-            output: Any = model.apply(weights, image_BHWC, train=False)
-            probability_BK = nn.softmax(output.logits_BK.astype(jnp.float32))
-            return jnp.take_along_axis(probability_BK, class_B[:, None], axis=1)[:, 0]
-
+        probability = probability_of(model, weights, class_B)
         order_BHW = faithfulness.order_of(map_BHW)
         nothing = jnp.zeros_like(image_BHWC)
         return faithfulness.insertion_and_deletion(probability, image_BHWC, nothing, order_BHW)

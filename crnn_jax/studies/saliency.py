@@ -1,9 +1,9 @@
 """Which pixels and steps decide: python -m crnn_jax.studies.saliency --workdir=runs/a [IMAGE...]
 
 Draws images, right and wrong ones, each with its maps for the predicted class (gradient,
-SmoothGrad, integrated gradients, Grad-CAM) and, where a recurrence reads one way, with the class
-after each step. Measures on --check test images how far the maps can be believed: insertion and
-deletion of pixels, and randomised weights. Writes RESULTS/saliency_NAME.png, .json and .md.
+SmoothGrad, integrated gradients, Grad-CAM, RISE) and, where a recurrence reads one way, with the
+class after each step. Measures on --check test images how far the maps can be believed: insertion
+and deletion of pixels, and randomised weights. Writes RESULTS/saliency_NAME.png, .json and .md.
 """
 
 import pathlib
@@ -21,7 +21,7 @@ from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import add_placement_flags, placement
 from crnn_jax.run import Run
 from crnn_jax.studies import runs
-from crnn_jax.studies.explanations import INTEGRATED, check, in_chunks, in_order, make_maps
+from crnn_jax.studies.explanations import SIGNED, check, in_chunks, in_order, make_maps
 from crnn_jax.studies.saliency_figure import Row, draw
 from crnn_jax.studies.steps import read_steps, why_no_steps
 from crnn_jax.studies.trained import made_with, open_classifier, run_name
@@ -144,7 +144,7 @@ def main(argv: list[str]) -> None:
         rows = explain(run, maps, named)
         path = pathlib.Path(flags.results) / f"{flags.name or 'saliency_' + run_name(run)}.json"
         sideways = getattr(run.experiment.model, "sequence", "") == "columns"
-        draw(path.with_suffix(".png"), rows, (INTEGRATED,), sideways=sideways)
+        draw(path.with_suffix(".png"), rows, SIGNED, sideways=sideways)
         facts: Facts = {"predictions": [row.facts for row in rows]}
         # Images of one's own need no data set; the figures are of the test split.
         if flags.check and not flags.images:

@@ -123,3 +123,34 @@ def test_integrated_gradients_of_models_add_up(tiny, start_run, model, error):
     np.testing.assert_allclose(
         jnp.sum(found, (1, 2, 3)), difference_B, atol=error * float(jnp.abs(difference_B).max())
     )
+
+
+def test_rise_of_a_linear_score_is_what_a_shown_pixel_adds(linear):
+    image_BHWC, weight_HWCK, class_B, score = linear
+    baseline_BHWC = jnp.full_like(image_BHWC, 0.5)
+    # With as many cells as pixels each pixel is shown by itself: of w (x - baseline) a shown pixel
+    # adds all, and any pixel the share p, so that 1 - p of it is left.
+    found = attributions.rise(
+        score,
+        image_BHWC,
+        baseline_BHWC,
+        jax.random.key(0),
+        num_masks=20_000,
+        num_cells=4,
+        share=0.3,
+    )
+    weight_BHWC = jnp.moveaxis(weight_HWCK, -1, 0)[class_B]
+    expected_BHW = 0.7 * jnp.sum((image_BHWC - 0.5) * weight_BHWC, -1)
+    np.testing.assert_allclose(found, expected_BHW, atol=0.12)
+    assert float(jnp.max(jnp.abs(expected_BHW))) > 1
+
+
+def test_the_masks_of_rise_show_their_share_of_every_pixel_softly():
+    keys = jax.random.split(jax.random.key(0), 2000)
+    mask_NHW = jax.vmap(lambda key: attributions._soft_mask(key, 10, 16, 4, 0.25))(keys)
+    assert mask_NHW.shape == (2000, 10, 16)
+    assert float(jnp.min(mask_NHW)) >= 0
+    assert float(jnp.max(mask_NHW)) <= 1
+    np.testing.assert_allclose(jnp.mean(mask_NHW, 0), 0.25, atol=0.05)
+    steps = jnp.abs(jnp.diff(mask_NHW, axis=2))
+    assert float(jnp.max(steps)) < 0.3  # cells of 4 pixels: a quarter a pixel
