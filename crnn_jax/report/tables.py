@@ -17,6 +17,7 @@ from typing import Any
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.report import (
     conv_tables,
+    explain_tables,
     export_tables,
     fault_tables,
     input_tables,
@@ -105,6 +106,7 @@ TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "reproducible": speed_tables.reproducible_table,
     "export_equality": export_tables.equality_table,
     "serving": export_tables.serving_table,
+    "explain": explain_tables.explain_table,
     "faults": fault_tables.faults_table,
     "scaling_points": scaling_tables.points_table,
     "scaling_projection": scaling_tables.projection_table,

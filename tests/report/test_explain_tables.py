@@ -1,0 +1,13 @@
+"""The table of benchmarks/explain.py comes from its newest line."""
+
+from crnn_jax.report.explain_tables import explain_table
+
+
+def test_the_seconds_are_those_of_the_newest_line(tmp_path, append):
+    for seconds in (50.0, 12.34):
+        programs = {name: {"seconds": seconds, "cpu_seconds": 2.0} for name in ("saliency", "page")}
+        append(tmp_path, "explain", runs=20, page_bytes=3.5e6, programs=programs)
+    lines = explain_table(tmp_path).splitlines()
+    assert lines[2] == "| `studies.saliency` | 12.3 | 2.0 |"
+    assert lines[3] == "| `report`, 20 runs, 3.5 MB | 12.3 | 2.0 |"
+    assert "2 cores" in lines[-1]
