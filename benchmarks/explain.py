@@ -2,10 +2,9 @@
 
     python benchmarks/explain.py [--runs 20] [--write]
 
-Trains the digits' CRNN and CNN, makes their evaluation reports, and starts each of docs/explain.md's
-programs as a user would, in a process of its own. The page is of --runs runs: copies of the two in
-turn, with what the studies wrote beside them. --write appends a JSON line to
-results/benchmarks/explain.jsonl.
+Trains the digits' CRNN and CNN, makes their evaluation reports, and starts each program of
+docs/explain.md in a process of its own, as a user would. The page is of --runs runs: copies of the
+two in turn. --write appends a JSON line to results/benchmarks/explain.jsonl.
 """
 
 import argparse
