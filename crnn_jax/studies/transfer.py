@@ -1,36 +1,37 @@
 """What features of other classes are worth: python -m crnn_jax.studies.transfer
 
     python -m crnn_jax.studies.transfer --config=configs/cifar10.py:crnn_small --seeds=5
+    python -m crnn_jax.studies.transfer --config=configs/cifar10.py:crnn_small \\
+        --source=cifar10_crnn --config.data.source=folder:photos --name=photos
 
 Trains --config on the first half of its classes, then, for each seed, on --images images of each of
 the other classes, drawn by the seed: from the source's weights (configs/finetune.py, and its linear
 probe), and without weights, by the same settings and by the source's own. All but the probe take as
 many steps of the same size, and so as many minutes. Images are written as PNG below the workdir.
+
+With --source the weights are there already, and all runs are on --config's images. The model is the
+source's, and a run without weights has the settings of configs/finetune.py or of --config.
+
 Every run is resumable, and kept as RESULTS/transfer/NAME/*.json: what has a file is not trained
 again. Writes RESULTS/transfer_NAME.json and .md.
 """
 
-import os
 import pathlib
-import shutil
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.config import flatten, override
-from crnn_jax.data.sources import labels_of
 from crnn_jax.entry import run_training
-from crnn_jax.errors import CorruptImageError, UserError, one_line_errors
+from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.flags import resolve_config
 from crnn_jax.studies import runs
 from crnn_jax.studies.claims import signed_points
+from crnn_jax.studies.class_folders import write_images
 from crnn_jax.studies.tune import parse_trial
 from crnn_jax.studies.variants import make_rows
 
 _FINETUNE = "configs/finetune.py"
-_CHUNK = 1000  # images read at a time
 # Of each row: the recipe of `_FINETUNE`, whether it has the source's weights, and what is shown.
 ROWS: dict[str, dict[str, str]] = {
     "scratch": {},
@@ -66,66 +67,33 @@ def target_config(row: str, base: ConfigDict, changes: dict[str, str]) -> Config
     return config
 
 
-def with_folder(config: ConfigDict, folder: pathlib.Path, **keys: str) -> ConfigDict:
-    """Returns a copy of the config that reads the images below `folder`, as they are."""
+def sized_as(config: ConfigDict, source: str) -> ConfigDict:
+    """Returns a copy of the config with the sizes of the source's model and images.
+
+    Raises:
+      UserError: it is of another model, or cannot be found.
+    """
+    from crnn_jax.weights import sizes
+
+    model, _, shape = sizes(source)
     copied = ConfigDict(config.to_dict())
-    changes = {"data.source": f"folder:{folder}", "data.image_size": "0", **keys}
-    for key, text in changes.items():
-        override(copied, key, text)
+    if model["name"] != config.model.name:
+        raise UserError(
+            f"--source expects weights of the model of --config, '{config.model.name}', found "
+            f"'{model['name']}' in '{source}'"
+        )
+    copied.model.update({name: value for name, value in model.items() if name != "dropout"})
+    if shape is not None:
+        copied.data.image_size = shape[0] if shape[0] == shape[1] else tuple(shape[:2])
     return copied
 
 
-def write_images(
-    source: Any, classes: list[int], folder: pathlib.Path, images: int | None, seed: int
-) -> None:
-    """Writes the images of some classes as FOLDER/train/CLASS/N.png and FOLDER/test/CLASS/N.png.
-
-    Nothing is done if the folder is there; it appears whole or not at all.
-
-    Args:
-      source: of `load_source`, still images with one class each.
-      classes: their numbers.
-      folder: to be made.
-      images: of each class in train, drawn by the seed; None: all. The test split is whole.
-      seed: of the draw.
-    """
-    if folder.exists():
-        return
-    unfinished = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for part, split in (("train", source.train), ("test", source.test)):
-        class_N = labels_of(split)
-        for number in classes:
-            index_N = np.flatnonzero(class_N == number)
-            if part == "train" and images is not None:
-                index_N = _draw(index_N, images, seed, source.class_names[number])
-            target = unfinished / part / source.class_names[number]
-            target.mkdir(parents=True)
-            _write(split, index_N, target)
-    os.replace(unfinished, folder)
-
-
-def _draw(index_N: np.ndarray, images: int, seed: int, name: str) -> np.ndarray:
-    if len(index_N) < images:
-        raise UserError(f"--images expects at most {len(index_N)}, all of '{name}', found {images}")
-    return np.sort(np.random.default_rng(seed).permutation(index_N)[:images])
-
-
-def _examples(split: Any, index_N: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-    for start in range(0, len(index_N), _CHUNK):
-        for example in split.read_many(index_N[start : start + _CHUNK].tolist()):
-            if isinstance(example, CorruptImageError):
-                raise example
-            yield example
-
-
-def _write(split: Any, index_N: np.ndarray, target: pathlib.Path) -> None:
-    from PIL import Image
-
-    for index, example in zip(index_N, _examples(split, index_N), strict=True):
-        image_HWC = example[split.pixels]
-        image_HWC = image_HWC if image_HWC.shape[-1] == 3 else image_HWC[..., 0]
-        Image.fromarray(image_HWC).save(target / f"{index:05d}.png", compress_level=1)
+def with_folder(config: ConfigDict, folder: pathlib.Path) -> ConfigDict:
+    """Returns a copy of the config that reads the images below `folder`, as they are."""
+    copied = ConfigDict(config.to_dict())
+    for key, text in {"data.source": f"folder:{folder}", "data.image_size": "0"}.items():
+        override(copied, key, text)
+    return copied
 
 
 def make_sentences(found: dict[str, list[runs.Result]]) -> list[str]:
@@ -159,9 +127,15 @@ class Study:
     """The configs of all runs, and their results as far as they are there."""
 
     def __init__(
-        self, config: ConfigDict, changes: dict[str, str], images: int, folders: runs.Folders
+        self,
+        config: ConfigDict,
+        changes: dict[str, str],
+        images: int,
+        folders: runs.Folders,
+        source: str = "",
     ) -> None:
-        self.base, self.images, self.folders = config, images, folders
+        config = sized_as(config, source) if source else config
+        self.base, self.images, self.folders, self.source = config, images, folders, source
         self.source_workdir = folders.workdir / "source_seed_0"
         self.source_images = folders.workdir / "images" / "source"
         self.rows = {row: target_config(row, config, changes) for row in ROWS}
@@ -169,9 +143,14 @@ class Study:
 
     def config_of(self, row: str, seed: int) -> ConfigDict:
         """Returns the config of one run on the images of `seed`."""
-        folder = self.folders.workdir / "images" / f"target_{seed}"
-        keys = {"init.from": str(self.source_workdir)} if "init.from" in ROWS[row] else {}
-        return with_folder(runs.with_seed(self.rows[row], seed), folder, **keys)
+        config = runs.with_seed(self.rows[row], seed)
+        if "init.from" in ROWS[row]:
+            config.init["from"] = self.source or str(self.source_workdir)
+        if not self.source:
+            return with_folder(config, self.folders.workdir / "images" / f"target_{seed}")
+        for name in ("source", "dir", "image_size", "test_fraction"):
+            config.data[name] = self.base.data[name]
+        return config
 
     def kept(self, row: str, seed: int) -> runs.Result | None:
         """Returns the result of one run, None if it was not trained."""
@@ -181,6 +160,10 @@ class Study:
     def train(self, seeds: int) -> None:
         """Trains what is missing."""
         missing = [(s, row) for s in range(seeds) for row in ROWS if self.kept(row, s) is None]
+        if self.source:
+            for seed, row in missing:
+                runs.run_or_read(self.folders, row, self.config_of(row, seed))
+            return
         if not missing:
             return
         from crnn_jax.data.dataset import load_source
@@ -218,6 +201,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--config", default="configs/cifar10.py:crnn_small", metavar="FILE:MODEL", help="the source"
     )
+    parser.add_argument(
+        "--source",
+        default="",
+        metavar="WORKDIR|NAME|FILE",
+        help="weights that are there; default: train --config on half of its classes",
+    )
     parser.add_argument("--images", type=int, default=100, help="of each class to be learned")
     parser.add_argument("--seeds", type=int, default=5, help="runs a row: seeds 0, 1, ...")
     parser.add_argument("--name", default="", help="of the files; default: from the config")
@@ -239,11 +228,12 @@ def main(argv: list[str]) -> None:
         )
         config = resolve_config(flags.config, common)
         runs.needs_accuracy(config)
-        study = Study(config, parse_trial(flags.target), images, folders)
+        study = Study(config, parse_trial(flags.target), images, folders, flags.source)
         if not flags.report:
             study.train(seeds)
         found = study.found(seeds)
-        head = runs.header("transfer", argv, config=flags.config, images=images)
+        facts = {"source": flags.source} if flags.source else {"images": images}
+        head = runs.header("transfer", argv, config=flags.config, **facts)
         content = {
             **head,
             "duration": study.rows["finetune"].duration,

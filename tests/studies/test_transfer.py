@@ -67,6 +67,37 @@ def test_rows_are_compared_by_seed_with_the_better_scratch(stub, tmp_path):
     assert draws[0] != draws[1]
 
 
+def test_weights_that_are_there_and_a_folder(stub, tmp_path):
+    folder = tmp_path / "photos"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+    data = [f"--config.data.source=folder:{folder}", "--config.data.test_fraction=0.5"]
+    content = run(tmp_path, "--source=digits_crnn", "--config=configs/digits.py:crnn", *data)
+    assert content["source"] == "digits_crnn"
+    assert [row["row"] for row in content["rows"]] == list(transfer.ROWS)
+    assert len(stub.trained) == 4  # no source
+    facts = {
+        row: json.loads((tmp_path / f"results/transfer/t/{row}_seed_0.json").read_text())["config"]
+        for row in transfer.ROWS
+    }
+    assert [facts[row]["init.from"] for row in transfer.ROWS] == ["", "", *["digits_crnn"] * 2]
+    for config in facts.values():
+        assert config["data.source"] == f"folder:{folder}"
+        assert config["data.image_size"] == 8  # of the source, as is the model
+        assert config["data.test_fraction"] == 0.5
+        assert config["model.width"] == 48
+    assert not (tmp_path / "runs" / "images").exists()
+
+
+def test_weights_of_another_model_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, "--source=digits_crnn")
+    assert stop.value.code == 2
+    assert (
+        "expects weights of the model of --config, 'cnn', found 'crnn'" in capsys.readouterr().err
+    )
+
+
 def test_more_images_than_there_are(stub, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         run(tmp_path, "--images=1000")
