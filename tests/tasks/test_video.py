@@ -115,7 +115,7 @@ def read_losses(workdir):
 
 
 @pytest.mark.slow
-def test_runs_are_equal_streamed_and_go_on_where_they_were(tmp_path, capsys):
+def test_runs_are_equal_streamed_on_eight_devices_and_go_on_where_they_were(tmp_path, capsys):
     base = flags_of("crnn")
     main.main([*base, f"--workdir={tmp_path / 'a'}"])
     assert "test accuracy" in capsys.readouterr().out.splitlines()[-1]
@@ -131,6 +131,12 @@ def test_runs_are_equal_streamed_and_go_on_where_they_were(tmp_path, capsys):
     main.main([*base, f"--workdir={tmp_path / 'c'}"])
     assert "resuming at step 4/8" in capsys.readouterr().out
     assert read_losses(tmp_path / "c") == a
+    for devices in (1, 8):
+        mesh = [f"--config.mesh.data={devices}", f"--workdir={tmp_path / str(devices)}"]
+        main.main([*base, *mesh])
+    one, eight = read_losses(tmp_path / "1"), read_losses(tmp_path / "8")
+    assert one.keys() == eight.keys() == a.keys()
+    np.testing.assert_allclose(list(one.values()), list(eight.values()), rtol=1e-4)
     evaluate.main([f"--workdir={tmp_path / 'a'}", "--report"])
     evaluated = capsys.readouterr().out.splitlines()[-1]
     result = json.loads((tmp_path / "a" / "result.json").read_text())
