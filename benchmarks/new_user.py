@@ -1,0 +1,102 @@
+"""Minutes from a clone to a photograph that is classified without JAX: a new user's first hour.
+
+    python benchmarks/new_user.py --photos=runs/photographs [--write]
+
+Copies the tracked files to an empty folder with an empty home, makes a virtual environment there,
+installs, and runs what README names: train, evaluate, fine-tune on --photos (CLASS/*.jpg), predict,
+export. A second environment, of onnxruntime, numpy and Pillow alone, classifies a photograph by
+the exported file. Nothing is cached but what pip has. Each command and its seconds are printed;
+--write appends a JSON line to results/benchmarks/new_user.jsonl.
+"""
+
+import argparse
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+
+from timing import append
+
+PYTHON = "venv/bin/python"
+ALONE = """
+import json, sys, numpy, onnxruntime
+from PIL import Image, ImageOps
+
+session = onnxruntime.InferenceSession("photos.onnx")
+about = session.get_modelmeta().custom_metadata_map
+height, width, _ = json.loads(about["input_shape"])
+image = ImageOps.fit(Image.open(sys.argv[1]).convert("RGB"), (width, height))
+images = numpy.asarray(image)[None]
+(probability,) = session.run(["probability"], {json.loads(about["input"]): images})
+try:
+    import jax
+except ImportError:
+    print(json.loads(about["class_names"])[probability[0].argmax()], "said without JAX")
+else:
+    raise SystemExit("expected no JAX, found one")
+"""
+
+
+def commands(photos: pathlib.Path, photo: pathlib.Path) -> dict[str, str]:
+    """Returns what is typed, by what it is for."""
+    run = f"{PYTHON} -m crnn_jax"
+    return {
+        "install": f"{sys.executable} -m venv venv && {PYTHON} -m pip install --quiet "
+        "'.[export,report]' -c constraints.txt",
+        "train": f"{run}.main --config=configs/digits.py:crnn --workdir=runs/digits",
+        "evaluate": f"{run}.evaluate --workdir=runs/digits --report",
+        "fine-tune": f"{run}.main --config=configs/finetune.py:crnn,init.from=cifar10_crnn "
+        f"--config.data.source=folder:{photos} --workdir=runs/photos",
+        "predict": f"{run}.predict --workdir=runs/photos {photo}",
+        "export": f"{run}.export --workdir=runs/photos --format=onnx --out=photos.onnx",
+        "install without JAX": f"{sys.executable} -m venv other && other/bin/python -m pip install "
+        "--quiet onnxruntime numpy pillow",
+        "predict without JAX": f"other/bin/python alone.py {photo}",
+    }
+
+
+def copy_tracked(folder: pathlib.Path) -> None:
+    """Copies the repository as a fresh clone would have it."""
+    archive = subprocess.run(["git", "archive", "HEAD"], check=True, stdout=subprocess.PIPE).stdout
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
+
+
+def main() -> None:
+    """Runs the commands, prints their seconds and appends them where asked."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--photos", required=True, help="a folder of CLASS/*.jpg")
+    parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
+    flags = parser.parse_args()
+    photos = pathlib.Path(flags.photos).resolve()
+    photo = min(photos.glob("*/*.jpg"))
+    seconds = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name) / "clone"
+        folder.mkdir()
+        copy_tracked(folder)
+        (folder / "alone.py").write_text(ALONE)
+        dropped = ("PYTHONPATH", "VIRTUAL_ENV", "XLA_FLAGS", "XDG_CACHE_HOME")
+        env = {key: value for key, value in os.environ.items() if key not in dropped}
+        env["HOME"] = name
+        for what, command in commands(photos, photo).items():
+            begin = time.perf_counter()
+            done = subprocess.run(
+                command, shell=True, cwd=folder, env=env, stdout=subprocess.PIPE, text=True
+            )
+            seconds[what] = time.perf_counter() - begin
+            if done.returncode:
+                raise SystemExit(f"expected exit code 0 of: {command}\n{done.stdout}")
+            last = (done.stdout.strip().splitlines() or [""])[-1]
+            print(f"{seconds[what]:6.1f} s  {what}: {last[:100]}", flush=True)
+    print(f"{sum(seconds.values()):6.1f} s in all")
+    if flags.write:
+        typed = commands(pathlib.Path("PHOTOS"), pathlib.Path("PHOTO"))
+        shown = {what: shlex.join(shlex.split(text)) for what, text in typed.items()}
+        append("new_user", {"path": "README", "seconds": seconds, "commands": shown})
+
+
+if __name__ == "__main__":
+    main()
