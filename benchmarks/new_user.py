@@ -12,7 +12,6 @@ the exported file. Nothing is cached but what pip has. Each command and its seco
 import argparse
 import os
 import pathlib
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -40,11 +39,11 @@ else:
 """
 
 
-def commands(photos: pathlib.Path, photo: pathlib.Path) -> dict[str, str]:
+def commands(python: str, photos: str, photo: str) -> dict[str, str]:
     """Returns what is typed, by what it is for."""
     run = f"{PYTHON} -m crnn_jax"
     return {
-        "install": f"{sys.executable} -m venv venv && {PYTHON} -m pip install --quiet "
+        "install": f"{python} -m venv venv && {PYTHON} -m pip install --quiet "
         "'.[export,report]' -c constraints.txt",
         "train": f"{run}.main --config=configs/digits.py:crnn --workdir=runs/digits",
         "evaluate": f"{run}.evaluate --workdir=runs/digits --report",
@@ -52,7 +51,7 @@ def commands(photos: pathlib.Path, photo: pathlib.Path) -> dict[str, str]:
         f"--config.data.source=folder:{photos} --workdir=runs/photos",
         "predict": f"{run}.predict --workdir=runs/photos {photo}",
         "export": f"{run}.export --workdir=runs/photos --format=onnx --out=photos.onnx",
-        "install without JAX": f"{sys.executable} -m venv other && other/bin/python -m pip install "
+        "install without JAX": f"{python} -m venv other && other/bin/python -m pip install "
         "--quiet onnxruntime numpy pillow",
         "predict without JAX": f"other/bin/python alone.py {photo}",
     }
@@ -81,7 +80,7 @@ def main() -> None:
         dropped = ("PYTHONPATH", "VIRTUAL_ENV", "XLA_FLAGS", "XDG_CACHE_HOME")
         env = {key: value for key, value in os.environ.items() if key not in dropped}
         env["HOME"] = name
-        for what, command in commands(photos, photo).items():
+        for what, command in commands(sys.executable, str(photos), str(photo)).items():
             begin = time.perf_counter()
             done = subprocess.run(
                 command, shell=True, cwd=folder, env=env, stdout=subprocess.PIPE, text=True
@@ -93,8 +92,7 @@ def main() -> None:
             print(f"{seconds[what]:6.1f} s  {what}: {last[:100]}", flush=True)
     print(f"{sum(seconds.values()):6.1f} s in all")
     if flags.write:
-        typed = commands(pathlib.Path("PHOTOS"), pathlib.Path("PHOTO"))
-        shown = {what: shlex.join(shlex.split(text)) for what, text in typed.items()}
+        shown = commands("python", "PHOTOS", "PHOTO")
         append("new_user", {"path": "README", "seconds": seconds, "commands": shown})
 
 

@@ -1,4 +1,4 @@
-"""The table of benchmarks/explain.py."""
+"""The tables of benchmarks/explain.py and benchmarks/new_user.py."""
 
 import pathlib
 
@@ -17,3 +17,15 @@ def explain_table(results: pathlib.Path) -> str:
     ]
     header = ["program, on the digits' models", "seconds", "of the processor"]
     return f"{markdown(header, rows)}\n\nOne run of each, with its start; {where(last)}."
+
+
+def new_user_table(results: pathlib.Path) -> str:
+    """Returns the commands of a new user with the seconds of each, as the newest run found them."""
+    last = max(read_records(results, "new_user", "path"), key=lambda record: record["time"])
+    seconds = last["seconds"]
+    rows = [
+        [what, f"`{command}`", f"{seconds[what]:.0f}"] for what, command in last["commands"].items()
+    ]
+    rows.append(["in all", "", f"{sum(seconds.values()):.0f}"])
+    header = ["to", "command", "seconds"]
+    return f"{markdown(header, rows)}\n\nOne run; {where(last)}."

@@ -107,6 +107,7 @@ TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "export_equality": export_tables.equality_table,
     "serving": export_tables.serving_table,
     "explain": explain_tables.explain_table,
+    "new_user": explain_tables.new_user_table,
     "faults": fault_tables.faults_table,
     "scaling_points": scaling_tables.points_table,
     "scaling_projection": scaling_tables.projection_table,
