@@ -4,6 +4,7 @@ A process of its own, so that PyTorch may live in another interpreter than JAX: 
 Python that it has a build for. Reads one JSON request a line and answers with one; see `main`.
 """
 
+import functools
 import json
 import os
 import sys
@@ -121,7 +122,7 @@ def make_step(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any, Pro
                 scores.float(), label, label_smoothing=setting["label_smoothing"]
             )
 
-        return _step_of(optimizer, torch.compile(loss_fn) if compiled else loss_fn)
+        return _step_of(optimizer, torch.compile(loss_fn, dynamic=False) if compiled else loss_fn)
 
     return scores, {"torch_eager": program(False), "torch_compile": program(True)}
 
@@ -220,7 +221,8 @@ def make_sequencer(arrays: dict[str, Any], setting: dict[str, Any]) -> tuple[Any
         )
 
     programs: Programs = {}
-    for name, wrap in (("torch_eager", lambda fn: fn), ("torch_compile", torch.compile)):
+    compiled = functools.partial(torch.compile, dynamic=False)  # shapes never change
+    for name, wrap in (("torch_eager", lambda fn: fn), ("torch_compile", compiled)):
         optimizer = torch.optim.AdamW(network.parameters(), fused=True, **setting["adamw"])
         programs[f"step/{name}"] = _step_of(optimizer, wrap(loss))
         programs[f"forward/{name}"] = wrap(scores)
