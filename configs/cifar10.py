@@ -25,13 +25,18 @@ from crnn_jax.errors import UserError
 RECIPES: dict[str, dict[str, str]] = {
     "best": {},
     "adamw": {
+        "batch_size": "500",
         "data.crop_padding": "2",
         "data.cutout": "0",
         "data.flip": "random",
+        "model.activation": "relu",
         "model.conv_init": "he_normal",
         "model.dropout": "0.3",
+        "model.logit_scale": "1.0",
         "model.norm_momentum": "0.9",
+        "model.norm_scale": "True",
         "model.whiten_size": "0",
+        "optim.label_smoothing": "0.1",
         "optim.name": "adamw",
         "optim.learning_rate": "0.004",
         "optim.schedule": "cosine",
@@ -39,6 +44,9 @@ RECIPES: dict[str, dict[str, str]] = {
         "optim.weight_decay": "0.2",
     },
     "paper": {
+        "batch_size": "500",
+        "model.activation": "relu",
+        "model.logit_scale": "1.0",
         "model.cell": "gru_cho",
         "model.sequence": "raster",
         "model.norm": "False",
@@ -154,6 +162,19 @@ def _make_medium(config: ConfigDict) -> None:
     config.duration = f"{_MEDIUM_EPOCHS[config.model.name]} epochs"
     if "width" in config.model:
         config.model.width = _MEDIUM_WIDTHS[config.model.name]
+        # Those of configs/cifar10_race.py, by trials on held-out images.
+        config.batch_size = 2000
+        config.log.every = "10 steps"
+        config.model.activation = "gelu"
+        config.model.logit_scale = 1 / 9
+        config.model.norm_momentum = 0.6
+        config.model.norm_scale = False
+        config.optim.label_smoothing = 0.2
+        config.optim.learning_rate = 0.24
+        config.optim.momentum = 0.6
+        config.optim.muon_adamw_learning_rate = 0.01
+        config.optim.warmup = "1 epochs"
+        config.optim.weight_decay = 0.1
     if config.model.name == "rnn":
         config.model.hidden_units = 512
 
