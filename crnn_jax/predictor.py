@@ -20,6 +20,7 @@ from crnn_jax.errors import UserError
 from crnn_jax.tasks import Task, check_fields
 from crnn_jax.tasks.task import Predictions
 from crnn_jax.train.resolve import run_mesh
+from crnn_jax.train.watchdog import watched
 
 # Examples in a call of a program: it is compiled for each of these numbers that is needed.
 SIZES = (1, 4, 16, 64)
@@ -175,7 +176,8 @@ class Predictor(abc.ABC):
         """
         pipeline = self.dataset().pipeline(split, BATCH, run_mesh(self.config))
         assemble = jax.jit(pipeline.eval_assemble)
-        for inputs, first_index in pipeline.eval_inputs():
+        seconds = self.config.mesh.stuck_seconds
+        for inputs, first_index in watched(pipeline.eval_inputs(), seconds):
             yield jax.device_get(assemble(inputs, jnp.uint32(first_index)))
 
 

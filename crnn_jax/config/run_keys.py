@@ -137,7 +137,8 @@ REPORT_KEYS: dict[str, Key] = {
     ),
     "mesh.stuck_seconds": Key(
         600.0,
-        "end a process that makes no step for so long; 0: never",
+        "end a process that makes no step, or waits for a batch of an evaluation, for so long; 0: "
+        "never",
         within=from_0(1e9),
         changes="always",
     ),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from multiprocessing import connection, process, resource_tracker
 from typing import Any
 
-from crnn_jax.ending import SIGNALS
+from crnn_jax.ending import FAREWELLS, SIGNALS
 from crnn_jax.errors import UserError
 
 # A worker that is stopped or hangs is killed so long after it was asked to end.
@@ -26,6 +26,15 @@ def start_worker(index: int, count: int) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _kill_all() -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
+
+
+# One that is stopped does not see that its main process has gone.
+FAREWELLS.append(_kill_all)
 
 
 def _end_with(sentinel: Any) -> None:

@@ -24,6 +24,7 @@ from crnn_jax.studies.inside import through_recurrence
 from crnn_jax.studies.module_calls import module_calls
 from crnn_jax.studies.steps import check_steps, step_logits
 from crnn_jax.studies.trained import made_with, open_classifier, run_name
+from crnn_jax.train.watchdog import watched
 
 THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 
@@ -87,7 +88,7 @@ def evaluate(
         return after, jax.vmap(leaving)(jnp.asarray(thresholds, jnp.float32))
 
     total: Any = None
-    for inputs, first in pipeline.eval_inputs():
+    for inputs, first in watched(pipeline.eval_inputs(), run.config.mesh.stuck_seconds):
         part = count(run.weights, inputs, first)
         total = part if total is None else jax.tree.map(jnp.add, total, part)
     after, (leaving, steps_read) = jax.device_get(total)

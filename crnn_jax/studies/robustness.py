@@ -21,6 +21,7 @@ from crnn_jax.studies import runs
 from crnn_jax.studies.corruptions import CORRUPTIONS, STRENGTHS, corrupt, sizes_of
 from crnn_jax.studies.trained import made_with, open_classifier, run_name
 from crnn_jax.train.step import make_eval_step
+from crnn_jax.train.watchdog import watched
 
 CLEAN = ("clean", 0)
 KINDS = (CLEAN, *((name, strength) for name in CORRUPTIONS for strength in STRENGTHS))
@@ -33,7 +34,7 @@ def evaluate(run: Run, num: int) -> dict[tuple[str, int], dict[str, Any]]:
     assemble = jax.jit(pipeline.eval_assemble)
     count = _counter(run)
     totals = {kind: task.empty() for kind in KINDS}
-    for inputs, first in pipeline.eval_inputs():
+    for inputs, first in watched(pipeline.eval_inputs(), config.mesh.stuck_seconds):
         if int(first) >= num:
             break
         batch = jax.device_get(assemble(inputs, first))

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -22,6 +22,7 @@ from crnn_jax.tasks.sums import Sums
 from crnn_jax.train.experiment import Experiment
 from crnn_jax.train.state import TrainState
 from crnn_jax.train.step import make_eval_step
+from crnn_jax.train.watchdog import watched
 
 _CPU_BATCH = 100  # examples a device
 
@@ -37,6 +38,7 @@ class Evaluator:
       predict: of the same -> (totals, predictions).
       empty: the totals of no example.
       skips: whether unreadable examples may be left out.
+      stuck_seconds: how long to wait for a batch.
     """
 
     task: Task
@@ -45,6 +47,7 @@ class Evaluator:
     predict: Callable[..., Any]
     empty: Sums
     skips: bool
+    stuck_seconds: float
 
     def __call__(
         self,
@@ -61,7 +64,7 @@ class Evaluator:
           NotFiniteError: the loss is not finite.
         """
         totals = previous = self.empty
-        with contextlib.closing(self.pipeline.eval_inputs()) as batches:
+        with contextlib.closing(self._batches()) as batches:
             while True:
                 with interruptible():
                     batch = next(batches, None)
@@ -79,7 +82,7 @@ class Evaluator:
         "weight": 0 where an example was unreadable.
         """
         totals, parts = self.empty, []
-        for inputs, first_index in self.pipeline.eval_inputs():
+        for inputs, first_index in self._batches():
             totals, part = self.predict(state, totals, inputs, jnp.uint32(first_index))
             parts.append(_on_host(part))
         num_examples = self.pipeline.num_examples  # what comes after is padding
@@ -87,6 +90,9 @@ class Evaluator:
         return self._summary(totals, int(state.step)), {
             name: x[:num_examples] for name, x in joined.items()
         }
+
+    def _batches(self) -> Generator[tuple[Any, jax.Array]]:
+        return watched(self.pipeline.eval_inputs(), self.stuck_seconds)
 
     def _summary(self, totals: Sums, step: int) -> dict[str, Any]:
         count, expected = int(totals.num_examples), self.pipeline.num_examples
@@ -128,6 +134,7 @@ def make_evaluator(experiment: Experiment, pipeline: Pipeline, tta: str = "none"
         jax.jit(step, compiler_options=options),
         jax.jit(task.empty, out_shardings=replicated(experiment.mesh))(),
         config.data.skip_corrupt,
+        config.mesh.stuck_seconds,
     )
 
 

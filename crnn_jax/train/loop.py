@@ -211,7 +211,8 @@ def _run_steps(
     with clock.phase("setup"):
         pipeline = dataset.pipeline("train", config.batch_size, experiment.mesh)
         iterator = pipeline.train_inputs(start_step)
-        inputs = next(iterator)
+        with Watchdog(config.mesh.stuck_seconds):
+            inputs = next(iterator)
     with clock.phase("compile"):
         empty = jax.jit(experiment.task.empty, out_shardings=replicated(experiment.mesh))()
         train_step = compile_step(experiment, pipeline.assemble, state, empty, inputs)

@@ -5,13 +5,15 @@ import faulthandler
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Generator, Iterator
+from typing import Self, TypeVar
 
 import jax
 
 from crnn_jax.distributed import PEER_LOST
 from crnn_jax.ending import leave
+
+T = TypeVar("T")
 
 
 class Watchdog:
@@ -24,9 +26,10 @@ class Watchdog:
     (SIGSTOP, a suspended machine) or starved, it waits too, and that is not held against the run.
     """
 
-    def __init__(self, seconds: float) -> None:
-        """Waits `seconds` (0: for ever)."""
+    def __init__(self, seconds: float, of: str = "step") -> None:
+        """Waits `seconds` (0: for ever) for each "step", or "batch of an evaluation"."""
         self._seconds = seconds
+        self._of = of
         self._alone = jax.process_count() == 1
         self._paused = False
         self._waited = 0.0  # seconds, by the thread alone
@@ -76,10 +79,25 @@ class Watchdog:
             if self.is_stuck():
                 faulthandler.dump_traceback(file=sys.stderr)
                 step = self._last[0]
+                name = self._of.partition(" ")[0]
                 leave(
-                    f"no step for {self._seconds:.0f} s after step {step} ('mesh.stuck_seconds'): "
-                    "a process of this run is stuck, so this one ends; the same command on all of "
-                    "them goes on from the last checkpoint",
+                    f"no {self._of} for {self._seconds:.0f} s after {name} {step} "
+                    "('mesh.stuck_seconds'): a process of this run is stuck, so this one ends; "
+                    "give all of them the same command again: a training goes on from its last "
+                    "checkpoint",
                     PEER_LOST,
                 )
                 return
+
+
+def watched(batches: Generator[T], seconds: float) -> Generator[T]:
+    """Yields the batches of an evaluation, and closes their generator.
+
+    The process ends, as in a training, if a batch does not come within `seconds`. What is done with
+    it may take longer in a run of one process; the first one brings a compilation.
+    """
+    with contextlib.closing(batches), Watchdog(seconds, "batch of an evaluation") as watchdog:
+        for number, batch in enumerate(batches, start=1):
+            watchdog.beat(number)
+            with watchdog.paused():
+                yield batch

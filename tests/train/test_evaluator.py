@@ -1,5 +1,6 @@
 """An evaluation counts every example once, or says so."""
 
+import threading
 import types
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 
 from crnn_jax import tasks
 from crnn_jax.config import default_config
+from crnn_jax.distributed import PEER_LOST
 from crnn_jax.mesh import make_mesh
+from crnn_jax.train import watchdog
 from crnn_jax.train.evaluator import (
     eval_batch_size,
     evaluator_of,
@@ -44,6 +47,31 @@ def test_an_evaluation_on_a_cpu_reads_few_examples_at_once(tiny, start_run):
     assert eval_batch_size(64, make_mesh(1)) == 64
     gpu: Any = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(platform="gpu")]))
     assert eval_batch_size(1000, gpu) == 1000
+
+
+@pytest.mark.parametrize("predicts", [False, True])
+def test_an_evaluation_whose_data_does_not_come_ends(tiny, start_run, monkeypatch, predicts):
+    config = tiny("rnn", mesh__stuck_seconds=0.05)
+    experiment, dataset, _, _, state = start_run(config)
+    pipeline = dataset.pipeline("test", 200, experiment.mesh)
+    batches, ended, found = list(pipeline.eval_inputs()), threading.Event(), []
+
+    def held(self):
+        yield batches[0]
+        assert ended.wait(30)
+        yield batches[1]
+
+    def leave(text, code):
+        found.append((text, code))
+        ended.set()
+
+    monkeypatch.setattr(type(pipeline), "eval_inputs", held)
+    monkeypatch.setattr(watchdog, "leave", leave)
+    evaluate = make_evaluator(experiment, pipeline)
+    (evaluate.with_predictions if predicts else evaluate)(state)
+    ((text, code),) = found  # nothing of the first batch, whose program is compiled
+    assert code == PEER_LOST
+    assert text.startswith("no batch of an evaluation for 0 s after batch 1 ('mesh.stuck_seconds')")
 
 
 def test_evaluation_refuses_another_count(tiny, start_run):
