@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import pathlib
 import select
 import subprocess
 import sys
+import time
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -28,3 +30,16 @@ def wait_for_end(pid: int, seconds: float) -> bool:
         finally:
             os.close(handle)
     return True
+
+
+def wait_for_worker(pid: int) -> int:
+    """Returns the number of the first loader worker of a process, soon after it was started."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):  # threads and processes come and go
+            for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+                for child in path.read_text().split():
+                    if b"spawn_main" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
+                        return int(child)
+        time.sleep(0.01)
+    raise AssertionError("no worker was started")

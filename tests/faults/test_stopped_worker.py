@@ -3,10 +3,8 @@
 import contextlib
 import json
 import os
-import pathlib
 import signal
 import sys
-import time
 
 import pytest
 
@@ -19,26 +17,13 @@ pytestmark = [
 ]
 
 
-def wait_for_worker(pid):
-    """Returns the number of the first loader worker of a process, soon after it was started."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):  # threads and processes come and go
-            for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-                for child in path.read_text().split():
-                    if b"spawn_main" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
-                        return int(child)
-        time.sleep(0.01)
-    raise AssertionError("no worker was started")
-
-
 def test_an_evaluation_whose_worker_is_stopped_ends_in_one_line(finished):
     workdir = finished("rnn", data__pipeline="streaming")
     config = json.loads((workdir / "config.json").read_text())
     config["data"]["num_workers"], config["mesh"]["stuck_seconds"] = 1, 3.0
     (workdir / "config.json").write_text(json.dumps(config))
     program = processes.start("crnn_jax.evaluate", f"--workdir={workdir}")
-    worker = wait_for_worker(program.pid)
+    worker = processes.wait_for_worker(program.pid)
     os.kill(worker, signal.SIGSTOP)  # before it has read anything
     try:
         out, err = program.communicate(timeout=40)
