@@ -18,6 +18,7 @@ from PIL import Image
 from crnn_jax.data import decode
 from crnn_jax.data.imagenet_archives import Item
 from crnn_jax.data.tfds_metadata import SplitFacts, write_metadata
+from crnn_jax.data.workers import end_with_parent
 from crnn_jax.errors import CorruptImageError, UserError
 
 NAME, VERSION = "imagenet2012", "5.1.0"
@@ -110,7 +111,7 @@ def _write_all(plan: dict[str, list[_Shard]], workers: int) -> dict[str, dict[st
     # Spawned: a fork of a process that has started threads may hang.
     context = multiprocessing.get_context("spawn")
     with (
-        concurrent.futures.ProcessPoolExecutor(workers, context) as pool,
+        concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool,
         tqdm(desc="writing", total=total, unit=" images", mininterval=every) as bar,
     ):
         futures = {pool.submit(write_shard, shard): shard for shard in shards}

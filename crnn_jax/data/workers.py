@@ -23,6 +23,11 @@ def start_worker(index: int, count: int) -> None:
     del index, count
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Makes this process, one of `multiprocessing`, end when the one that started it is gone."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

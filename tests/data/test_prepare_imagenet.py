@@ -3,7 +3,6 @@ import io
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import tarfile
@@ -19,6 +18,7 @@ from crnn_jax.data import imagenet_archives as archives
 from crnn_jax.data import imagenet_shards, prepare
 from crnn_jax.data.dataset import load_source
 from crnn_jax.errors import UserError
+from tests.faults import processes
 
 SYNSETS = ["n01440764", "n01443537", "n02100000"]
 PER_CLASS = 4
@@ -197,15 +197,15 @@ def test_a_killed_run_goes_on(tmp_path, images):
         "imagenet2012", f"--folder={tmp_path}/images", f"--val_labels={tmp_path}/labels.txt",
         f"--data_dir={root}", "--workers=1", "--shard_mib=0.001",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "crnn_jax.data.prepare", *command], start_new_session=True
-    )
+    process = subprocess.Popen([sys.executable, "-m", "crnn_jax.data.prepare", *command])
     partial = root / "imagenet2012/.5.1.0.partial"
     deadline = time.monotonic() + 60
     while len(list(partial.glob("*.facts.json"))) < 6 and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    worker = processes.wait_for_worker(process.pid)
+    process.kill()
     process.wait()
+    assert processes.wait_for_end(worker, 20)  # it waits for the pipe, and ends with its parent
     shards = sorted(partial.glob("imagenet2012-*-of-*[0-9]"))
     assert len(shards) == 6  # of train and validation, all but the one with the pipe
     assert not (root / "imagenet2012/5.1.0").exists()
