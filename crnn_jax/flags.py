@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import contextvars
 import difflib
 import importlib.util
 import inspect
@@ -18,6 +19,9 @@ from crnn_jax import presets
 from crnn_jax.config import override
 from crnn_jax.errors import UserError
 from crnn_jax.validation import validate
+
+# The workdir of the run that a config file makes the config of; "" where it is not known.
+RUN_WORKDIR = contextvars.ContextVar("RUN_WORKDIR", default="")
 
 
 def add_process_flags(parser: argparse.ArgumentParser) -> None:
@@ -195,9 +199,16 @@ def parse_overrides(arguments: list[str]) -> dict[str, str]:
     return pairs
 
 
-def resolve_config(name: str, overrides: dict[str, str]) -> ConfigDict:
-    """Returns the validated config of FILE[:ARGUMENT] with the dotted overrides applied."""
-    config = load_config_file(name)
+def resolve_config(name: str, overrides: dict[str, str], workdir: str = "") -> ConfigDict:
+    """Returns the validated config of FILE[:ARGUMENT] with the dotted overrides applied.
+
+    Where there is a run in `workdir`, what the config file asks of `init.from` is as it was then.
+    """
+    token = RUN_WORKDIR.set(workdir)
+    try:
+        config = load_config_file(name)
+    finally:
+        RUN_WORKDIR.reset(token)
     for key, text in overrides.items():
         override(config, key, text)
     validate(config)

@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
 
             print(help_text(resolve_config(flags.config, overrides) if flags.config else None))
             return
-        config = resolve_config(flags.config, overrides)
+        config = resolve_config(flags.config, overrides, flags.workdir)
         from crnn_jax import distributed  # JAX starts here: mistakes above answer at once
 
         distributed.start(flags.coordinator, flags.num_processes, flags.process_id)

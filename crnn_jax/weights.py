@@ -6,17 +6,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from crnn_jax import pretrained
 from crnn_jax.checkpoint import Checkpoints, metadata
 from crnn_jax.checkpoint.folders import folder_of
 from crnn_jax.checksums import DamagedError, named_leaves
 from crnn_jax.config import flatten
+from crnn_jax.data.dataset import with_absolute_paths
 from crnn_jax.errors import UserError, closest
+from crnn_jax.flags import RUN_WORKDIR
 from crnn_jax.mesh import replicated
 from crnn_jax.train.state import TrainState, variables
 from crnn_jax.weight_files import read_weights
-from crnn_jax.workdir import load_config, read_dataset
+from crnn_jax.workdir import has_run, load_config, read_dataset
 
 Arrays = dict[str, np.ndarray]  # "trunk/conv_0_0/kernel" -> array
 
@@ -87,16 +90,33 @@ class Sizes(NamedTuple):
 def sizes(source: str) -> Sizes:
     """Returns the sizes of what `load_weights` takes.
 
+    A run that is resumed needs no more of it than its own workdir knows: the source may be gone.
+
     Raises:
       UserError: see `load_weights`.
     """
-    place = _find(source)
+    try:
+        place = _begun_with(source) or _find(source)
+    except UserError as error:
+        raise UserError(f"config key 'init.from': {error}") from None
     if place.is_dir():
         config, facts = load_config(place), read_dataset(place)
         return Sizes(config.model.to_dict(), config.precision, tuple(facts["input_shape"]))
     content = read_weights(place)
     shape = content.about.get("input_shape")
     return Sizes(content.model, "float32", tuple(shape) if shape else None)
+
+
+def _begun_with(source: str) -> pathlib.Path | None:
+    """Returns the workdir of the run that is resumed, if it began with `source`; else None."""
+    folder = pathlib.Path(RUN_WORKDIR.get()).expanduser()
+    if not (RUN_WORKDIR.get() and (folder / "config.json").exists() and has_run(folder)):
+        return None
+    stored = load_config(folder)
+    named = ConfigDict(stored.to_dict())
+    named.init["from"] = source
+    is_same = with_absolute_paths(named).init["from"] == stored.init["from"]
+    return folder if is_same else None
 
 
 def _of_run(folder: pathlib.Path) -> Weights:

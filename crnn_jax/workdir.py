@@ -54,14 +54,22 @@ def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
                 "choose another with --workdir"
             ) from error
     if (folder / "config.json").exists():
-        is_run = (folder / "result.json").exists() or _has_steps(folder)
-        return folder, load_config(folder) if is_run else None
+        return folder, load_config(folder) if has_run(folder) else None
     if os.path.lexists(folder / "checkpoints"):
         raise UserError(
             f"workdir '{folder}' has checkpoints but no config.json to say of which run: "
             "choose another with --workdir"
         )
     return folder, None
+
+
+def has_run(folder: pathlib.Path) -> bool:
+    """Returns whether a run in the folder has made a step that is kept, or is finished.
+
+    Raises:
+      UserError: its checkpoints cannot be read.
+    """
+    return (folder / "result.json").exists() or _has_steps(folder)
 
 
 def check_same_run(

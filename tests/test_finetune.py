@@ -1,6 +1,7 @@
 """The preset for small folders: sizes from the run whose weights it takes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -75,6 +76,28 @@ def test_a_folder_from_a_run_on_other_images(tiny, folder, tmp_path, capsys):
     arrays = json.loads((tmp_path / "run" / "init.json").read_text())["arrays"]
     loaded = {name for name, entry in arrays.items() if entry["state"] == "loaded"}
     assert {name.partition("/")[0] for name in arrays.keys() - loaded} == {"head"}
+
+
+def test_a_resumed_run_does_not_need_the_weights_that_it_began_with(tiny, folder, tmp_path):
+    data = {"data.source": f"folder:{folder}", "optim.warmup": "0 steps", "batch_size": "8"}
+    keys = {"data__source": f"folder:{folder}", "data__image_size": 12, "duration": "2 steps"}
+    train(tiny("crnn", batch_size=8, **keys), str(tmp_path / "source"))
+    command = f"{FILE}:crnn,recipe=probe,init.from={tmp_path / 'source'}"
+    overrides = {**data, "duration": "2 epochs", "log.tracker": "none"}
+    workdir = str(tmp_path / "run")
+    result = train(resolve_config(command, overrides, workdir), workdir)
+    shutil.rmtree(tmp_path / "source")
+    (tmp_path / "run" / "result.json").unlink()
+    again = train(resolve_config(command, overrides, workdir), workdir)
+    assert again["test"] == result["test"]
+    missing = rf"^config key 'init\.from': .* found nothing there: '{tmp_path / 'source'}'"
+    for other in ("", str(tmp_path / "new")):
+        with pytest.raises(UserError, match=missing):
+            resolve_config(command, overrides, other)
+    (tmp_path / "run" / "result.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")  # nothing of the run is kept: it begins anew
+    with pytest.raises(UserError, match=missing):
+        resolve_config(command, overrides, workdir)
 
 
 def test_the_sizes_may_be_those_of_a_model_of_the_package():
