@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from crnn_jax.config import override
 from crnn_jax.errors import UserError
 from crnn_jax.flags import resolve_config
-from crnn_jax.studies.runs import Points
+from crnn_jax.studies.runs import Points, needs_accuracy
 from crnn_jax.validation import validate
 
 ROWS = ("cnn", "rnn", "rnn_deep", "lrcn", "tsn", "crnn")
@@ -55,11 +55,13 @@ def make_plan(
       overrides: dotted keys and values, applied to every row's preset.
 
     Raises:
-      UserError: a mistake in a config, or a row that cannot be matched within 5%.
+      UserError: a mistake in a config, another task than those judged by accuracy, or a row that
+        cannot be matched within 5%.
     """
     suffix = SUFFIXES.get(budget, "")
     points = {row: resolve_config(f"{config_file}:{row}{suffix}", overrides) for row in rows}
     reference = resolve_config(f"{config_file}:{REFERENCE}{suffix}", overrides)
+    needs_accuracy(reference)
     if budget == "equal_flops":
         target = training_flops(reference)
         matched = {row: match_flops(row, config, target) for row, config in points.items()}

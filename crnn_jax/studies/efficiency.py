@@ -234,6 +234,7 @@ def main(argv: list[str]) -> None:
         suffix = SUFFIXES.get(flags.budget, "")
         presets = {row: f"configs/{flags.dataset}.py:{row}{suffix}" for row in rows}
         points = make_points(presets, sizes, overrides)
+        runs.needs_accuracy(next(iter(points.values())))
         names = {point_name(row, size): (row, size) for row in rows for size in sizes}
         for row in rows if 1 in sizes else ():
             adopt(results / "table1" / name, row, points[point_name(row, 1)], folders)

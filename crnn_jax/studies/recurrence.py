@@ -60,13 +60,15 @@ def make_points(config_name: str, overrides: dict[str, str]) -> runs.Points:
     """Returns the config of each of `ROWS`, all with the training FLOPs of the CRNN.
 
     Raises:
-      UserError: a mistake in a config, or FLOPs that no number of steps matches.
+      UserError: a mistake in a config, another task than those judged by accuracy, or FLOPs that
+        no number of steps matches.
     """
     cnn = resolve_config(cnn_name(config_name), of_cnn(overrides))
     crnn, fixed, per_image = (
         resolve_config(config_name, {**overrides, _STEP_ORDER: step_order})
         for step_order in ("natural", "fixed", "per_image")
     )
+    runs.needs_accuracy(crnn)
     cnn = budgets.match_flops(CNN, cnn, budgets.training_flops(crnn))
     return dict(zip(ROWS, (crnn, cnn, fixed, per_image), strict=True))
 

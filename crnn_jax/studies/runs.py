@@ -159,7 +159,7 @@ def needs_accuracy(config: ConfigDict) -> None:
     """
     if (score := score_of(config)) != "accuracy":
         raise UserError(
-            "--config expects a task that is judged by its accuracy, found task "
+            "this study expects a task that is judged by its accuracy, found task "
             f"'{config.task}' with {score}; studies.seeds, tune and variants take every task"
         )
 

@@ -129,15 +129,44 @@ def test_the_figures_of_the_last_validation_are_the_task_s(tmp_path):
     assert found == {"mean_iou": 0.4, "pixel_accuracy": 0.5}
 
 
-@pytest.mark.parametrize(("study", "flag"), [("sensitivity", []), ("race", ["--target=0.5"])])
-def test_a_study_of_accuracies_takes_no_other_task(stub, tmp_path, capsys, study, flag):
+SCENES = "configs/digit_scenes.py"
+
+
+@pytest.mark.parametrize(
+    ("study", "flags"),
+    [
+        ("sensitivity", [f"--config={SCENES}:reseg"]),
+        ("race", [f"--config={SCENES}:reseg", "--target=0.5"]),
+        ("recurrence", [f"--config={SCENES}:crnn"]),
+        ("table1", ["--dataset=digit_scenes", "--budget=full"]),
+        ("table1", ["--dataset=digit_scenes", "--budget=equal_flops"]),
+        ("efficiency", ["--dataset=digit_scenes", "--budget=full"]),
+    ],
+)
+def test_a_study_of_accuracies_takes_no_other_task(stub, tmp_path, capsys, study, flags):
     module = importlib.import_module(f"crnn_jax.studies.{study}")
     with pytest.raises(SystemExit) as stop:
-        module.main(["--config=configs/digit_scenes.py:reseg", f"--results={tmp_path}", *flag])
+        module.main([f"--results={tmp_path}", *flags])
     assert stop.value.code == 2
     assert stub.trained == []
     (line,) = capsys.readouterr().err.splitlines()
     assert "expects a task that is judged by its accuracy, found task 'segmentation'" in line
+
+
+@pytest.mark.parametrize(
+    ("study", "flags"),
+    [
+        ("recurrence", ["--config=configs/moving_digits.py:crnn"]),
+        ("table1", ["--dataset=moving_digits", "--budget=full", "--rows=cnn,crnn"]),
+        ("efficiency", ["--dataset=moving_digits", "--budget=full", "--sizes=1,2"]),
+    ],
+)
+def test_a_study_of_accuracies_takes_videos(stub, tmp_path, capsys, study, flags):
+    module = importlib.import_module(f"crnn_jax.studies.{study}")
+    module.main([f"--results={tmp_path}", f"--workdir={tmp_path}/w", "--seeds=1", *flags])
+    (path,) = tmp_path.glob("*.json")
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["accuracy_mean"] for row in rows] == [0.5] * len(stub.trained)
 
 
 def test_mistakes_on_the_command_line():
