@@ -257,14 +257,30 @@ def check_same_on_all(facts: dict[str, Any]) -> None:
     Raises:
       UserError: on every process, says what each has.
     """
+    splits = ", ".join(f"{x['num_examples']} {name}" for name, x in facts["splits"].items())
+    shown = f"{splits} examples of {len(facts['class_names'])} classes"
+    text = json.dumps(facts, sort_keys=True)
+    check_same("the same data", text, shown, "make 'data.source' the same on all")
+
+
+def check_same(expected: str, text: str, shown: str, remedy: str) -> None:
+    """Checks that the processes have the same text; all must call it.
+
+    Args:
+      expected: what it says, as "the same data".
+      text: any.
+      shown: the part of it that an error shows.
+      remedy: what to do where it is not the same.
+
+    Raises:
+      UserError: on every process, says what each has.
+    """
     if jax.process_count() == 1:
         return
-    text = json.dumps(facts, sort_keys=True)
-    splits = ", ".join(f"{x['num_examples']} {name}" for name, x in facts["splits"].items())
-    shown = f"{splits} examples of {len(facts['class_names'])} classes".encode()[:_MOST_SHOWN]
+    head = shown.encode()[:_MOST_SHOWN]
     row = np.zeros(32 + _MOST_SHOWN, np.uint8)
     row[:32] = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
-    row[32 : 32 + len(shown)] = np.frombuffer(shown, np.uint8)
+    row[32 : 32 + len(head)] = np.frombuffer(head, np.uint8)
     rows = _of_all(row)
     if (rows[:, :32] == rows[0, :32]).all():
         return
@@ -273,10 +289,7 @@ def check_same_on_all(facts: dict[str, Any]) -> None:
     found = f"{first} on process 0 and {second} on process {other}"
     if first == second:
         found = f"other names or contents on process {other} than on process 0 ({first})"
-    raise UserError(
-        f"the processes of a run expect the same data, found {found}: make 'data.source' the same "
-        "on all"
-    )
+    raise UserError(f"the processes of a run expect {expected}, found {found}: {remedy}")
 
 
 def _of_all(value: Any) -> np.ndarray:

@@ -19,7 +19,7 @@ from crnn_jax.distributed import check_same_on_all, say
 from crnn_jax.errors import UserError
 from crnn_jax.tasks import Task, check_fields
 from crnn_jax.tasks.task import Predictions
-from crnn_jax.train.resolve import run_mesh
+from crnn_jax.train.resolve import check_same_programs, run_mesh
 from crnn_jax.train.watchdog import watched
 
 # Examples in a call of a program: it is compiled for each of these numbers that is needed.
@@ -161,6 +161,7 @@ class Predictor(abc.ABC):
             )
         facts = dataset.describe()
         check_same_on_all(facts)
+        check_same_programs(self.config)
         if different := record.differences(self.trained_on, facts):
             unknown = set(facts["class_names"]) - set(self.class_names)
             left_out = "; examples of a new class are left out" if unknown else ""

@@ -33,7 +33,7 @@ from crnn_jax.train.patience import Patience, check_validation
 from crnn_jax.train.programs import compile_step
 from crnn_jax.train.progress import Plan, Progress
 from crnn_jax.train.replay import keep_for_replay
-from crnn_jax.train.resolve import resolve
+from crnn_jax.train.resolve import check_same_programs, resolve
 from crnn_jax.train.restore import restore
 from crnn_jax.train.results import (
     complete_metrics,
@@ -116,6 +116,7 @@ def _train_alone(
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
         facts = dataset.describe()
         check_same_on_all(facts)
+        check_same_programs(config)
         check_same_data(folder, facts, accept=accept_data)
         start = functools.cache(lambda: read_start(experiment, source.class_names))
         if stored is None:
@@ -216,14 +217,13 @@ def _run_steps(
     with clock.phase("compile"):
         empty = jax.jit(experiment.task.empty, out_shardings=replicated(experiment.mesh))()
         train_step = compile_step(experiment, pipeline.assemble, state, empty, inputs)
-    plan = _plan(experiment, dataset, eval_every, save_every)
     totals, previous = empty, empty
     to_log: tuple[int, Sums, jax.Array | None] | None = None
     with (
         StopSignal() as stop,
         Watchdog(config.mesh.stuck_seconds) as watchdog,
         contextlib.closing(iterator),
-        Progress(plan, clock, config.log) as progress,
+        Progress(_plan(experiment, dataset, eval_every, save_every), clock, config.log) as progress,
         StepTrace(config.log.profile, workdir, start_step, clock) as trace,
         clock.phase("train"),
     ):

@@ -8,7 +8,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from crnn_jax import models, processor
-from crnn_jax.config import flatten, keys_of
+from crnn_jax.config import AUTO_KEYS, flatten, keys_of
+from crnn_jax.distributed import check_same
 from crnn_jax.mesh import batch_parts, make_mesh
 
 # Measured (docs/performance.md): on a CPU convolutions inside a loop are several times slower.
@@ -58,6 +59,26 @@ def resolve(
             jnp.dtype(config.precision),
         )
     return config
+
+
+def check_same_programs(config: ConfigDict) -> None:
+    """Checks that the processes of a run trace the same programs; all must call it.
+
+    Processors of two kinds choose otherwise: the precision, and in bfloat16 the products.
+
+    Args:
+      config: with nothing left to be chosen.
+
+    Raises:
+      UserError: on every process, says what each has.
+    """
+    flat, backend = flatten(config), jax.default_backend()
+    chosen = [f"{key}={flat[key]}" for key in AUTO_KEYS if key in flat]
+    if backend == "cpu" and config.precision == "bfloat16":
+        backend += " with AMX" if processor.has_bfloat16_tiles() else " without AMX"
+    text = f"{', '.join(chosen)} on {backend}"
+    remedy = "use hosts of one kind, or 'precision=float32' in a new run"
+    check_same("the same programs", text, text, remedy)
 
 
 def run_mesh(config: ConfigDict) -> Mesh:

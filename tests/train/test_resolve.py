@@ -1,12 +1,17 @@
 """What is left to the start of a run: chosen, or kept from the run that is resumed."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from crnn_jax import models
+from crnn_jax import distributed, models, processor
 from crnn_jax.config import default_config, flatten
+from crnn_jax.errors import UserError
 from crnn_jax.mesh import batch_parts
+from crnn_jax.train import loop
 from crnn_jax.train.resolve import (
+    check_same_programs,
     choose_precision,
     choose_steps_per_dispatch,
     resolve,
@@ -124,3 +129,49 @@ def test_auto_becomes_the_fastest_for_what_the_layer_reads(monkeypatch):
     assert asked == [(*shape, False), (*shape, True)]
     config.model.implementation = "hoisted"
     assert resolved() == "hoisted"
+
+
+@pytest.mark.parametrize(
+    ("precision", "words"),
+    [
+        ("auto", "=float32, .* on cpu on process 0 and .*=bfloat16, .* on cpu with AMX on proc"),
+        ("bfloat16", "on cpu without AMX on process 0 and .* on cpu with AMX on process 1"),
+        ("float32", None),
+    ],
+)
+def test_hosts_of_other_processors_do_not_train_together(monkeypatch, tmp_path, precision, words):
+    config = config_of(0)
+    config.precision = precision
+    hosts = []
+    for name, flags in (("old", "sse avx2"), ("new", "avx512_bf16 amx_bf16")):
+        (tmp_path / name).write_text(flags)
+        hosts.append(tmp_path / name)
+    rows = []
+
+    def start(host):
+        monkeypatch.setattr(processor, "CPUINFO", host)
+        check_same_programs(resolve(config, None, lambda: SHAPE))
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(distributed, "_of_all", lambda row: rows.append(row) or np.stack([row] * 2))
+    for host in hosts:
+        start(host)  # what each of them hands to the other
+    monkeypatch.setattr(distributed, "_of_all", lambda _: np.stack(rows))
+    for host in hosts:
+        if words is None:
+            start(host)
+            continue
+        with pytest.raises(UserError, match=f"expect the same programs, found .*{words}") as error:
+            start(host)
+        assert str(error.value).endswith("hosts of one kind, or 'precision=float32' in a new run")
+
+
+def test_a_start_compares_its_programs_before_it_is_a_run(tiny, tmp_path, monkeypatch):
+    def other(config):
+        assert config.steps_per_dispatch > 0  # 0 left it open
+        raise UserError("other programs")
+
+    monkeypatch.setattr(loop, "check_same_programs", other)
+    with pytest.raises(UserError, match="other programs"):
+        loop.train(tiny("rnn", precision="float32"), str(tmp_path))
+    assert not (tmp_path / "config.json").exists()
