@@ -1,11 +1,16 @@
-"""Random configs: each is refused in one line, or its training step can be traced, in seconds."""
+"""Random configs: each is refused in one line, or its training step can be traced, in seconds.
 
-import random
+Hypothesis draws them, and shows the smallest that fails.
+"""
+
+import contextlib
 import signal
-import time
+from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import jax
+from hypothesis import strategies as st
 
 from crnn_jax import config as cfg
 from crnn_jax.config.key import Key
@@ -34,16 +39,21 @@ def likely(key: Key) -> list[str]:
     return [str(value) for value in (key.default, *edges, *key.valid_choices())]
 
 
-def draw(random_of: random.Random, sensible: float) -> tuple[Any, list[tuple[str, str]]]:
-    """Returns a default config and changes to it, a share `sensible` of them of the right type."""
-    model = random_of.choice(list(cfg.MODEL_DEFAULTS))
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[str, list[tuple[str, str]]]:
+    """Draws a model's name and changes to its default config, most of them of the right type."""
+    model = draw(st.sampled_from(list(cfg.MODEL_DEFAULTS)))
     keys = cfg.keys_of(model)
     changes = []
-    for _ in range(random_of.randint(1, 3)):
-        name = random_of.choice([*keys, "no.such", "optim", "", "model.", "."])
-        texts = likely(keys[name]) if name in keys and random_of.random() < sensible else TEXTS
-        changes.append((name, random_of.choice(texts)))
-    return cfg.default_config(model), changes
+    for _ in range(draw(st.integers(1, 3))):
+        name = draw(st.sampled_from([*keys, "no.such", "optim", "", "model.", "."]))
+        if name in keys and draw(st.integers(0, 9)) < 7:
+            values = st.sampled_from(likely(keys[name]))
+        else:
+            values = st.sampled_from(TEXTS) | st.integers().map(str) | st.floats().map(str)
+            values |= st.text(max_size=20)
+        changes.append((name, draw(values)))
+    return model, changes
 
 
 def mistake(config: Any, changes: list[tuple[str, str]]) -> str | None:
@@ -84,41 +94,57 @@ def classifies(config: Any) -> bool:
     return config.task == "classification" and config.model.name in CLASSIFIERS
 
 
+@contextlib.contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raises an AssertionError in a block that takes longer, in the processor's time."""
+
+    def too_long(*_: object) -> None:
+        raise AssertionError(f"more than {seconds:.0f} s of the processor")
+
+    before = signal.signal(signal.SIGVTALRM, too_long)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def is_line(message: str | None) -> bool:
+    """Returns whether a message, if there is one, can be read on one line."""
+    return message is None or ("\n" not in message and len(message) < 700)
+
+
 def run(count: int, seed: int, most_traced: int) -> dict[str, int]:
     """Returns counts of `count` cases, of which the first valid ones are traced.
 
     Raises:
       AssertionError: a message of more than a line, or a step that takes too long.
     """
-    counts = {"cases": count, "refused": 0, "traced": 0, "refused by shape": 0}
+    counts = {"cases": 0, "refused": 0, "traced": 0, "refused by shape": 0}
 
-    def too_long(*_: object) -> None:
-        raise AssertionError(f"more than {SECONDS:.0f} s of the processor")
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    @hypothesis.given(cases(), st.sampled_from(SHAPES))
+    def check(case: tuple[str, list[tuple[str, str]]], shape: tuple[int, int, int]) -> None:
+        model, changes = case
+        config = cfg.default_config(model)
+        counts["cases"] += 1
+        with at_most(SECONDS):
+            message = mistake(config, changes)
+            assert is_line(message), message
+            counts["refused"] += message is not None
+            if message is None and counts["traced"] < most_traced and classifies(config):
+                message = trace_step(config, shape)
+                assert is_line(message), message
+                counts["traced"] += 1  # none that fails, which is traced again as it shrinks
+                counts["refused by shape"] += message is not None
 
-    before = signal.signal(signal.SIGVTALRM, too_long)
-    try:
-        for number in range(count):
-            random_of = random.Random(seed * 1_000_003 + number)
-            config, changes = draw(random_of, 0.9 if number % 2 else 0.5)
-            shape = random_of.choice(SHAPES)
-            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
-            start = time.process_time()
-            try:
-                message = mistake(config, changes)
-                if message is not None:
-                    counts["refused"] += 1
-                elif counts["traced"] < most_traced and classifies(config):
-                    counts["traced"] += 1
-                    message = trace_step(config, shape)
-                    counts["refused by shape"] += message is not None
-                assert message is None or "\n" not in message
-                assert message is None or len(message) < 700
-            except Exception as error:
-                error.add_note(f"case {number} of seed {seed}: {changes} on {shape}")
-                error.add_note(f"after {time.process_time() - start:.1f} s")
-                raise
-            finally:
-                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-    finally:
-        signal.signal(signal.SIGVTALRM, before)
+    check()
     return counts
