@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from crnn_jax.provenance import describe_devices, git_commit, versions
-from tests.faults import damage, kills, long_run, runs, test_images
+from tests.faults import config_cases, damage, kills, long_run, runs, test_images
 
 COUNTS = {"kills": 200, "checkpoints": 200, "records": 200, "configs": 2000, "images": 2000}
 COUNTS["traced"] = 100  # configs
@@ -56,8 +56,6 @@ def run_images(count: int) -> dict[str, int]:
 
 def run_all(counts: dict[str, int], folder: pathlib.Path) -> dict[str, Any]:
     """Returns the counts of each kind of fault, with its seconds."""
-    from tests.faults import config_cases  # needs hypothesis, of the developers' installation
-
     found: dict[str, Any] = {}
 
     def measure(name: str, result: Any, start: float) -> None:

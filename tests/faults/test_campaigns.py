@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.faults import damage, kills, long_run
+from tests.faults import config_cases, damage, kills, long_run
 from tests.faults.campaign import BAD
 from tests.faults.runs import finished, stopped
 
@@ -13,9 +13,6 @@ pytestmark = pytest.mark.long
 
 
 def test_random_configs_are_traced_or_one_line():
-    pytest.importorskip("hypothesis")
-    from tests.faults import config_cases
-
     counts = config_cases.run(200, seed=1, most_traced=2)
     assert 0 < counts["refused"] < 200
     assert counts["traced"] == 2
