@@ -6,7 +6,7 @@
 Each model has the size of configs/cifar10.py's small preset and random weights: those of its start,
 perturbed, with the statistics of the norms and the scale of the scores set by real images, so that
 classes are told apart as after a training. Its ONNX and StableHLO files read the first test images
-of CIFAR-10 by 64, and the first fifty one by one; what they return is compared with
+of CIFAR-10 by 64, and one by one; what they return is compared with
 `run.probabilities` in float32. Prints the largest difference of a probability, and exits with 1
 where one is above 1e-5. --write appends a JSON line a model to
 results/benchmarks/export_equality.jsonl.
@@ -38,7 +38,7 @@ from crnn_jax.train.experiment import build
 
 FORMATS = ("onnx", "stablehlo")
 LIMIT = 1e-5
-BATCH, ALONE = 64, 50  # images at a time, and how many are read one by one
+BATCH, ALONE = 64, 1000  # images at a time, and how many are read one by one
 SPREAD = 3.0  # standard deviation of a class score over images: no class is sure, none at chance
 
 SETTINGS: dict[str, tuple[str, dict[str, str]]] = {
