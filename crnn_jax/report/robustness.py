@@ -86,7 +86,7 @@ def robustness_figure(content: dict[str, Any], path: pathlib.Path) -> None:
             low, high = ([v + s * h for v, h in zip(found, half, strict=True)] for s in (-1, 1))
             axis.fill_between(range(len(found)), low, high, color=colour, alpha=0.13, linewidth=0)
         axis.set_title(name, fontsize=10)
-        sizes = ["clean", *(f"{size:.2g}" for size in facts["sizes"])]
+        sizes = ["clean", *(f"{size:.3g}" for size in facts["sizes"])]
         axis.set_xticks(range(len(sizes)), sizes, fontsize=8)
         axis.set_xlabel(facts["unit"], fontsize=8.5)
         axis.tick_params(axis="y", labelsize=8)

@@ -79,7 +79,7 @@ def draw(path: pathlib.Path, rows: Sequence[Row], signed: Sequence[str], *, side
 
 
 def _write_facts(axis: Any, facts: dict[str, Any]) -> None:
-    said = f"{facts['probability']:.2f} {shown_name(facts['class'], 17)}"
+    said = f"{shown_name(facts['class'], 15)} ({facts['probability']:.0%})"
     if "true" not in facts:
         lines = [(shown_name(facts["image"], 20), GRAY), (said, "black")]
     elif facts["true"] == facts["class"]:
