@@ -10,6 +10,7 @@ WORKDIR/TRIAL/seed_N, resumable. Writes results/tuning/NAME.json, the best trial
 
 import datetime
 import pathlib
+import zlib
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,10 @@ from crnn_jax.config import override
 from crnn_jax.entry import run_training
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import parse_overrides, resolve_config, split_name
+from crnn_jax.studies.runs import config_name
 from crnn_jax.studies.seeds import score_of
+
+_LONGEST = 200  # bytes of a folder's name
 
 
 def parse_trial(text: str) -> dict[str, str]:
@@ -28,6 +32,16 @@ def parse_trial(text: str) -> dict[str, str]:
         if not equals:
             raise UserError(f"--trial expects KEY=VALUE[,KEY=VALUE...], found '{key}'")
     return {key: value for key, _, value in pairs}
+
+
+def folder_name(changes: dict[str, str]) -> str:
+    """Returns "a=1,b=2", which every file system takes: a long one ends with its checksum."""
+    name = ",".join(f"{k}={v}" for k, v in changes.items()).replace("/", "_") or "as_is"
+    if len(name.encode()) <= _LONGEST:
+        return name
+    return (
+        f"{name.encode()[: _LONGEST - 9].decode(errors='ignore')}_{zlib.crc32(name.encode()):08x}"
+    )
 
 
 def run_trial(
@@ -80,12 +94,11 @@ def main(argv: list[str]) -> None:
         configs = [resolve_config(flags.config, changes) for changes in trials]
         mean = f"validation_{score_of(*configs)}_mean"  # all mistakes before the first run
         file, argument = split_name(flags.config)
-        name = f"{pathlib.Path(file).stem}_{argument or 'default'}"
+        name = config_name(f"{file}:{argument or 'default'}")
         workdir = pathlib.Path(flags.workdir or f"runs/tune_{name}")
         rows = []
         for changes in trials:
-            folder = ",".join(f"{k}={v}" for k, v in changes.items()) or "as_is"
-            path = workdir / folder.replace("/", "_")
+            path = workdir / folder_name(changes)
             rows.append(run_trial(flags.config, changes, flags.seeds, flags.validation, path))
         from crnn_jax.provenance import describe_devices, git_commit
         from crnn_jax.writers import write_json_atomically

@@ -36,6 +36,7 @@ def test_trials_are_judged_on_validation_alone(tmp_path, monkeypatch):
     )
     assert set(read) == {"train", "validation"}
     (path,) = tmp_path.glob("*.json")
+    assert path.name == "digits_rnn_model.hidden_units_8.json"
     content = json.loads(path.read_text())
     as_it_is, slow = content["trials"]
     assert slow["changes"]["optim.learning_rate"] == "0.00001"
@@ -58,6 +59,15 @@ def test_another_task_is_tuned_by_its_score(stub, tmp_path, capsys):
     assert [row["validation_mean_iou"] for row in content["trials"]] == [[0.25] * 2, [0.5] * 2]
     assert [row["validation_mean_iou_mean"] for row in content["trials"]] == [0.25, 0.5]
     assert "* 0.5000  batch_size=20" in capsys.readouterr().out
+
+
+def test_a_trial_of_many_keys_has_a_folder_of_its_own():
+    many = {f"optim.key_{number}": "é" * 10 for number in range(20)}
+    first, second = tune.folder_name(many), tune.folder_name({**many, "optim.key_19": "2"})
+    assert first != second
+    assert max(len(first.encode()), len(second.encode())) <= 200
+    assert tune.folder_name({"a": "1", "b": "c/d"}) == "a=1,b=c_d"
+    assert tune.folder_name({}) == "as_is"
 
 
 def test_a_trial_is_pairs():
