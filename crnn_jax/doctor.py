@@ -75,7 +75,7 @@ def check_devices() -> Finding:
     if jax.default_backend() == "cpu" and pathlib.Path("/dev/nvidiactl").exists():
         if platform:
             return Finding(text, f"there is a GPU, hidden by JAX_PLATFORMS={platform}: unset it")
-        return Finding(text, "there is a GPU that JAX does not see: pip install -e '.[cuda13]'")
+        return Finding(text, 'there is a GPU that JAX does not see: pip install -e ".[cuda13]"')
     return Finding(text)
 
 
@@ -177,7 +177,7 @@ def _infos(folder: pathlib.Path) -> list[pathlib.Path]:
 # Each check, and what to do when it fails without a word of its own.
 CHECKS: tuple[tuple[Callable[[], Finding], str], ...] = (
     (check_packages, _INSTALL),
-    (check_devices, "reinstall JAX for this machine: pip install -e '.[cuda13]' (or cuda12, tpu)"),
+    (check_devices, 'reinstall JAX for this machine: pip install -e ".[cuda13]" (or cuda12, tpu)'),
     (check_matmul, "the device is taken by another program, or its driver does not fit JAX"),
     (check_training, "report this with the lines above"),
     (check_cache, "set XDG_CACHE_HOME to a folder that can be written"),

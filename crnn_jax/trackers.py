@@ -178,7 +178,7 @@ class Trackio:
 
 class _Kind(NamedTuple):
     make: Callable[[Start], Tracker] | None
-    package: str = ""  # that must be installed, by crnn-jax[PACKAGE]
+    package: str = ""  # that must be installed, by the extra of this name
 
 
 TRACKERS: dict[str, _Kind] = {
@@ -200,7 +200,7 @@ def check_installed(name: str) -> None:
     if package and find_spec(package) is None:
         raise UserError(
             f"config key 'log.tracker' is '{name}', which expects the package '{package}', found "
-            f"none: pip install 'crnn-jax[{package}]', or choose another tracker"
+            f'none: pip install -e ".[{package}]", or choose another tracker'
         )
 
 

@@ -158,6 +158,10 @@ def check(words: list[str], monkeypatch: Any) -> None:
         case ["make", *targets]:
             known = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
             assert {t for t in targets if "=" not in t and t not in known} == set()
+        case ["pip", "wheel", *_] | ["python3", "-m", "venv", ".venv"]:
+            pass
+        case ["source", file]:
+            assert file == ".venv/bin/activate"
         case ["pip", "install", *rest]:
             with (ROOT / "pyproject.toml").open("rb") as file:
                 extras = tomllib.load(file)["project"]["optional-dependencies"]
@@ -197,7 +201,7 @@ def run(words: list[str], monkeypatch: Any) -> None:
             for name, value in (pair.split("=", 1) for pair in pairs):
                 if name != "TFDS_DATA_DIR":  # the real data stay where they are
                     monkeypatch.setenv(name, value)
-        case ["make" | "pip" | "cd", *_]:
+        case ["make" | "pip" | "cd" | "source", *_] | ["python3", "-m", "venv", *_]:
             pass  # .ci/run does
         case _:
             raise AssertionError(f"not executed: {' '.join(words)}; say why above the block")

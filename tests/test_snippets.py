@@ -108,6 +108,7 @@ def test_blocks_run_in_order_in_one_namespace(tmp_path, monkeypatch):
         "python benchmarks/input.py --wrote",
         "make tset",
         'pip install -e ".[tset]"',
+        "source venv/bin/activate",
         "launch/local_gpu.sh",
         "rm -rf x",
     ],

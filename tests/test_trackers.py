@@ -227,7 +227,7 @@ def test_one_that_cannot_start_is_one_line(installed, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", FAKES)
 def test_one_that_is_not_installed_says_what_to_install(monkeypatch, name):
     monkeypatch.setattr(trackers, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=rf"pip install 'crnn-jax\[{name}\]'"):
+    with pytest.raises(UserError, match=rf'pip install -e "\.\[{name}\]"'):
         check_installed(name)
 
 

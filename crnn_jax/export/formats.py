@@ -60,7 +60,7 @@ def format_of(name: str) -> Any:
     if missing:
         raise UserError(
             f"format '{name}' expects {' and '.join(missing)}, found no such package: "
-            "pip install crnn-jax[export]"
+            'pip install -e ".[export]"'
         )
     return importlib.import_module(f"crnn_jax.export.{module}")
 

@@ -68,7 +68,7 @@ def _environment() -> Any:
         import jinja2
     except ModuleNotFoundError as error:
         raise UserError(
-            "the page expects the package jinja2, found none: pip install crnn-jax[report]"
+            'the page expects the package jinja2, found none: pip install -e ".[report]"'
         ) from error
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),

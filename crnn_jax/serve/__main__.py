@@ -41,7 +41,7 @@ def check_packages() -> None:
     if missing:
         raise UserError(
             f"serving expects {' and '.join(missing)}, found no such package: "
-            "pip install crnn-jax[serve]"
+            'pip install -e ".[serve]"'
         )
 
 

@@ -174,7 +174,7 @@ def test_a_missing_package_is_named(monkeypatch):
     find = formats.importlib.util.find_spec
     hidden = lambda name: None if name == "onnxruntime" else find(name)  # noqa: E731
     monkeypatch.setattr(formats.importlib.util, "find_spec", hidden)
-    with pytest.raises(UserError, match=r"found no such package: pip install crnn-jax\[export\]"):
+    with pytest.raises(UserError, match=r'found no such package: pip install -e "\.\[export\]"'):
         formats.format_of("onnx")
 
 

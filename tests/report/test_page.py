@@ -222,5 +222,5 @@ def test_the_page_is_made_anew_when_a_run_has_written_more(make_workdir, tmp_pat
 
 def test_without_jinja2_it_says_what_to_install(make_workdir, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
-    with pytest.raises(UserError, match=r"pip install crnn-jax\[report\]"):
+    with pytest.raises(UserError, match=r'pip install -e "\.\[report\]"'):
         page_of(make_workdir(tmp_path / "a"))

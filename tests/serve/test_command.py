@@ -54,7 +54,7 @@ def test_missing_packages_are_named(monkeypatch, capsys):
     monkeypatch.setattr(command.importlib.util, "find_spec", hidden)
     with pytest.raises(SystemExit):
         command.main(["--model=digits_crnn"])
-    expected = "expects uvicorn, found no such package: pip install crnn-jax[serve]"
+    expected = 'expects uvicorn, found no such package: pip install -e ".[serve]"'
     assert expected in capsys.readouterr().err
 
 
