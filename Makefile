@@ -55,7 +55,7 @@ lint: $(VENV)/.installed-dev  ## Check format, style, types, and that the tables
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pyright --pythonpath $(RUN)
 	$(VENV)/bin/shellcheck launch/*.sh .ci/run
-	$(RUN) -m crnn_jax.report.tables --check README.md docs/results.md docs/performance.md docs/imagenet.md docs/scaling.md docs/video.md docs/segmentation.md docs/faults.md docs/explain.md docs/export.md docs/finetune.md docs/first_run.md
+	$(RUN) -m crnn_jax.report.tables --check README.md docs/results.md docs/performance.md docs/imagenet.md docs/scaling.md docs/video.md docs/segmentation.md docs/faults.md docs/explain.md docs/export.md docs/finetune.md docs/first_run.md docs/serve.md
 	$(RUN) -m crnn_jax.help_config --check docs/config.md
 
 docs: $(VENV)/.installed-dev  ## Build the site in docs/_build; a warning or a broken link is an error.

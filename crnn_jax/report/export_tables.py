@@ -1,9 +1,11 @@
-"""The tables of benchmarks/export_equality.py and benchmarks/serving.py."""
+"""The tables of benchmarks/export_equality.py, serving.py, serving_load.py and sequencer.py."""
 
+import json
 import pathlib
 
+from crnn_jax.errors import UserError
 from crnn_jax.report.formats import format_commits, markdown
-from crnn_jax.report.speed_tables import median_of, read_records, where
+from crnn_jax.report.speed_tables import median_of, newest_machine, read_records, where
 
 _FORMATS = {"onnx": "ONNX", "stablehlo": "StableHLO"}
 _SIZES = ("1", "64")
@@ -14,6 +16,12 @@ _SERVED = {
     "torch_eager": "PyTorch",
     "torch_compile": "PyTorch, torch.compile",
 }
+_LOADS = {
+    "saturated": "{clients} clients, {seconds:.0f} s",
+    "at_70_percent": "70% of that rate, evenly",
+    "at_70_percent_at_random": "70% of that rate, at random times",
+}
+_PEERS = ("torch_eager", "torch_compile")
 
 
 def equality_table(results: pathlib.Path) -> str:
@@ -59,6 +67,59 @@ def serving_table(results: pathlib.Path) -> str:
     ]
     note = (
         f"Median (min to max) of {last['repeats']} rounds, {last['config']}. PyTorch "
+        f"{last['torch']}, {where(last)}."
+    )
+    return f"{markdown(header, rows)}\n\n{note}"
+
+
+def serving_load_table(results: pathlib.Path) -> str:
+    """Returns rate, times and errors of a server under each load, with the memory's growth."""
+    path = results / "benchmarks" / "serving_load.json"
+    if not path.exists():
+        raise UserError(f"expected '{path}', found none: run benchmarks/serving_load.py --write")
+    record = json.loads(path.read_text())
+    header = ["load", "images/s", "median, ms", "99th percentile, ms", "99th / median", "errors"]
+    rows = []
+    for name, title in _LOADS.items():
+        found, times = record[name], record[name]["milliseconds"]
+        statuses = {code: n for code, n in found["statuses"].items() if code != "200"}
+        counts = ", ".join(f"{n:,} with {code}" for code, n in statuses.items())
+        rows.append(
+            [
+                title.format(**record),
+                f"{found['images_per_second']:,.0f}",
+                f"{times['p50']:.1f}",
+                f"{times['p99']:.1f}",
+                f"{times['p99'] / times['p50']:.1f}",
+                f"{counts} of {found['requests']:,}" if counts else "none",
+            ]
+        )
+    memory = record["megabytes"]
+    note = (
+        f"Model {record['model']}, {record['image']} in each request. Memory, MB: "
+        f"{memory['second_quarter']:.0f} in the second quarter of the first load, "
+        f"{memory['last_quarter']:.0f} in the last. {where(record)}."
+    )
+    return f"{markdown(header, rows)}\n\n{note}"
+
+
+def sequencer_table(results: pathlib.Path) -> str:
+    """Returns the images/s of the Sequencer, ours and timm's, on the machine measured last."""
+    keys = ("model", "image", "batch", "precision")
+    records = newest_machine(read_records(results, "sequencer", *keys))
+    header = ["model, pixels, batch, precision", "program", "ours, images/s", "PyTorch, eager"]
+    header += ["torch.compile", "ours / PyTorch's faster, seconds"]
+    rows = []
+    for record in records:
+        setting = ", ".join(str(record[key]) for key in keys)
+        for name, title in (("forward", "forward pass"), ("step", "training step")):
+            found = record[name]
+            rates = [f"{record['batch'] / found[by][1]:,.1f}" for by in ("ours", *_PEERS)]
+            longer = median_of(1 / ratio for ratio in reversed(found["ratios"]))
+            rows.append([setting, title, *rates, longer])
+    last = max(records, key=lambda record: record["time"])
+    note = (
+        f"Median (min to max) of {last['repeats']} rounds; above 1, ours takes longer. PyTorch "
         f"{last['torch']}, {where(last)}."
     )
     return f"{markdown(header, rows)}\n\n{note}"

@@ -106,6 +106,8 @@ TABLES: dict[str, Callable[[pathlib.Path], str]] = {
     "reproducible": speed_tables.reproducible_table,
     "export_equality": export_tables.equality_table,
     "serving": export_tables.serving_table,
+    "serving_load": export_tables.serving_load_table,
+    "sequencer": export_tables.sequencer_table,
     "explain": explain_tables.explain_table,
     "new_user": explain_tables.new_user_table,
     "faults": fault_tables.faults_table,

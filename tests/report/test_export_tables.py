@@ -1,5 +1,7 @@
 """The tables of exported files come from the records alone."""
 
+import json
+
 import pytest
 
 from crnn_jax.errors import UserError
@@ -56,3 +58,52 @@ def test_the_table_of_latencies_by_hand(tmp_path, append):
         "| PyTorch | 1.50 (1.00 to 2.00) | - | 2,000 (1,000 to 4,000) | - |",
     ]
     assert lines[5].startswith("Median (min to max) of 3 rounds, a.py:crnn. PyTorch 2.0, 2 cores, ")
+
+
+def test_the_table_of_loads_by_hand(tmp_path):
+    times = {"p50": 2.0, "p99": 5.0}
+    calm = {"requests": 4000, "statuses": {"200": 4000}, "images_per_second": 1234.5}
+    full = {"requests": 1500, "statuses": {"200": 1400, "429": 100}, "images_per_second": 700.0}
+    record = {
+        "time": "2026-01-02T03:04:05Z", "git_commit": "0123456789", "devices": "2 cores",
+        "versions": {"jax": "9.9"}, "model": "digits_crnn", "image": "a JPEG of 64x64",
+        "clients": 32, "seconds": 300.0,
+        "saturated": {**calm, "milliseconds": times},
+        "at_70_percent": {**calm, "milliseconds": times},
+        "at_70_percent_at_random": {**full, "milliseconds": {"p50": 10.0, "p99": 200.0}},
+        "megabytes": {"second_quarter": 100.2, "last_quarter": 110.6, "most": 111.0},
+    }  # fmt: skip
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks/serving_load.json").write_text(json.dumps(record))
+    lines = tables.TABLES["serving_load"](tmp_path).splitlines()
+    assert lines[2:5] == [
+        "| 32 clients, 300 s | 1,234 | 2.0 | 5.0 | 2.5 | none |",
+        "| 70% of that rate, evenly | 1,234 | 2.0 | 5.0 | 2.5 | none |",
+        "| 70% of that rate, at random times | 700 | 10.0 | 200.0 | 20.0 | 100 with 429 of 1,500 |",
+    ]
+    assert "MB: 100 in the second quarter of the first load, 111 in the last. 2 cores" in lines[6]
+
+
+def test_without_a_record_of_loads_the_table_says_what_to_run(tmp_path):
+    with pytest.raises(UserError, match=r"found none: run benchmarks/serving_load\.py --write"):
+        tables.TABLES["serving_load"](tmp_path)
+
+
+def test_the_table_of_the_sequencer_by_hand(tmp_path, append):
+    setting = {"model": "sequencer2d_s", "image": 224, "batch": 16, "precision": "float32"}
+    forward = {
+        "ours": [1.0, 2.0, 4.0], "torch_eager": [1.0, 1.6, 2.0], "torch_compile": [2.0, 3.2, 4.0],
+        "ratios": [0.5, 0.8, 1.25],
+    }  # fmt: skip
+    step = {**forward, "ours": [8.0, 8.0, 8.0], "ratios": [0.25, 0.5, 1.0]}
+    facts = {"repeats": 3, "torch": "2.0", "versions": {"jax": "0.9"}, **setting}
+    append(tmp_path, "sequencer", forward=step, step=step, **facts)  # older, of the same setting
+    append(tmp_path, "sequencer", forward=forward, step=step, **facts)
+    lines = tables.TABLES["sequencer"](tmp_path).splitlines()
+    assert lines[2:4] == [
+        "| sequencer2d_s, 224, 16, float32 | forward pass | 8.0 | 10.0 | 5.0 "
+        "| 1.25 (0.80 to 2.00) |",
+        "| sequencer2d_s, 224, 16, float32 | training step | 2.0 | 10.0 | 5.0 "
+        "| 2.00 (1.00 to 4.00) |",
+    ]
+    assert lines[5].startswith("Median (min to max) of 3 rounds; above 1, ours takes longer. Py")
