@@ -5,13 +5,14 @@
 Copies the tracked files to an empty folder with an empty home, makes a virtual environment there,
 installs, and runs what README names: train, evaluate, fine-tune on --photos (CLASS/*.jpg), predict,
 export. A second environment, of onnxruntime, numpy and Pillow alone, classifies a photograph by
-the exported file. Nothing is cached but what pip has. Each command and its seconds are printed;
---write appends a JSON line to results/benchmarks/new_user.jsonl.
+the exported file and the program in docs/export.md. Nothing is cached but what pip has. Each
+command and its seconds are printed; --write appends a line to results/benchmarks/new_user.jsonl.
 """
 
 import argparse
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,23 +21,18 @@ import time
 from timing import append
 
 PYTHON = "venv/bin/python"
-ALONE = """
-import json, sys, numpy, onnxruntime
-from PIL import Image, ImageOps
-
-session = onnxruntime.InferenceSession("photos.onnx")
-about = session.get_modelmeta().custom_metadata_map
-height, width, _ = json.loads(about["input_shape"])
-image = ImageOps.fit(Image.open(sys.argv[1]).convert("RGB"), (width, height))
-images = numpy.asarray(image)[None]
-(probability,) = session.run(["probability"], {json.loads(about["input"]): images})
-try:
-    import jax
-except ImportError:
-    print(json.loads(about["class_names"])[probability[0].argmax()], "said without JAX")
-else:
+PAGE = pathlib.Path(__file__).parent.parent / "docs/export.md"
+BLOCK = re.compile(r"^```python\n(import json, sys.*?)^```$", re.MULTILINE | re.DOTALL)
+WITHOUT_JAX = """import importlib.util
+if importlib.util.find_spec("jax"):
     raise SystemExit("expected no JAX, found one")
 """
+
+
+def alone() -> str:
+    """Returns the program of docs/export.md for one photo, which ends where JAX is installed."""
+    (program,) = BLOCK.findall(PAGE.read_text())
+    return WITHOUT_JAX + program
 
 
 def commands(python: str, photos: str, photo: str) -> dict[str, str]:
@@ -53,7 +49,7 @@ def commands(python: str, photos: str, photo: str) -> dict[str, str]:
         "export": f"{run}.export --workdir=runs/photos --format=onnx --out=photos.onnx",
         "install without JAX": f"{python} -m venv other && other/bin/python -m pip install "
         "--quiet onnxruntime numpy pillow",
-        "predict without JAX": f"other/bin/python alone.py {photo}",
+        "predict without JAX": f"other/bin/python alone.py photos.onnx {photo}",
     }
 
 
@@ -76,7 +72,7 @@ def main() -> None:
         folder = pathlib.Path(name) / "clone"
         folder.mkdir()
         copy_tracked(folder)
-        (folder / "alone.py").write_text(ALONE)
+        (folder / "alone.py").write_text(alone())
         dropped = ("PYTHONPATH", "VIRTUAL_ENV", "XLA_FLAGS", "XDG_CACHE_HOME")
         env = {key: value for key, value in os.environ.items() if key not in dropped}
         env["HOME"] = name

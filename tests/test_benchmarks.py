@@ -1,10 +1,15 @@
 """The round of benchmarks says what it is asked wrongly; .ci/run does its dry run."""
 
 import importlib
+import importlib.util
+import json
 import subprocess
+import sys
+import types
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from crnn_jax.models import MODELS
 from crnn_jax.models.recurrent.cells import CELLS
@@ -197,3 +202,34 @@ def test_made_weights_tell_images_apart(export_equality, tiny, tmp_path):
     logits = np.log(run.probabilities(pixels))
     scores = logits - logits.mean(axis=1, keepdims=True)
     assert 1.5 < scores.std(axis=0).mean() < 4.0
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 1), (6, 8, 3)])
+def test_a_new_user_runs_the_program_of_the_page(shape, monkeypatch, capsys, tmp_path):
+    monkeypatch.syspath_prepend("benchmarks")
+    program = importlib.import_module("new_user").alone()
+    with pytest.raises(SystemExit, match="expected no JAX, found one"):
+        exec(compile(program, "alone.py", "exec"), {})
+
+    class Session:
+        def __init__(self, path):
+            assert path == "a.onnx"
+
+        def get_modelmeta(self):
+            facts = {"input_shape": shape, "input": "pixels", "class_names": ["cat", "dog"]}
+            texts = {name: json.dumps(value) for name, value in facts.items()}
+            return types.SimpleNamespace(custom_metadata_map=texts)
+
+        def run(self, names, values):
+            assert names == ["probability"]
+            assert values["pixels"].dtype == np.uint8
+            assert values["pixels"].shape == (1, *shape)
+            return [np.array([[0.25, 0.75]])]
+
+    Image.new("RGBA", (40, 30)).save(tmp_path / "photo.png")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    fake = types.SimpleNamespace(InferenceSession=Session)
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    monkeypatch.setattr(sys, "argv", ["alone.py", "a.onnx", str(tmp_path / "photo.png")])
+    exec(compile(program, "alone.py", "exec"), {})
+    assert capsys.readouterr().out == "dog 0.75\n"
