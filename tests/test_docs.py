@@ -33,7 +33,7 @@ def test_the_paper_page_names_code_that_is_there():
     lines = [line for line in text.splitlines() if line.startswith("| ")][2:]
     checked = 0
     for line in lines:
-        cell = line.split(" | ")[1]
+        cell = line.split(" | ")[2]
         for part in cell.split(";"):
             names = re.findall(r"`(\w+)`", part)
             for file in re.findall(r"\]\(\.\./(crnn_jax/[\w/]+\.py)\)", part):
