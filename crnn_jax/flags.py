@@ -28,18 +28,22 @@ def add_process_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a run of several processes (`crnn_jax.distributed`)."""
     several = parser.add_argument_group("several processes")
     several.add_argument(
-        "--coordinator", default="", metavar="HOST:PORT", help="of process 0; auto"
+        "--coordinator", default="", metavar="HOST:PORT", help="address of process 0, or auto"
     )
     several.add_argument("--num_processes", default="", metavar="N")
-    several.add_argument("--process_id", default="", metavar="I", help="0 to N-1")
+    several.add_argument(
+        "--process_id", default="", metavar="I", help="number of this process, 0 to N-1"
+    )
 
 
 def add_placement_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say where a run's data lies now; `placement` reads them."""
     moved = parser.add_argument_group("data that has moved since the training")
-    moved.add_argument("--data_source", metavar="KIND:PATH", help="in place of data.source")
-    moved.add_argument("--data_dir", metavar="FOLDER", help="in place of data.dir, of TFDS")
-    moved.add_argument("--cache_dir", metavar="FOLDER", help="in place of data.cache_dir")
+    moved.add_argument("--data_source", metavar="KIND:PATH", help="data in place of data.source")
+    moved.add_argument(
+        "--data_dir", metavar="FOLDER", help="folder of TFDS data, in place of data.dir"
+    )
+    moved.add_argument("--cache_dir", metavar="FOLDER", help="cache in place of data.cache_dir")
 
 
 def placement(flags: argparse.Namespace) -> dict[str, str]:

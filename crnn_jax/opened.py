@@ -47,10 +47,14 @@ def load(path: str | pathlib.Path, *, step: int | None = None) -> "Predictor":
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say what is opened; `open_named` reads them."""
     one = parser.add_mutually_exclusive_group(required=True)
-    one.add_argument("--workdir", help="of a run of crnn_jax.main")
-    one.add_argument("--file", help="of crnn_jax.export")
-    one.add_argument("--model", metavar="NAME", help="in the package: see crnn_jax.list_models()")
-    parser.add_argument("--step", type=int, help="of the run's checkpoint; default: the latest")
+    one.add_argument("--workdir", help="folder of a run of crnn_jax.main")
+    one.add_argument("--file", help="file of crnn_jax.export")
+    one.add_argument(
+        "--model", metavar="NAME", help="model of the package: see crnn_jax.list_models()"
+    )
+    parser.add_argument(
+        "--step", type=int, help="step of the run's checkpoint; default: the latest"
+    )
 
 
 def open_named(

@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--workdir", required=True, help="of the run")
+    parser.add_argument("--workdir", required=True, help="folder of the run")
     parser.add_argument("--keep_latest", type=int, default=1, help="prune: how many (default 1)")
     parser.add_argument("action", choices=("list", "verify", "prune"))
     flags = parser.parse_args(argv)

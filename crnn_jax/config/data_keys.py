@@ -12,16 +12,18 @@ DATA_KEYS: dict[str, Key] = {
         changes="moved",
     ),
     "data.dir": Key(
-        "", "of TFDS; empty: $TFDS_DATA_DIR, else TFDS's default folder", changes="always"
+        "",
+        "folder of TFDS data; empty: $TFDS_DATA_DIR, else TFDS's default folder",
+        changes="always",
     ),
     "data.cache_dir": Key(
         "",
-        "decoded images, programs; empty: $XDG_CACHE_HOME or ~/.cache/crnn_jax",
+        "folder of decoded images and programs; empty: $XDG_CACHE_HOME or ~/.cache/crnn_jax",
         changes="always",
     ),
     "data.pipeline": Key(
         "resident",
-        "resident (in device memory) or streaming (Grain)",
+        "where the data are: resident (in device memory) or streaming (Grain)",
         choices=registries.pipelines,
     ),
     "data.validation": Key(
@@ -34,23 +36,23 @@ DATA_KEYS: dict[str, Key] = {
         choices=("uniform", "balanced"),
     ),
     "data.test_fraction": Key(
-        0.2, "held out where the source has no test split of its own", within=SHARE
+        0.2, "fraction held out as test split where the source has none of its own", within=SHARE
     ),
     "data.image_size": Key(
         0,
-        "pixels, of both sides or of height and width; 0: as stored (all images must then have one "
-        "size)",
+        "side in pixels, or height and width; 0: as stored (all images must then have one size)",
         within=_PIXELS,
         pair=True,
     ),
     "data.max_pixels": Key(
         89_478_485,
-        "of an image or a frame: a file that declares more is corrupt; at most Pillow's limit",
+        "most pixels of an image or a frame: a file that declares more is corrupt; at most "
+        "Pillow's limit",
         within=Range(1, 89_478_485),
     ),
     "data.bit_depth": Key(
         0,
-        "9 to 16: how many bits count of the 16 of a PNG's or TIFF's samples; 0: all. The upper 8 "
+        "how many bits count in 16-bit samples of PNG and TIFF, 9 to 16; 0: all. The upper 8 "
         "of them are read",
         within=Range(0, 16),
     ),
@@ -65,32 +67,40 @@ DATA_KEYS: dict[str, Key] = {
     "data.cutout": Key(0, "side in pixels of a square set to the mean; 0: none", within=_PIXELS),
     "data.crop": Key(
         "none",
-        "of each image as it is decoded; with data.pipeline=streaming",
+        "crop of each image as it is decoded; with data.pipeline=streaming",
         choices=("none", "random_resized", "paper"),
     ),
     "data.crop_min_area": Key(
-        0.08, "of random_resized, as a fraction of the image", within=above_0(1)
+        0.08, "least area of a random_resized crop, as a fraction of the image", within=above_0(1)
     ),
     "data.short_side": Key(
-        0, "pixels before paper's and the test's crop; 0: 8/7 of image_size", within=_PIXELS
+        0,
+        "pixels of the shorter side before paper's and the test's crop; 0: 8/7 of image_size",
+        within=_PIXELS,
     ),
     "data.num_frames": Key(
-        8, "of a clip: one from each of as many equal parts of a video", within=Range(1, 4096)
+        8,
+        "frames of a clip: one from each of as many equal parts of a video",
+        within=Range(1, 4096),
     ),
     "data.frames": Key(
         "center",
-        "which of each part is taken; random (in training) with data.pipeline=streaming",
+        "which frame of each part is taken; random (in training) with data.pipeline=streaming",
         choices=("center", "random"),
     ),
     "data.mixup": Key(
         0.0, "alpha of the shares of two images and labels; 0: none", within=from_0(1000)
     ),
     "data.cutmix": Key(
-        0.0, "the same, by area; with both, each example has one of them", within=from_0(1000)
+        0.0,
+        "alpha of the shares by area; with mixup too, each example has one of them; 0: none",
+        within=from_0(1000),
     ),
     "data.erase": Key(0.0, "probability of a rectangle set to the mean", within=from_0(1)),
     "data.rand_augment": Key(0, "operations on the colours of each image", within=Range(0, 16)),
-    "data.rand_augment_magnitude": Key(9.0, "of each operation", within=from_0(10)),
+    "data.rand_augment_magnitude": Key(
+        9.0, "strength of each of these operations", within=from_0(10)
+    ),
     "data.skip_corrupt": Key(False, "keep the place of an unreadable image, with weight 0"),
     "data.num_workers": Key(
         0,

@@ -20,13 +20,15 @@ _TRUNK = {
     ),
     "norm": Key(True, "BatchNorm after each convolution"),
     "norm_momentum": Key(
-        0.9, "what its running statistics keep each step; short runs need less", within=SHARE
+        0.9,
+        "share of BatchNorm's running statistics that stays each step; short runs need less",
+        within=SHARE,
     ),
-    "norm_scale": Key(True, "a trained scale beside its trained bias"),
-    "activation": Key("relu", "after each convolution", choices=registries.activations),
+    "norm_scale": Key(True, "trained scale of BatchNorm, beside its trained bias"),
+    "activation": Key("relu", "function after each convolution", choices=registries.activations),
     "conv_init": Key(
         "he_normal",
-        "of the kernels; dirac: the first channels start as the identity",
+        "start of the kernels; dirac: the first channels start as the identity",
         choices=registries.conv_inits,
     ),
     "whiten_size": Key(
@@ -49,8 +51,10 @@ _RECURRENT = {
         "elman (Eq. 1) | gru | gru_cho (reset gate before the matmul) | lstm | mingru",
         choices=registries.cells,
     ),
-    "hidden_units": Key(256, "N, of each layer and direction", within=Range(1, 65536)),
-    "num_recurrent_layers": Key(1, "each reads the states of the one before", within=Range(1, 64)),
+    "hidden_units": Key(256, "units N of each layer and direction", within=Range(1, 65536)),
+    "num_recurrent_layers": Key(
+        1, "recurrent layers; each reads the states of the one before", within=Range(1, 64)
+    ),
     "bidirectional": Key(False, "a second layer reads from the last step to the first"),
     "implementation": _IMPLEMENTATION,
     "remat": Key(False, "compute steps again in the backward pass: less memory for long sequences"),
@@ -58,7 +62,7 @@ _RECURRENT = {
 _STEP_ORDER = {
     "step_order": Key(
         "natural",
-        "in which the recurrence reads the steps: natural | fixed (one shuffle for all) | "
+        "order of the steps in the recurrence: natural | fixed (one shuffle for all) | "
         "per_image (another for each image, in each epoch)",
         choices=registries.step_orders,
     )
@@ -66,13 +70,18 @@ _STEP_ORDER = {
 _READOUT = {
     "readout": Key(
         "last",
-        "of the recurrent states: last (the paper's) | mean | attention (Bahdanau et al. 2014)",
+        "what is read of the recurrent states: last (the paper's) | mean | attention (Bahdanau et "
+        "al. 2014)",
         choices=registries.readouts,
     )
 }
 _HEAD = {
-    "dropout": Key(0.0, "probability, before the last fully connected layer", within=SHARE),
-    "logit_scale": Key(1.0, "by which its scores are multiplied", within=above_0(1e6)),
+    "dropout": Key(
+        0.0, "probability of dropout before the last fully connected layer", within=SHARE
+    ),
+    "logit_scale": Key(
+        1.0, "factor on the scores of the last fully connected layer", within=above_0(1e6)
+    ),
 }
 
 _MOST_BLOCKS = 64  # each is compiled for itself; Sequencer2D-L has 36
@@ -96,7 +105,7 @@ MODEL_KEYS: dict[str, dict[str, Key]] = {
         **_HEAD,
         **_STEP_ORDER,
         "tokens": Key("rows", "what a step reads of the image", choices=registries.tokens),
-        "patch_size": Key(4, "pixels, side of a patch", within=Range(1, 4096)),
+        "patch_size": Key(4, "side of a patch in pixels", within=Range(1, 4096)),
     },
     "rnn_deep": {
         "cell": _RECURRENT["cell"],
@@ -119,7 +128,7 @@ MODEL_KEYS: dict[str, dict[str, Key]] = {
         "cell": replace(_RECURRENT["cell"], default="lstm"),
         "num_frames": Key(4, "T overlapping bands of the image", within=Range(1, 256)),
         "frame_height": Key(
-            0.5, "of a band, as a fraction of the image's height", within=_IMAGE_SHARE
+            0.5, "height of a band, as a fraction of the image's", within=_IMAGE_SHARE
         ),
     },
     "tsn": {
@@ -127,9 +136,13 @@ MODEL_KEYS: dict[str, dict[str, Key]] = {
         **_HEAD,
         "num_segments": Key(3, "K, of which each gives one snippet", within=Range(1, 256)),
         "snippet_height": Key(
-            0.5, "of a snippet, as a fraction of the image's height", within=_IMAGE_SHARE
+            0.5, "height of a snippet, as a fraction of the image's", within=_IMAGE_SHARE
         ),
-        "consensus": Key("mean", "of the snippets' scores", choices=registries.consensuses),
+        "consensus": Key(
+            "mean",
+            "how the snippets' scores are joined",
+            choices=registries.consensuses,
+        ),
     },
     "crnn": {
         **_TRUNK,

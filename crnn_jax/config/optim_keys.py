@@ -12,34 +12,42 @@ OPTIM_KEYS: dict[str, Key] = {
         "muon is for matrices; all else, and the head, is adamw's then",
         choices=registries.optimizers,
     ),
-    "optim.learning_rate": Key(1e-3, "the peak", within=_RATE, changes="rescue"),
-    "optim.schedule": Key("cosine", "after the warm-up", choices=registries.schedules),
-    "optim.warmup": Key("0 steps", "a duration, linear from 0", check=check_duration),
+    "optim.learning_rate": Key(1e-3, "peak learning rate", within=_RATE, changes="rescue"),
+    "optim.schedule": Key(
+        "cosine", "course of the learning rate after the warm-up", choices=registries.schedules
+    ),
+    "optim.warmup": Key(
+        "0 steps",
+        "duration in which the learning rate rises from 0, linearly",
+        check=check_duration,
+    ),
     "optim.weight_decay": Key(
         0.0,
         "decoupled for adamw and muon, L2 for sgd; never on norms and biases",
         within=from_0(1e6),
     ),
     "optim.bias_learning_rate_multiplier": Key(
-        1.0, "of biases, those of norms included", within=_MULTIPLIER
+        1.0, "factor on the learning rate of biases, those of norms included", within=_MULTIPLIER
     ),
     "optim.head_learning_rate_multiplier": Key(
-        1.0, "of the last fully connected layer's matrix", within=_MULTIPLIER
+        1.0,
+        "factor on the learning rate of the last fully connected layer's matrix",
+        within=_MULTIPLIER,
     ),
-    "optim.momentum": Key(0.9, "sgd, muon", within=SHARE),
-    "optim.nesterov": Key(True, "sgd, muon"),
-    "optim.muon_iterations": Key(5, "of Newton and Schulz", within=Range(1, 100)),
+    "optim.momentum": Key(0.9, "momentum of sgd and muon", within=SHARE),
+    "optim.nesterov": Key(True, "Nesterov momentum of sgd and muon"),
+    "optim.muon_iterations": Key(5, "Newton-Schulz iterations of muon", within=Range(1, 100)),
     "optim.muon_adamw_learning_rate": Key(
         1e-3,
-        "the peak of muon's adamw, on the same schedule",
+        "peak learning rate of muon's adamw, on the same schedule",
         within=_RATE,
         changes="rescue",
     ),
-    "optim.b1": Key(0.9, "adam, adamw", within=SHARE),
-    "optim.b2": Key(0.999, "adam, adamw", within=SHARE),
+    "optim.b1": Key(0.9, "decay of the first moment of adam and adamw", within=SHARE),
+    "optim.b2": Key(0.999, "decay of the second moment of adam and adamw", within=SHARE),
     "optim.lookahead_steps": Key(
         0,
-        "between averages of the slow weights with the fast ones; 0: none",
+        "steps between averages of the slow weights with the fast ones; 0: none",
         within=Range(0, 10**6),
     ),
     "optim.lookahead_alpha": Key(
@@ -63,7 +71,7 @@ OPTIM_KEYS: dict[str, Key] = {
     "optim.label_smoothing": Key(0.0, "share of the target given to all classes", within=SHARE),
     "optim.class_weights": Key(
         "none",
-        "of the loss; balanced: each class counts as much, however few examples it has",
+        "weights of the loss; balanced: each class counts as much, however few examples it has",
         choices=("none", "balanced"),
     ),
     "optim.accumulation_steps": Key(
@@ -72,6 +80,8 @@ OPTIM_KEYS: dict[str, Key] = {
         within=Range(1, 65536),
     ),
     "optim.ema_decay": Key(
-        0.0, "of parameters and batch statistics, per step; 0: no average", within=SHARE
+        0.0,
+        "decay of the average of parameters and batch statistics, per step; 0: no average",
+        within=SHARE,
     ),
 }

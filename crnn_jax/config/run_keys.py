@@ -14,21 +14,25 @@ RUN_KEYS: dict[str, Key] = {
     ),
     "task": Key("classification", "what is learned", choices=registries.tasks),
     "batch_size": Key(
-        128, "global, over all devices and processes; 0: from batch_size_per_device", within=_BATCH
+        128,
+        "examples of a step, over all devices and processes; 0: from batch_size_per_device",
+        within=_BATCH,
     ),
     "batch_size_per_device": Key(
-        0, "of the axes data and fsdp; one of the two must be 0", within=_BATCH
+        0,
+        "examples on each device of the axes data and fsdp; one of the two sizes must be 0",
+        within=_BATCH,
     ),
     "duration": Key(
         "10 epochs",
-        "N epochs | N steps | N examples",
+        "length of the training: N epochs | N steps | N examples",
         check=check_duration,
         changes="longer",
     ),
     "precision": Key(
         "float32",
-        "of the compute; parameters stay float32. auto: chosen when the run starts, bfloat16 where "
-        "the device multiplies it faster",
+        "number format of the computation; parameters stay float32. auto: bfloat16 where the "
+        "device multiplies it faster, chosen when the run starts",
         choices=("float32", "bfloat16", "auto"),
         auto="auto",
         program=False,
@@ -38,7 +42,7 @@ RUN_KEYS: dict[str, Key] = {
     ),
     "logical_shards": Key(
         8,
-        "of a batch, where reproducible: a multiple of the devices",
+        "parts of a batch, where reproducible: a multiple of the devices",
         within=Range(1, _DEVICES),
     ),
     "steps_per_dispatch": Key(
@@ -56,7 +60,7 @@ RUN_KEYS: dict[str, Key] = {
 REPORT_KEYS: dict[str, Key] = {
     "eval.every": Key(
         "1 epochs",
-        'on the validation part; "0 steps": only at the end',
+        'time between evaluations on the validation part; "0 steps": only at the end',
         check=check_duration,
         changes="always",
     ),
@@ -65,7 +69,9 @@ REPORT_KEYS: dict[str, Key] = {
         "validations in a row without a better score after which training ends; 0: it does not",
         within=Range(0, 10**6),
     ),
-    "eval.batch_size": Key(500, "global", within=Range(1, 2**24), changes="always"),
+    "eval.batch_size": Key(
+        500, "examples at a time, over all devices", within=Range(1, 2**24), changes="always"
+    ),
     "eval.weights": Key(
         "last", "which weights are evaluated and reported", choices=("last", "ema")
     ),
@@ -76,28 +82,31 @@ REPORT_KEYS: dict[str, Key] = {
     ),
     "eval.report": Key(
         "test",
-        "evaluated at the end; choices must use validation",
+        "split that is evaluated at the end; choices must use validation",
         choices=("test", "validation"),
     ),
     "checkpoint.every": Key(
         "1 epochs",
-        'and after the last step; "0 steps": only then',
+        'time between checkpoints; one more after the last step; "0 steps": only that',
         check=check_duration,
         changes="always",
     ),
-    "checkpoint.keep_latest": Key(2, "checkpoints", within=Range(1, 10**6), changes="always"),
+    "checkpoint.keep_latest": Key(
+        2, "how many of the newest checkpoints are kept", within=Range(1, 10**6), changes="always"
+    ),
     "checkpoint.keep_best": Key(
         True, "also keep the best on the validation part", changes="always"
     ),
     "log.every": Key(
         "50 steps",
-        'metrics.jsonl and the tracker; "0 steps": with checkpoints and at the end',
+        'time between lines of metrics.jsonl and of the tracker; "0 steps": with checkpoints and '
+        "at the end",
         check=check_duration,
         changes="always",
     ),
     "log.seconds": Key(
         5.0,
-        "between progress lines where stdout is no terminal",
+        "seconds between progress lines where stdout is no terminal",
         within=above_0(1e9),
         changes="always",
     ),

@@ -22,13 +22,16 @@ FORMATS = ("safetensors", "stablehlo", "onnx")
 def main(argv: list[str]) -> None:
     """Writes the file and prints its certificate."""
     parser = OneLineParser(prog="python -m crnn_jax.export", description=__doc__)
-    parser.add_argument("--workdir", required=True, help="of a run of crnn_jax.main")
+    parser.add_argument("--workdir", required=True, help="folder of a run of crnn_jax.main")
     parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--out", metavar="FILE", help="default: WORKDIR/model.FORMAT")
-    parser.add_argument("--step", type=int, help="of the checkpoint; default: the latest")
+    parser.add_argument("--step", type=int, help="step of the checkpoint; default: the latest")
     parser.add_argument("--evaluate", action="store_true", help="print the file's test score too")
     parser.add_argument(
-        "--examples", type=int, default=256, help="test examples that it is compared on"
+        "--examples",
+        type=int,
+        default=256,
+        help="number of test examples that the file is compared on",
     )
     parser.add_argument(
         "--streaming",

@@ -85,8 +85,10 @@ def record(run: Run, config_name: str) -> dict[str, Any]:
 def main(argv: list[str]) -> None:
     """Writes the file and prints its score."""
     parser = OneLineParser(prog="python -m crnn_jax.export.package", description=__doc__)
-    parser.add_argument("--workdir", required=True, help="of a finished run of crnn_jax.main")
-    parser.add_argument("--config", required=True, metavar="FILE:MODEL", help="of the run")
+    parser.add_argument(
+        "--workdir", required=True, help="folder of a finished run of crnn_jax.main"
+    )
+    parser.add_argument("--config", required=True, metavar="FILE:MODEL", help="config of the run")
     parser.add_argument("--name", help="default: that of --config, as digits_crnn")
     flags = parser.parse_args(argv)
     with one_line_errors():

@@ -18,11 +18,13 @@ from crnn_jax.report.serve import PageServer
 def main(argv: list[str]) -> None:
     """Writes the page, or serves it until it is interrupted."""
     parser = OneLineParser(prog="python -m crnn_jax.report", description=__doc__)
-    parser.add_argument("--workdir", action="append", required=True, help="of a run; repeatable")
+    parser.add_argument(
+        "--workdir", action="append", required=True, help="folder of a run; repeatable"
+    )
     parser.add_argument("--out", default="report.html", help="the file to write")
     parser.add_argument("--results", default="results", help="folder of studies' results, if any")
     parser.add_argument("--serve", action="store_true", help="serve it on this machine, live")
-    parser.add_argument("--port", type=int, default=8000, help="of --serve; 0: any free one")
+    parser.add_argument("--port", type=int, default=8000, help="port of --serve; 0: any free one")
     flags = parser.parse_args(argv)
     with one_line_errors():
         if flags.serve:

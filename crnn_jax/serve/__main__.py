@@ -124,11 +124,19 @@ def main(argv: list[str]) -> None:
     """Serves until it is told to end."""
     parser = OneLineParser(prog="python -m crnn_jax.serve", description=__doc__)
     add_flags(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
-    parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
-    parser.add_argument("--max_mb", type=float, default=32, help="of a request")
-    parser.add_argument("--max_megapixels", type=float, default=25, help="of an image")
-    parser.add_argument("--max_requests", type=int, default=256, help="answered at a time")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; default: this machine alone"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port to listen on; 0: any that is free"
+    )
+    parser.add_argument("--max_mb", type=float, default=32, help="most MiB of a request")
+    parser.add_argument(
+        "--max_megapixels", type=float, default=25, help="most megapixels of an image"
+    )
+    parser.add_argument(
+        "--max_requests", type=int, default=256, help="most requests that are answered at a time"
+    )
     flags = parser.parse_args(argv)
     with one_line_errors():
         for name in ("max_mb", "max_megapixels", "max_requests"):

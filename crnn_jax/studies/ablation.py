@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
     parser = runs.make_parser("ablation", __doc__)
     parser.add_argument("--config", default="configs/cifar10.py:crnn", metavar="FILE:MODEL")
     parser.add_argument("--seeds", type=int, default=1, help="runs a line: seeds 0, 1, ...")
-    parser.add_argument("--duration", default="", help="of a run; default: the config's")
+    parser.add_argument("--duration", default="", help="duration of a run; default: the config's")
     flags, rest = parser.parse_known_args(argv)
     with one_line_errors():
         overrides = runs.study_overrides(rest, "duration")

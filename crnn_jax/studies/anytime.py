@@ -107,9 +107,9 @@ def evaluate(
 def main(argv: list[str]) -> None:
     """Writes the figures and the picture."""
     parser = OneLineParser(prog="python -m crnn_jax.studies.anytime", description=__doc__)
-    parser.add_argument("--workdir", required=True, help="of a run of crnn_jax.main")
+    parser.add_argument("--workdir", required=True, help="folder of a run of crnn_jax.main")
     parser.add_argument("--split", default="test", help="test, validation or train")
-    parser.add_argument("--name", default="", help="of the files; default: from the config")
+    parser.add_argument("--name", default="", help="name of the files; default: from the config")
     parser.add_argument("--results", default="results", help="folder of the files")
     add_placement_flags(parser)
     flags = parser.parse_args(argv)

@@ -207,9 +207,13 @@ def main(argv: list[str]) -> None:
     """Draws the figure and writes the table."""
     parser = OneLineParser(prog="python -m crnn_jax.studies.architecture", description=__doc__)
     parser.add_argument("--config", required=True, metavar="FILE:MODEL")
-    parser.add_argument("--input", default="", metavar="HxWxC", help="default: that of the data")
-    parser.add_argument("--classes", type=int, default=0, help="default: that of the data")
-    parser.add_argument("--name", default="", help="of the files; default: from the config")
+    parser.add_argument(
+        "--input", default="", metavar="HxWxC", help="size of the input; default: that of the data"
+    )
+    parser.add_argument(
+        "--classes", type=int, default=0, help="size of the input; default: that of the data"
+    )
+    parser.add_argument("--name", default="", help="name of the files; default: from the config")
     parser.add_argument("--results", default="results", help="folder of the files")
     flags, rest = parser.parse_known_args(argv)
     with one_line_errors():

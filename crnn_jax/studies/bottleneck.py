@@ -214,9 +214,11 @@ def main(argv: list[str]) -> None:
     """Measures, prints the table and the verdict, and writes the results file."""
     parser = OneLineParser(prog="python -m crnn_jax.studies.bottleneck", description=__doc__)
     parser.add_argument("--config", default="", metavar="FILE:MODEL")
-    parser.add_argument("--workdir", default="", help="of a run, instead of --config")
+    parser.add_argument("--workdir", default="", help="folder of a run, instead of --config")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--name", default="", help="of the results file; default: from the config")
+    parser.add_argument(
+        "--name", default="", help="name of the results file; default: from the config"
+    )
     parser.add_argument("--results", default="results", help="folder of the results file")
     flags, rest = parser.parse_known_args(argv)
     with one_line_errors():

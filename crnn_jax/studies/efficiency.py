@@ -215,8 +215,10 @@ def make_content(
 def main(argv: list[str]) -> None:
     """Trains what is missing and writes the files."""
     parser = runs.make_parser("efficiency", __doc__)
-    parser.add_argument("--dataset", default="cifar10", help="of configs/DATASET.py")
-    parser.add_argument("--budget", choices=[*SUFFIXES, "full"], default="cpu", help="as in table1")
+    parser.add_argument("--dataset", default="cifar10", help="data set of configs/DATASET.py")
+    parser.add_argument(
+        "--budget", choices=[*SUFFIXES, "full"], default="cpu", help="budget as in table1"
+    )
     parser.add_argument("--rows", default="cnn,crnn", help=f"some of {','.join(ROWS)}")
     parser.add_argument("--sizes", default=SIZES, help="factors of width and hidden units")
     parser.add_argument("--seeds", type=int, default=1, help="runs a point: seeds 0, 1, ...")

@@ -41,9 +41,9 @@ def draw_examples(run: Run, count: int) -> np.ndarray:
 def main(argv: list[str]) -> None:
     """Writes the picture."""
     parser = OneLineParser(prog="python -m crnn_jax.studies.pictures", description=__doc__)
-    parser.add_argument("--workdir", required=True, help="of a run of crnn_jax.main")
-    parser.add_argument("--count", type=int, default=6, help="of examples")
-    parser.add_argument("--name", required=True, help="of the picture")
+    parser.add_argument("--workdir", required=True, help="folder of a run of crnn_jax.main")
+    parser.add_argument("--count", type=int, default=6, help="number of examples")
+    parser.add_argument("--name", required=True, help="name of the picture")
     parser.add_argument("--results", default="results", help="folder of the picture")
     add_placement_flags(parser)
     flags = parser.parse_args(argv)

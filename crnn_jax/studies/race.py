@@ -98,7 +98,7 @@ def main(argv: list[str]) -> None:
     """Trains what is missing and writes the files."""
     parser = runs.make_parser("race", __doc__)
     parser.add_argument("--target", type=float, required=True, help="test accuracy, such as 0.94")
-    parser.add_argument("--runs", type=int, default=10, help="seeds 0, 1, ...")
+    parser.add_argument("--runs", type=int, default=10, help="number of runs, of seeds 0, 1, ...")
     parser.add_argument("--config", default="configs/cifar10_race.py", metavar="FILE[:MODEL]")
     flags, rest = parser.parse_known_args(argv)
     with one_line_errors():

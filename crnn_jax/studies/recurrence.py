@@ -114,9 +114,11 @@ def main(argv: list[str]) -> None:
     """Trains what is missing and writes the files."""
     parser = runs.make_parser("recurrence", __doc__)
     parser.add_argument("--config", required=True, metavar="FILE:MODEL")
-    parser.add_argument("--name", default="", help="of the files; default: from the config")
+    parser.add_argument("--name", default="", help="name of the files; default: from the config")
     parser.add_argument("--seeds", type=int, default=5, help="runs a row: seeds 0, 1, ...")
-    parser.add_argument("--duration", default="", help="of the CRNN; default: the config's")
+    parser.add_argument(
+        "--duration", default="", help="duration of the CRNN; default: the config's"
+    )
     flags, rest = parser.parse_known_args(argv)
     with one_line_errors():
         overrides = runs.study_overrides(rest, "duration", _STEP_ORDER)

@@ -90,10 +90,13 @@ def main(argv: list[str]) -> None:
     """Writes the figures and the picture."""
     parser = OneLineParser(prog="python -m crnn_jax.studies.robustness", description=__doc__)
     parser.add_argument(
-        "--workdir", required=True, action="append", help="of a run of crnn_jax.main; several times"
+        "--workdir",
+        required=True,
+        action="append",
+        help="folder of a run of crnn_jax.main; several times",
     )
     parser.add_argument("--num", type=int, default=2000, help="images of the test split")
-    parser.add_argument("--name", default="", help="of the files; default: from the configs")
+    parser.add_argument("--name", default="", help="name of the files; default: from the configs")
     parser.add_argument("--results", default="results", help="folder of the files")
     add_placement_flags(parser)
     flags = parser.parse_args(argv)

@@ -48,7 +48,7 @@ def make_parser(study: str, doc: str | None) -> OneLineParser:
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--workdir", default="", help="of the runs; default: under runs/")
+    parser.add_argument("--workdir", default="", help="folder of the runs; default: under runs/")
     parser.add_argument("--results", default="results", help="folder of the result files")
     parser.add_argument(
         "--report", action="store_true", help="train nothing: write the files from what is kept"

@@ -118,10 +118,10 @@ def checked(run: Run, maps: Any, count: int) -> dict[str, Any]:
 def main(argv: list[str]) -> None:
     """Writes the picture, the predictions and the figures."""
     parser = OneLineParser(prog="python -m crnn_jax.studies.saliency", description=__doc__)
-    parser.add_argument("--workdir", required=True, help="of a run of crnn_jax.main")
+    parser.add_argument("--workdir", required=True, help="folder of a run of crnn_jax.main")
     parser.add_argument("--num", type=int, default=8, help="images of the test split")
     parser.add_argument("--check", type=int, default=64, help="test images; 0: measure nothing")
-    parser.add_argument("--name", default="", help="of the files; default: from the config")
+    parser.add_argument("--name", default="", help="name of the files; default: from the config")
     parser.add_argument("--results", default="results", help="folder of the files")
     add_placement_flags(parser)
     parser.add_argument("images", nargs="*", metavar="IMAGE")

@@ -181,12 +181,16 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--config", required=True, metavar="FILE:MODEL")
     parser.add_argument("--mode", choices=("strong", "weak"), required=True)
     parser.add_argument("--devices", default="1,2,4,8")
-    parser.add_argument("--processes", type=int, default=1, help="of a point that they divide")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="number of processes, of a point that they divide"
+    )
     parser.add_argument("--project", default="", metavar="64,256", help="numbers of chips")
-    parser.add_argument("--project_batch", type=int, default=1024, help="global, of the projection")
+    parser.add_argument(
+        "--project_batch", type=int, default=1024, help="global batch of the projection"
+    )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=3, help="of each repeat")
-    parser.add_argument("--name", default="", help="of the files; default: from the config")
+    parser.add_argument("--steps", type=int, default=3, help="steps of each repeat")
+    parser.add_argument("--name", default="", help="name of the files; default: from the config")
     parser.add_argument("--results", default="results/scaling", help="folder of the files")
     flags, rest = parser.parse_known_args(argv)
     with one_line_errors():

@@ -80,9 +80,11 @@ def main(argv: list[str]) -> None:
     """Trains each seed and writes the results file."""
     parser = OneLineParser(prog="python -m crnn_jax.studies.seeds", description=__doc__)
     parser.add_argument("--config", required=True, metavar="FILE:MODEL")
-    parser.add_argument("--seeds", type=int, default=5, help="how many: 0, 1, ...")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds 0, 1, ...")
     parser.add_argument("--workdir", default="", help="default: runs/seeds_NAME")
-    parser.add_argument("--name", default="", help="of the results file; default: from the config")
+    parser.add_argument(
+        "--name", default="", help="name of the results file; default: from the config"
+    )
     parser.add_argument("--results", default="results", help="folder of the results file")
     flags, rest = parser.parse_known_args(argv)
     with one_line_errors():

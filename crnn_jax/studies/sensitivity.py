@@ -97,9 +97,9 @@ def main(argv: list[str]) -> None:
     parser = runs.make_parser("sensitivity", __doc__)
     parser.add_argument("--config", default="configs/cifar10.py:crnn_small", metavar="FILE:MODEL")
     parser.add_argument("--layers", default="3,6,9", help="3x3 convolutions in all")
-    parser.add_argument("--units", default="64,128,256", help="of the recurrent layer")
+    parser.add_argument("--units", default="64,128,256", help="hidden units of the recurrent layer")
     parser.add_argument("--seeds", type=int, default=1, help="runs a point: seeds 0, 1, ...")
-    parser.add_argument("--duration", default="", help="of a run; default: the config's")
+    parser.add_argument("--duration", default="", help="duration of a run; default: the config's")
     parser.add_argument("--validation", type=float, default=0.1, help="fraction held out")
     flags, rest = parser.parse_known_args(argv)
     with one_line_errors():

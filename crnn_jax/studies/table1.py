@@ -89,9 +89,11 @@ def main(argv: list[str]) -> None:
     """Trains what is missing and writes the files."""
     lines = [f"  {name:13}{text}" for name, text in BUDGETS.items()]
     parser = runs.make_parser("table1", (__doc__ or "") + "\n".join(lines))
-    parser.add_argument("--dataset", default="cifar10", help="of configs/DATASET.py")
+    parser.add_argument("--dataset", default="cifar10", help="data set of configs/DATASET.py")
     parser.add_argument("--budget", choices=list(BUDGETS), required=True)
-    parser.add_argument("--seeds", type=int, default=0, help="0, 1, ...; default: 5, cpu: 1")
+    parser.add_argument(
+        "--seeds", type=int, default=0, help="number of seeds 0, 1, ...; default: 5, cpu: 1"
+    )
     parser.add_argument("--rows", default="", help=f"some of {','.join(ROWS)}; default: all")
     parser.add_argument("--rates", action="store_true", help="measure the rows' images/s first")
     flags, rest = parser.parse_known_args(argv)

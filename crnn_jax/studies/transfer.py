@@ -207,9 +207,11 @@ def main(argv: list[str]) -> None:
         metavar="WORKDIR|NAME|FILE",
         help="weights that are there; default: train --config on half of its classes",
     )
-    parser.add_argument("--images", type=int, default=100, help="of each class to be learned")
+    parser.add_argument(
+        "--images", type=int, default=100, help="images of each class to be learned"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="runs a row: seeds 0, 1, ...")
-    parser.add_argument("--name", default="", help="of the files; default: from the config")
+    parser.add_argument("--name", default="", help="name of the files; default: from the config")
     parser.add_argument(
         "--target",
         default="",

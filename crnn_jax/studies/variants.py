@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
     """Trains what is missing and writes the files."""
     parser = runs.make_parser("variants", __doc__)
     parser.add_argument("--config", required=True, metavar="FILE:MODEL")
-    parser.add_argument("--name", required=True, help="of the files")
+    parser.add_argument("--name", required=True, help="name of the files")
     parser.add_argument("--variant", action="append", required=True, metavar="NAME:KEY=VALUE,...")
     parser.add_argument("--seeds", type=int, default=3, help="runs a variant: seeds 0, 1, ...")
     flags, rest = parser.parse_known_args(argv)
