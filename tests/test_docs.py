@@ -55,3 +55,28 @@ def test_the_topmost_release_of_the_changelog_is_this_version():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+# Pages without long lines; config.md is written by a program.
+NARROW = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+WIDE = ("config.md", "explain.md", "results.md")
+
+
+def long_lines(text: str) -> list[str]:
+    """Returns the lines of prose with more than 120 characters."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"<!-- table: .*?<!-- /table -->", "", text, flags=re.DOTALL)
+    whole = ("|", "![")  # a row of a table or a picture cannot be broken
+    return [line for line in text.splitlines() if len(line) > 120 and not line.startswith(whole)]
+
+
+@pytest.mark.parametrize("page", [p for p in NARROW if p.name not in WIDE], ids=lambda p: p.name)
+def test_lines_of_prose_are_short(page):
+    assert long_lines(page.read_text()) == []
+
+
+def test_a_long_line_of_prose_is_seen():
+    row, long = "| " + "x " * 80 + "|", "x " * 80
+    page = f"{row}\n```text\n{long}\n```\n<!-- table: a -->\n{long}\n<!-- /table -->\nshort\n"
+    assert long_lines(page) == []
+    assert long_lines(page + long) == [long]
