@@ -21,6 +21,7 @@ from crnn_jax.weight_files import WeightFile, read_arrays, write_weights
 # Of timm's weights, in 0..255: of the red, green and blue of ImageNet's images.
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+IMAGENET_SHAPE = (224, 224, 3)
 
 _HEAD = "head.fc.weight"
 _TIMM_SIZES = {f"sequencer2d_{size}": depths for size, depths in SEQUENCER_DEPTHS.items()}
@@ -152,7 +153,9 @@ def main(argv: list[str]) -> None:
             content = from_timm(arrays, model_keys(name), str(flags.file))
         except UserError as error:
             raise UserError(f"{error}: is it timm's {name} (--model)?") from None
-        content.about.update(source=f"timm {name}", file=flags.file.name)
+        content.about.update(
+            source=f"timm {name}", file=flags.file.name, input_shape=IMAGENET_SHAPE
+        )
         write_weights(out, content)
         size = sum(array.size for array in content.arrays.values())
         print(

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from crnn_jax import convert
 from crnn_jax.config import default_config
+from crnn_jax.flags import resolve_config
 from crnn_jax.models import build_model
 from crnn_jax.weight_files import nested_arrays, read_weights
 
@@ -153,6 +154,9 @@ def test_the_command_writes_a_weight_file(tmp_path, capsys, small):
     assert content.mean == pytest.approx((123.675, 116.28, 103.53))
     assert content.std == pytest.approx((58.395, 57.12, 57.375))
     assert content.about["source"] == "timm sequencer2d_s"
+    config = resolve_config(f"finetune:sequencer,init.from={out}", {})
+    assert config.data.image_size == 224
+    assert tuple(config.model.depths) == (4, 3, 8, 3)
     before = path.read_bytes()
     code, _, error = call(capsys, "timm", str(path), f"--out={path}")
     assert (code, path.read_bytes()) == (2, before)
