@@ -3,6 +3,7 @@
 from crnn_jax.config import registries
 from crnn_jax.config.durations import check_duration
 from crnn_jax.config.key import SHARE, Key, Range, above_0, from_0
+from crnn_jax.data import class_weights
 
 _RATE = Range(1e-18, 1e18)  # two rates, one divided by the other, fit float32
 _MULTIPLIER = above_0(1e6)
@@ -71,8 +72,9 @@ OPTIM_KEYS: dict[str, Key] = {
     "optim.label_smoothing": Key(0.0, "share of the target given to all classes", within=SHARE),
     "optim.class_weights": Key(
         "none",
-        "weights of the loss; balanced: each class counts as much, however few examples it has",
-        choices=("none", "balanced"),
+        "weights of the loss; balanced: each class counts as much, however few examples it has; "
+        "cat:2,dog:1: by name, 1 for all others",
+        check=class_weights.check,
     ),
     "optim.accumulation_steps": Key(
         1,

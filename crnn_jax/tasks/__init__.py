@@ -1,5 +1,7 @@
 """Tasks by name; what each is made of: `task.Task`."""
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from crnn_jax.data.sources import Source, Split
@@ -17,8 +19,13 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def make_task(config: ConfigDict, num_classes: int, train: Split | None = None) -> Task:
-    """Returns the task that `config.task` names; `train` is the training split where it is needed.
+def make_task(
+    config: ConfigDict,
+    num_classes: int,
+    train: Split | None = None,
+    class_names: Sequence[str] = (),
+) -> Task:
+    """Returns the task that `config.task` names; see `Task.of` for the arguments.
 
     Raises:
       UserError: the model returns another kind of output than the task reads.
@@ -30,7 +37,7 @@ def make_task(config: ConfigDict, num_classes: int, train: Split | None = None) 
             f"task '{config.task}' expects 'model.name' to be one of {', '.join(fitting)}, found "
             f"'{name}': choose one of them, or change config key 'task'"
         )
-    return TASKS[config.task].of(config, num_classes, train)
+    return TASKS[config.task].of(config, num_classes, train, class_names)
 
 
 def check_fields(config: ConfigDict, source: Source) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from flax import struct
 from ml_collections import ConfigDict
 
-from crnn_jax.data import mixing, transforms
+from crnn_jax.data import class_weights, mixing, transforms
 from crnn_jax.data.fields import Example, Fields
 from crnn_jax.data.sources import LOSS_WEIGHT, Split, labelled_fields, labels_of
 from crnn_jax.errors import printable
@@ -58,12 +58,24 @@ class Classification:
     class_weights: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, config: ConfigDict, num_classes: int, train: Split | None = None) -> Self:
-        """Returns the task of a validated config; `train` is read for balanced class weights."""
+    def of(
+        cls,
+        config: ConfigDict,
+        num_classes: int,
+        train: Split | None = None,
+        class_names: Sequence[str] = (),
+    ) -> Self:
+        """Returns the task of a validated config; `train` is read for balanced class weights.
+
+        Raises:
+          UserError: class weights that do not fit the classes.
+        """
         augmentation = Augmentation.of(config.data, jnp.dtype(config.precision))
-        weights: tuple[float, ...] = ()
-        if config.optim.class_weights == "balanced" and train is not None:
+        weights, chosen = (), config.optim.class_weights
+        if train is not None and chosen == "balanced":
             weights = balanced_weights(labels_of(train), num_classes)
+        elif train is not None and chosen != "none":
+            weights = class_weights.given_weights(chosen, class_names)
         return cls(augmentation, config.optim.label_smoothing, weights)
 
     @classmethod
@@ -97,7 +109,8 @@ class Classification:
         evaluation always reads the consensus `logits_BK`, without label smoothing. Of mixed images
         the loss is that of both labels by their shares, which equals that of the soft label
         share * one_hot + (1 - share) * other; a hit is the image's own label. Class weights
-        multiply an example's loss and do not divide the batch's: over the split their mean is 1.
+        multiply an example's loss and do not divide the batch's; the mean of balanced ones over
+        the split is 1.
         """
         label_B, weight_B = batch["label"], batch["weight_B"]
         loss_B = self._cross_entropy(output, label_B, train=train)

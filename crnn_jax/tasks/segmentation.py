@@ -71,13 +71,19 @@ class Segmentation:
     num_classes: int
 
     @classmethod
-    def of(cls, config: ConfigDict, num_classes: int, train: Split | None = None) -> Self:
+    def of(
+        cls,
+        config: ConfigDict,
+        num_classes: int,
+        train: Split | None = None,
+        class_names: Sequence[str] = (),
+    ) -> Self:
         """Returns the task of a validated config.
 
         Raises:
           UserError: crops or views that have no masks, or too many classes.
         """
-        del train
+        del train, class_names
         if config.data.crop != "none":
             raise UserError(
                 "config key 'data.crop' expects none for task 'segmentation', since crops of files "

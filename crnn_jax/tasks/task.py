@@ -62,7 +62,13 @@ class Task(Protocol):
     pixels: ClassVar[str]
 
     @classmethod
-    def of(cls, config: ConfigDict, num_classes: int, train: Split | None = None) -> Self:
+    def of(
+        cls,
+        config: ConfigDict,
+        num_classes: int,
+        train: Split | None = None,
+        class_names: Sequence[str] = (),
+    ) -> Self:
         """Returns the task of a validated config.
 
         Args:
@@ -70,6 +76,7 @@ class Task(Protocol):
           num_classes: K.
           train: the training split, from which a task may learn how common its classes are; None
             where nothing is trained.
+          class_names: K, of a training.
         """
         ...
 

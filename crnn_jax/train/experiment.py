@@ -16,6 +16,7 @@ from crnn_jax import compile_cache, flops, models, optim, processor
 from crnn_jax.compiler import compiler_options
 from crnn_jax.config import round_up, steps
 from crnn_jax.data.cache import cache_dir
+from crnn_jax.data.dataset import Dataset
 from crnn_jax.data.sources import Split
 from crnn_jax.models.fit import check_fit
 from crnn_jax.peaks import peak_flops
@@ -172,6 +173,7 @@ def build(
     num_classes: int,
     num_train: int,
     train: Split | None = None,
+    class_names: Sequence[str] = (),
 ) -> Experiment:
     """Returns the `Experiment` of a validated config.
 
@@ -181,6 +183,7 @@ def build(
       num_classes: K.
       num_train: examples of the training split, without the validation part.
       train: that split, for a training; None where nothing is trained.
+      class_names: K, for a training.
 
     Raises:
       UserError: `mesh.*` does not fit the devices, or the model's sizes its input.
@@ -196,7 +199,7 @@ def build(
         config=config,
         mesh=mesh,
         model=models.build_model(config.model, num_classes, jnp.dtype(config.precision)),
-        task=make_task(config, num_classes, train),
+        task=make_task(config, num_classes, train, class_names),
         schedule=schedule,
         optimizer=optim.make_optimizer(
             config.optim,
@@ -210,3 +213,13 @@ def build(
         steps_per_dispatch=num_dispatched,
         total_steps=total_steps,
     )
+
+
+def build_training(config: ConfigDict, dataset: Dataset) -> Experiment:
+    """Returns the `Experiment` of a config that is trained on the data.
+
+    Raises:
+      UserError: see `build`; or the task finds a mistake by the examples or by the classes.
+    """
+    names, train = dataset.source.class_names, dataset.split("train")
+    return build(config, dataset.source.input_shape, len(names), dataset.num_train, train, names)

@@ -28,7 +28,7 @@ from crnn_jax.trackers import check_installed
 from crnn_jax.train.changes import make_way
 from crnn_jax.train.clock import Clock
 from crnn_jax.train.evaluator import evaluate, evaluator_of, result_line
-from crnn_jax.train.experiment import Experiment, build, enable_compile_cache
+from crnn_jax.train.experiment import Experiment, build_training, enable_compile_cache
 from crnn_jax.train.patience import Patience, check_validation
 from crnn_jax.train.programs import compile_step
 from crnn_jax.train.progress import Plan, Progress
@@ -110,9 +110,8 @@ def _train_alone(
         source = dataset.source
         check_fields(config, source)
         check_validation(config, dataset)
-        num_train, train_split = dataset.num_train, dataset.split("train")
         dataset.split(split)
-        experiment = build(config, source.input_shape, source.num_classes, num_train, train_split)
+        experiment = build_training(config, dataset)
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
         facts = dataset.describe()
         check_same_on_all(facts)
@@ -128,8 +127,9 @@ def _train_alone(
                 f"'optim.warmup' is longer than the run, by {warmup_steps} steps to "
                 f"{experiment.total_steps}: the learning rate never reaches its peak"
             )
-        is_balanced = "balanced" in (config.data.sampling, config.optim.class_weights)
-        if note := balance.warning(train_split, source.class_names, is_balanced=is_balanced):
+        balanced = config.data.sampling == "balanced" or config.optim.class_weights != "none"
+        train_split = dataset.split("train")
+        if note := balance.warning(train_split, source.class_names, is_balanced=balanced):
             say(f"warning: {note}", sys.stderr)
         if stored is not None:
             make_way(folder, stored, experiment)

@@ -11,9 +11,11 @@ import pytest
 from crnn_jax.data.dataset import load_dataset
 from crnn_jax.data.mixing import Mixing
 from crnn_jax.data.sources import labels_of
+from crnn_jax.errors import UserError
 from crnn_jax.models.heads import Output
 from crnn_jax.tasks.augmentation import Augmentation
 from crnn_jax.tasks.classification import Classification, balanced_weights
+from crnn_jax.validation import validate
 
 NORM = {"mean_C": jnp.array([10.0]), "std_C": jnp.array([2.0])}
 
@@ -92,6 +94,58 @@ def test_weights_are_of_the_training_split(tiny):
     np.testing.assert_allclose(task.class_weights, len(train) / (10 * counts))
     assert Classification.of(config, 10).class_weights == ()
     assert Classification.of(tiny("cnn"), 10, train).class_weights == ()
+
+
+def test_weights_are_given_by_name(tiny):
+    config = tiny("cnn", optim__class_weights="cat:2, a, b:c:0.5")
+    names, train = ("dog", "cat", "a, b:c"), load_dataset(tiny("cnn")).splits["train"]
+    task = Classification.of(config, 3, train, names)
+    assert task.class_weights == (1.0, 2.0, 0.5)
+    assert Classification.of(config, 3).class_weights == ()
+    logits_BK = jnp.array([[1.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
+    batch = {"label": jnp.array([0, 1]), "weight_B": jnp.array([1.0, 1.0])}
+    loss_0, loss_1 = np.log(np.exp([1, 0, 0]).sum()) - 1, np.log(np.exp([0, 0, 2]).sum())
+    weighted = dataclasses.replace(make_task(), class_weights=task.class_weights)
+    loss, _ = weighted.loss(Output(logits_BK), batch, train=True)
+    np.testing.assert_allclose(loss, (loss_0 + 2 * loss_1) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "found ''"),
+        ("cat", "expects none, balanced or CLASS:WEIGHT,.*such as cat:2,dog:1, found 'cat'"),
+        ("blanced", r"found 'blanced' \(did you mean 'balanced'\?\)"),
+        ("cat:2,dog", "found 'cat:2,dog'"),
+        (":2", "found ':2'"),
+        ("cat:-1", "expects 0, or 1e-06 to 1e\\+06, for class 'cat', found '-1'"),
+        ("cat:nan", "for class 'cat', found 'nan'"),
+        ("cat:inf", "for class 'cat', found 'inf'"),
+        ("cat:1e-50", "for class 'cat', found '1e-50'"),
+        ("cat:two", "for class 'cat', found 'two'"),
+        ("cat:1,cat:2", "each class once, found 'cat' twice"),
+    ],
+)
+def test_weights_that_do_not_fit_are_one_line(text, expected, tiny):
+    """What needs no data is found before it is read."""
+    with pytest.raises(UserError, match=f"'optim.class_weights' .*{expected}"):
+        validate(tiny("cnn", optim__class_weights=text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cta:2", r"expects classes of the data, dog, cat, found 'cta' \(did you mean 'cat'\?\)"),
+        ("cat:2,,dog:1", "classes of the data, dog, cat, found ',dog'"),
+        ("cat:0,dog:0", "a weight above 0, found 0 for every class"),
+    ],
+)
+def test_weights_of_other_classes_are_one_line(text, expected, tiny):
+    config = tiny("cnn", optim__class_weights=text)
+    train = load_dataset(tiny("cnn")).splits["train"]
+    validate(config)
+    with pytest.raises(UserError, match=f"'optim.class_weights' .*{expected}"):
+        Classification.of(config, 2, train, ("dog", "cat"))
 
 
 def test_a_square_is_cut_out_in_training_alone():

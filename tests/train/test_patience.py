@@ -96,6 +96,9 @@ def test_there_must_be_something_to_look_at(tiny, tmp_path):
     keys = {"eval.patience": "2", "eval.every": "0 steps", "data.validation": "0.1"}
     with pytest.raises(UserError, match=r"counts validations: set 'eval\.every' to more than 0"):
         resolve_config("digits:rnn", keys)
+    with pytest.raises(UserError, match=r"expects classes of the data, 0, 1, .*found 'cat'"):
+        train(tiny("rnn", optim__class_weights="cat:2"), str(tmp_path / "b"))
+    assert not (tmp_path / "b" / "config.json").exists()
     keys = {"data.sampling": "balanced", "optim.class_weights": "balanced"}
     with pytest.raises(UserError, match="a rare class would count twice"):
         resolve_config("digits:rnn", keys)
