@@ -1,5 +1,6 @@
 """What `import crnn_jax` offers."""
 
+import inspect
 import subprocess
 import sys
 
@@ -44,6 +45,15 @@ def test_the_import_is_instant_and_says_what_there_is():
     assert crnn_jax.train.loop is loop
     with pytest.raises(AttributeError, match="has no attribute 'unheard'"):
         _ = crnn_jax.unheard  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_train_is_documented_as_the_function_that_it_is():
+    """The package of this name takes its place."""
+    from crnn_jax import api
+
+    assert inspect.signature(crnn_jax.train) == inspect.signature(api.train)
+    assert list(inspect.signature(crnn_jax.train).parameters) == ["config", "workdir", "changes"]
+    assert inspect.getdoc(crnn_jax.train) == inspect.getdoc(api.train)
 
 
 def test_a_training_is_a_run_that_opens_again(run):
