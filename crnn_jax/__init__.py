@@ -9,7 +9,8 @@
     run.probabilities(images)                       # float32 (B, K), as run.class_names
     run.features(images)                            # what the head reads; or layer="trunk"
 
-Nothing else is imported until one of these is named.
+`load` returns a `Predictor`, which of a run and of a safetensors file is a `Run`. A mistake raises
+a `UserError`, whose text is one line. Nothing else is imported until one of these is named.
 """
 
 import importlib
@@ -19,17 +20,27 @@ if TYPE_CHECKING:
     from crnn_jax.api import list_models as list_models
     from crnn_jax.api import load as load
     from crnn_jax.api import train as train
+    from crnn_jax.errors import UserError as UserError
+    from crnn_jax.predictor import Predictor as Predictor
+    from crnn_jax.run import Run as Run
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "list_models", "load", "train"]
+__all__ = ["Predictor", "Run", "UserError", "__version__", "list_models", "load", "train"]
+_MODULES = {  # of each name
+    "Predictor": "predictor",
+    "Run": "run",
+    "UserError": "errors",
+    "list_models": "api",
+    "load": "api",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Returns what `api` has under the name, which is imported now."""
+    """Returns what has the name; its module is imported now."""
     if name == "train":  # the folder of this name, which can be called: see its docstring
         return importlib.import_module("crnn_jax.train")
-    if name in __all__:
-        return getattr(importlib.import_module("crnn_jax.api"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"crnn_jax.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'crnn_jax' has no attribute '{name}'")
 
 

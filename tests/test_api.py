@@ -34,6 +34,7 @@ def test_the_import_is_instant_and_says_what_there_is():
         "assert not {'numpy', 'jax', 'flax', 'ml_collections'} & set(sys.modules)\n"
         "assert {'load', 'train', 'list_models'} <= set(dir(crnn_jax))\n"
         "assert callable(crnn_jax.train)\n"
+        "assert issubclass(crnn_jax.UserError, Exception)\n"
         "assert not {'numpy', 'jax'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
@@ -54,6 +55,15 @@ def test_train_is_documented_as_the_function_that_it_is():
     assert inspect.signature(crnn_jax.train) == inspect.signature(api.train)
     assert list(inspect.signature(crnn_jax.train).parameters) == ["config", "workdir", "changes"]
     assert inspect.getdoc(crnn_jax.train) == inspect.getdoc(api.train)
+
+
+def test_what_it_returns_and_raises_can_be_named():
+    from crnn_jax.predictor import Predictor
+
+    names = (crnn_jax.Predictor, crnn_jax.Run, crnn_jax.UserError)
+    assert names == (Predictor, Run, UserError)
+    assert set(crnn_jax.__all__) <= set(dir(crnn_jax))
+    assert all(hasattr(crnn_jax, name) for name in crnn_jax.__all__)
 
 
 def test_a_training_is_a_run_that_opens_again(run):
