@@ -54,7 +54,7 @@ def test_the_wheel_has_the_presets_the_models_and_the_page(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"crnn_jax/configs/{name}.py" for name in presets.names()} <= names
     assert {f"crnn_jax/pretrained/{name}.safetensors" for name in pretrained.names()} <= names
-    assert "crnn_jax/serve/page.html" in names
+    assert {"crnn_jax/serve/page.html", "crnn_jax/py.typed"} <= names
     assert not [name for name in names if name.startswith(("configs/", "tests/", "benchmarks/"))]
 
 
