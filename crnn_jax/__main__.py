@@ -4,6 +4,7 @@
 flags, and so are the others; `crnn-jax COMMAND --help` lists them. A study is `study.NAME`.
 """
 
+import pathlib
 import runpy
 import sys
 
@@ -26,26 +27,46 @@ COMMANDS = {
 _STUDY = "study."
 
 
+def studies() -> dict[str, tuple[str, str]]:
+    """Returns the studies as `COMMANDS` has commands, by what the first lines of their files say.
+
+    None is imported: that takes seconds.
+    """
+    found = {}
+    for path in sorted(pathlib.Path(__file__).parent.glob("studies/*.py")):
+        with path.open(encoding="utf-8") as file:
+            text, _, command = file.readline().partition(
+                f": python -m crnn_jax.studies.{path.stem}"
+            )
+        if command:
+            module = f"studies.{path.stem}"
+            found[_STUDY + path.stem] = module, text.removeprefix('"""')
+    return found
+
+
 def module_of(command: str) -> str | None:
     """Returns the module of a command, as "crnn_jax.main"; None where there is none."""
-    if command.startswith(_STUDY) and command.removeprefix(_STUDY).isidentifier():
-        return f"crnn_jax.studies.{command.removeprefix(_STUDY)}"
-    return f"crnn_jax.{COMMANDS[command][0]}" if command in COMMANDS else None
+    commands = studies() if command.startswith(_STUDY) else COMMANDS
+    return f"crnn_jax.{commands[command][0]}" if command in commands else None
+
+
+def _listed(commands: dict[str, tuple[str, str]]) -> list[str]:
+    width = max(map(len, commands))
+    return [f"  {name:{width}}  {text}" for name, (_, text) in commands.items()]
 
 
 def main() -> None:
     """Runs the command that is named first, with the flags that follow."""
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if command in ("-h", "--help"):
-        width = max(map(len, COMMANDS))
-        lines = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
-        print(__doc__, *lines, sep="\n")
+        print(__doc__, *_listed(COMMANDS), "", *_listed(studies()), sep="\n")
         return
     module = module_of(command)
     if module is None:
+        commands = studies() if command.startswith(_STUDY) else COMMANDS
         print(
-            f"error: expected one of {', '.join(COMMANDS)}, found '{command}'"
-            f"{closest(command, COMMANDS)} (see --help)",
+            f"error: expected one of {', '.join(commands)}, found '{command}'"
+            f"{closest(command, commands)} (see --help)",
             file=sys.stderr,
         )
         sys.exit(2)

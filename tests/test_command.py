@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pathlib
 import runpy
 import sys
 
@@ -23,7 +24,15 @@ def test_every_command_is_a_module_and_is_listed(monkeypatch, capsys):
     assert command.module_of("study.saliency") == "crnn_jax.studies.saliency"
     monkeypatch.setattr(sys, "argv", ["crnn-jax", "--help"])
     command.main()
-    assert set(command.COMMANDS) <= set(capsys.readouterr().out.split())
+    words = set(capsys.readouterr().out.split())
+    assert set(command.COMMANDS) | set(command.studies()) <= words
+
+
+def test_every_study_that_can_be_run_is_a_command():
+    folder = pathlib.Path(command.__file__).parent / "studies"
+    files = {path.stem for path in folder.glob("*.py") if "def main(" in path.read_text()}
+    files -= {"scaling_point"}  # a process of study.scaling
+    assert {name.removeprefix("study.") for name in command.studies()} == files
 
 
 def test_a_command_gets_its_own_flags(monkeypatch):
@@ -40,15 +49,24 @@ def test_a_command_gets_its_own_flags(monkeypatch):
     assert seen["run_name"] == "__main__"
 
 
-@pytest.mark.parametrize("name", ["trian", "study.a.b"])
-def test_an_unknown_command_is_one_line(name, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("name", "closest", "expected"),
+    [
+        ("trian", "train", "one of train, evaluate"),
+        ("study.salency", "study.saliency", "one of study.ablation, "),
+        ("study.corruptions", "", "one of study.ablation, "),
+        ("study.a.b", "", "one of study.ablation, "),
+    ],
+)
+def test_an_unknown_command_is_one_line(name, closest, expected, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["crnn-jax", name])
     with pytest.raises(SystemExit) as stop:
         command.main()
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: expected one of train, evaluate")
-    assert ("did you mean 'train'" in line) == (name == "trian")
+    assert line.startswith(f"error: expected {expected}")
+    assert f"found '{name}'" in line
+    assert (f"did you mean '{closest}'" in line) == bool(closest)
 
 
 @pytest.mark.parametrize("name", pretrained.names())
