@@ -1,10 +1,13 @@
 """Exports a run to one file: python -m crnn_jax.export --workdir=runs/a --format=onnx
 
-The file takes uint8 images of the stored size and returns class probabilities. It is run beside
+--model=NAME takes a model of the package in the place of a run, --file=FILE a safetensors file.
+
+The new file takes uint8 images of the stored size and returns class probabilities. It is run beside
 the model before it is kept: what they differ by is printed, and written into the file. `onnx` runs
 without JAX; `stablehlo` runs wherever JAX does; `safetensors` holds the weights.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import os
@@ -13,8 +16,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.flags import add_placement_flags, placement
+from crnn_jax.opened import add_flags, open_named
+
+if TYPE_CHECKING:  # what imports JAX waits for the flags to be right
+    from crnn_jax.run import Run
 
 FORMATS = ("safetensors", "stablehlo", "onnx")
 
@@ -22,10 +31,11 @@ FORMATS = ("safetensors", "stablehlo", "onnx")
 def main(argv: list[str]) -> None:
     """Writes the file and prints its certificate."""
     parser = OneLineParser(prog="python -m crnn_jax.export", description=__doc__)
-    parser.add_argument("--workdir", required=True, help="folder of a run of crnn_jax.main")
+    add_flags(parser)
     parser.add_argument("--format", required=True, choices=FORMATS)
-    parser.add_argument("--out", metavar="FILE", help="default: WORKDIR/model.FORMAT")
-    parser.add_argument("--step", type=int, help="step of the checkpoint; default: the latest")
+    parser.add_argument(
+        "--out", metavar="FILE", help="default: WORKDIR/model.FORMAT, or NAME.FORMAT here"
+    )
     parser.add_argument("--evaluate", action="store_true", help="print the file's test score too")
     parser.add_argument(
         "--examples",
@@ -38,22 +48,20 @@ def main(argv: list[str]) -> None:
         action="store_true",
         help="onnx: one step, fed rows or frames as they come, with the state as input and output",
     )
+    add_placement_flags(parser)
     flags = parser.parse_args(argv)
     with one_line_errors():
         if flags.examples < 1:
             raise UserError(f"--examples expects 1 or more, found {flags.examples}")
         if flags.streaming and flags.format != "onnx":
             raise UserError(f"--streaming expects --format=onnx, found {flags.format}")
-        workdir = pathlib.Path(flags.workdir).expanduser()
-        if not (workdir / "config.json").exists():
-            raise UserError(f"expected a run in '{workdir}', found no config.json: check --workdir")
-        path = pathlib.Path(flags.out or workdir / f"model.{flags.format}").expanduser()
+        path = _out(flags)
         with new_file(path, flags.format) as unfinished:
             lines = export(
-                workdir,
+                _open(flags),
                 flags.format,
                 unfinished,
-                step=flags.step,
+                data_source=flags.data_source,
                 evaluate=flags.evaluate,
                 num_examples=flags.examples,
                 streaming=flags.streaming,
@@ -61,12 +69,34 @@ def main(argv: list[str]) -> None:
         print(f"{path}: {path.stat().st_size:,} bytes", *lines, sep="\n")
 
 
+def _out(flags: argparse.Namespace) -> pathlib.Path:
+    """Returns the path of the file that is to be written."""
+    place = pathlib.Path(f"{flags.model or pathlib.Path(flags.file or '').stem}.{flags.format}")
+    if flags.workdir is not None:
+        workdir = pathlib.Path(flags.workdir).expanduser()
+        if not (workdir / "config.json").exists():
+            raise UserError(f"expected a run in '{workdir}', found no config.json: check --workdir")
+        place = workdir / f"model.{flags.format}"
+    return pathlib.Path(flags.out).expanduser() if flags.out else place
+
+
+def _open(flags: argparse.Namespace) -> "Run":
+    """Returns what is exported, with the name of its data as it was in training."""
+    from crnn_jax.run import Run
+
+    moved = {key: value for key, value in placement(flags).items() if key != "data.source"}
+    found = open_named(flags, moved)
+    if not isinstance(found, Run):
+        raise UserError(f"--file expects a safetensors file, found {found.described}, a program")
+    return found
+
+
 def export(
-    workdir: pathlib.Path,
+    run: "Run",
     name: str,
     path: pathlib.Path,
     *,
-    step: int | None,
+    data_source: str | None,
     evaluate: bool,
     num_examples: int,
     streaming: bool = False,
@@ -74,28 +104,30 @@ def export(
     """Returns what is to be said of the file that it writes.
 
     Args:
-      workdir: of a run.
+      run: with its weights.
       name: of the format.
       path: of the file, which is written anew.
-      step: of the checkpoint; None: the newest good one.
+      data_source: where the data lies that the file is compared on; None: that of the run.
       evaluate: whether the file's score on the test split is found.
       num_examples: that the file and the run are compared on.
       streaming: the graph is that of one step; of "onnx" alone.
 
     Raises:
-      UserError: see `open_run` and the format; or the file differs from the run.
+      UserError: see the format; or the file differs from the run.
     """
+    from crnn_jax.config import override
     from crnn_jax.export import certify
     from crnn_jax.export.formats import format_of
     from crnn_jax.export.metadata import describe
     from crnn_jax.predictor import summary
-    from crnn_jax.run import open_run
     from crnn_jax.train.evaluator import result_line
 
     form = format_of(name)
-    run = certify.in_float32(open_run(workdir, step))
+    run = certify.in_float32(run)
     content = form.make(run, streaming=True) if streaming else form.make(run)
     metadata = {**describe(run), "streaming": streaming}
+    if data_source is not None:  # the file says what the run was trained on
+        override(run.config, "data.source", data_source)
     with _writing(path):
         form.save(content, path, metadata)
     file = form.load(path)

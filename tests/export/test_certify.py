@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crnn_jax import pretrained
 from crnn_jax.errors import UserError
 from crnn_jax.export import __main__ as command
 from crnn_jax.export import certify, formats
@@ -60,6 +61,40 @@ def test_a_run_is_exported_and_certified(form, workdir, tmp_path, capsys):
     if isinstance(file, formats.Exported):
         assert file.metadata["certificate"]["num_examples"] == 100
         assert file.metadata["test"]["num_correct"] == summary["num_correct"]
+
+
+def test_a_model_of_the_package_is_exported(tmp_path, monkeypatch, capsys):
+    """To the current folder; the file names the data of the training, wherever it lies now."""
+    import crnn_jax
+
+    monkeypatch.chdir(tmp_path)
+    flags = ["--format=safetensors", "--examples=10", "--data_source=folder:/nonexistent"]
+    command.main(["--model=digits_crnn", *flags])
+    printed = capsys.readouterr()
+    assert printed.out.startswith("digits_crnn.safetensors: ")
+    assert "over 10 random examples, since the data is not here" in printed.out
+    assert "/nonexistent" in printed.err
+    file = crnn_jax.load("digits_crnn.safetensors")
+    assert file.config.data.source == "digits"
+
+
+@pytest.mark.long
+def test_a_safetensors_file_is_exported_in_another_format(tmp_path, monkeypatch, capsys):
+    import crnn_jax
+
+    monkeypatch.chdir(tmp_path)
+    weights = pretrained.find("digits_crnn")
+    command.main([f"--file={weights}", "--format=onnx", "--examples=10"])
+    assert "over 10 examples of the test split of 'digits'" in capsys.readouterr().out
+    digits = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
+    expected = crnn_jax.load("digits_crnn").probabilities(digits)
+    found = crnn_jax.load("digits_crnn.onnx").probabilities(digits)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--file=digits_crnn.onnx", "--format=stablehlo"])
+    assert stop.value.code == 2
+    assert "--file expects a safetensors file, found file 'digits" in capsys.readouterr().err
+    assert not (tmp_path / "digits_crnn.stablehlo").exists()
 
 
 def test_a_sequencer_is_certified_on_its_data(random_run, reload):
