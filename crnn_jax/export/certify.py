@@ -16,6 +16,7 @@ from crnn_jax.tasks.task import Predictions
 from crnn_jax.train.experiment import build
 
 LIMIT = 1e-4  # of the difference of a file that is kept
+AIM = 1e-5  # what every model of the tests keeps to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,7 @@ def difference(expected: Predictions, found: Predictions) -> float:
 
 
 def check(certificate: Certificate, path: Any) -> None:
-    """Checks that the file may be kept.
+    """Checks that the file may be kept; a line on stderr says where it is worse than is usual.
 
     Raises:
       UserError: it differs by more than `LIMIT`.
@@ -117,4 +118,10 @@ def check(certificate: Certificate, path: Any) -> None:
         raise UserError(
             f"'{path}' is expected to differ from the run by at most {LIMIT}, found "
             f"{certificate.line()}: the file is not kept"
+        )
+    if certificate.largest_difference > AIM:
+        print(
+            f"warning: expected a difference of at most {AIM:.0e}, found "
+            f"{certificate.largest_difference:.1e}: the file is kept; --evaluate says its score",
+            file=sys.stderr,
         )

@@ -38,6 +38,19 @@ def test_the_largest_difference():
     assert certify.difference(*masks) == 0.25
 
 
+@pytest.mark.parametrize("largest", [0.9e-5, 1.1e-5, 0.9e-4])
+def test_a_difference_above_the_aim_is_a_warning(largest, capsys):
+    certify.check(certify.Certificate(largest, 10, "examples"), "a.onnx")
+    lines = capsys.readouterr().err.splitlines()
+    if largest < 1e-5:
+        assert lines == []
+    else:
+        (line,) = lines
+        assert line.startswith(
+            f"warning: expected a difference of at most 1e-05, found {largest:.1e}: "
+        )
+
+
 @pytest.mark.parametrize("form", formats.FORMATS)
 def test_a_run_is_exported_and_certified(form, workdir, tmp_path, capsys):
     import crnn_jax
