@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from crnn_jax import pretrained
-from crnn_jax.config import override
+from crnn_jax.config import MODEL_DEFAULTS, override
 from crnn_jax.errors import UserError, closest
 
 if TYPE_CHECKING:  # what imports JAX waits for the flags to be right
@@ -33,10 +33,13 @@ def load(path: str | pathlib.Path, *, step: int | None = None) -> "Predictor":
         place = pretrained.find(str(path))
     if not place.exists():
         names = pretrained.names()
-        raise UserError(
-            f"expected a workdir of a run or an exported file or one of {', '.join(names)}, found "
-            f"no '{place}'{closest(str(path), names)}"
-        )
+        expected = f"expected a workdir of a run or an exported file or one of {', '.join(names)}"
+        if str(path) in MODEL_DEFAULTS:
+            raise UserError(
+                f"{expected}, found '{path}', a model that is to be trained first: "
+                f"crnn_jax.train('FILE:{path}', WORKDIR), then load WORKDIR"
+            )
+        raise UserError(f"{expected}, found no '{place}'{closest(str(path), names)}")
     if place.is_dir():
         return open_run(place, step)
     if step is not None:

@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 import crnn_jax
+from crnn_jax.config import default_config
 from crnn_jax.errors import UserError
 from crnn_jax.models import MODELS
 from crnn_jax.run import Run
+from crnn_jax.weight_files import WeightFile, write_weights
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,21 @@ def test_what_is_not_there_is_one_line(run, tmp_path):
     (tmp_path / "a.onnx").write_text("x")
     with pytest.raises(UserError, match="step expects the workdir of a run"):
         crnn_jax.load(tmp_path / "a.onnx", step=1)
+
+
+def test_what_is_not_trained_yet_says_what_to_do(tmp_path):
+    """Weights of another project, and a model of `list_models` that has none."""
+    keys = default_config("sequencer").model.to_dict()
+    path = tmp_path / "sequencer2d_s.safetensors"
+    about = {"source": "timm sequencer2d_s"}
+    arrays = {"params/head/dense/bias": np.zeros(2, np.float32)}
+    write_weights(path, WeightFile(arrays, keys, 2, None, (0.0,), (1.0,), about))
+    expected = f"weights alone, .*'init.from'.*finetune.py:sequencer,init.from={path}"
+    with pytest.raises(UserError, match=expected):
+        crnn_jax.load(path)
+    for name in set(crnn_jax.list_models()) - set(crnn_jax.list_models(trained=True)):
+        with pytest.raises(UserError, match=rf"'{name}', a model that is to be trained.*:{name}'"):
+            crnn_jax.load(name)
 
 
 def test_inputs_of_every_kind_are_the_same_image(run, tmp_path):

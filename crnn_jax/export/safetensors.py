@@ -50,6 +50,12 @@ def load(path: pathlib.Path) -> Run:
       UserError: it is no such file, or lacks an array of its model or has one of another shape.
     """
     content = read_weights(path)
+    if "crnn_jax_format" not in content.about:
+        raise UserError(
+            f"'{path}' is expected to be a file of crnn_jax.export, found weights alone, as "
+            f"crnn_jax.convert writes them: train from them by config key 'init.from', as with "
+            f"--config=configs/finetune.py:{content.model['name']},init.from={path}"
+        )
     metadata = check(path, content.about)
     config, names = config_of(path, metadata), tuple(metadata["class_names"])
     # The file holds one set of weights: those that the run reported.
