@@ -92,7 +92,7 @@ def overfit_imagenet_table(results: pathlib.Path) -> str:
 
 
 def sizes_imagenet_table(results: pathlib.Path) -> str:
-    """Returns FLOPs and parameters of the five models of configs/imagenet.py."""
+    """Returns FLOPs and parameters of the models of configs/imagenet.py."""
     path = results / "sizes_imagenet.json"
     if not path.exists():
         raise UserError(f"expected '{path}', found none: run python -m crnn_jax.studies.sizes")

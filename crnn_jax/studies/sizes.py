@@ -15,6 +15,7 @@ def main(argv: list[str]) -> None:
     """Writes the table's numbers."""
     parser = OneLineParser(prog="python -m crnn_jax.studies.sizes", description=__doc__)
     parser.add_argument("--config", required=True, metavar="FILE")
+    parser.add_argument("--models", default="", help="as FILE has them: a,b; default: each kind")
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--results", default="results", help="folder of the results file")
     flags = parser.parse_args(argv)
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> None:
         from crnn_jax.train.experiment import build
 
         models, file = [], flags.config
-        for model in CLASSIFIERS:
+        for model in [name for name in flags.models.split(",") if name] or CLASSIFIERS:
             config = resolve_config(f"{file}:{model}", {})
             size = config.data.image_size
             if size == 0:

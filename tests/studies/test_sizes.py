@@ -27,6 +27,23 @@ def test_counts_of_every_model_are_written(tmp_path, capsys):
     assert rows["crnn"]["parameters"] > rows["cnn"]["parameters"]
 
 
+def test_presets_of_a_config_are_named(tmp_path):
+    config = tmp_path / "own.py"
+    config.write_text(
+        "from crnn_jax import config as c\n"
+        "def get_config(argument):\n"
+        "    config = c.default_config(argument.removesuffix('_wide'))\n"
+        "    config.data.image_size = 16\n"
+        "    config.model.hidden_units = 16 if argument.endswith('_wide') else 8\n"
+        "    return config\n"
+    )
+    flags = [f"--config={config}", "--classes=7", f"--results={tmp_path}"]
+    sizes.main([*flags, "--models=rnn,rnn_wide"])
+    rows = json.loads((tmp_path / "sizes_own.json").read_text())["models"]
+    assert [row["model"] for row in rows] == ["rnn", "rnn_wide"]
+    assert rows[1]["flops_per_image"] == 2 * (16 * 48 * 48 + 16 * 16 * 48 + 16 * 7)
+
+
 def test_an_image_size_is_needed(capsys):
     with pytest.raises(SystemExit):
         sizes.main(["--config=configs/digits.py"])
