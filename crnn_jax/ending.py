@@ -48,6 +48,17 @@ def end_at_once() -> None:
     threading.Thread(target=_read, args=(reader,), daemon=True, name="signals").start()
 
 
+def end_with(parent: int) -> None:
+    """Makes this process end when the one that started it, by its number, is gone."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True, name="parent").start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    _exit(1)
+
+
 def expect_request() -> None:
     """Makes the next signal no end but a request, whose handler is the caller's."""
     _polite.release()

@@ -1,6 +1,8 @@
 """Signals end a program at once, except for the one that its training loop takes as a request."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -39,3 +41,22 @@ def test_the_first_one_in_the_loop_is_a_request():
     program.send_signal(signal.SIGINT)
     assert program.wait(30) == 128 + signal.SIGINT
     program.communicate()
+
+
+def test_a_process_ends_with_the_one_that_started_it():
+    child = (
+        "import sys, time\n"
+        "from crnn_jax.ending import end_with\n"
+        "end_with(int(sys.argv[1]))\n"
+        "print('here', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = (
+        "import os, subprocess, sys\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}, str(os.getpid())])\n"
+    )
+    program = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "here\n"
+    program.kill()
+    assert program.communicate(timeout=30)[0] == ""  # the child's stdout, which is closed

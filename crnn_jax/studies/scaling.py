@@ -41,7 +41,8 @@ def run_point(settings: dict[str, Any], processes: int = 1) -> dict[str, Any]:
             "CRNN_JAX_NUM_PROCESSES": str(processes),
             "CRNN_JAX_PROCESS_ID": str(index),
         }
-        command = [sys.executable, "-m", "crnn_jax.studies.scaling_point", json.dumps(settings)]
+        text = json.dumps({**settings, "parent": os.getpid()})  # with which a point ends
+        command = [sys.executable, "-m", "crnn_jax.studies.scaling_point", text]
         environ = {**os.environ, "XLA_FLAGS": flags, **(several if processes > 1 else {})}
         pipe = subprocess.PIPE
         started.append(subprocess.Popen(command, env=environ, stdout=pipe, stderr=pipe, text=True))

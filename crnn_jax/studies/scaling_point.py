@@ -23,6 +23,7 @@ from crnn_jax.collectives import KINDS as COLLECTIVES
 from crnn_jax.collectives import read_traffic
 from crnn_jax.data.decode import sides
 from crnn_jax.data.synthetic import synthetic_batch
+from crnn_jax.ending import end_with
 from crnn_jax.errors import UserError
 from crnn_jax.flags import resolve_config
 from crnn_jax.peaks import peak_flops
@@ -148,6 +149,8 @@ def _collective_seconds(run: Any, steps: int, devices: int) -> float | None:
 
 
 if __name__ == "__main__":
+    chosen = json.loads(sys.argv[1])
+    end_with(chosen["parent"])
     distributed.start()
     with distributed.ending_together():
-        distributed.say(json.dumps(measure(json.loads(sys.argv[1]))))
+        distributed.say(json.dumps(measure(chosen)))
