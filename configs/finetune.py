@@ -3,9 +3,9 @@
     python -m crnn_jax.main --config=configs/finetune.py:crnn,init.from=runs/cifar10_crnn \\
         --config.data.source=folder:photos --workdir=runs/photos
 
-The argument is the model of that run: cnn, rnn, rnn_deep, lrcn, tsn, crnn or sequencer. With init.from there,
-the sizes of the model and of the images are that run's, and so is the precision, where the device
-is as fast in it (precision=auto, of a run in bfloat16); given later, as
+The argument is the model of that run: cnn, rnn, rnn_deep, lrcn, tsn, crnn or sequencer. With
+init.from there, the sizes of the model and of the images are that run's, and so is the precision,
+where the device is as fast in it (precision=auto, of a run in bfloat16); given later, as
 --config.init.from=..., it must be a run of the sizes of configs/cifar10.py:MODEL_small. The head is
 made anew. docs/finetune.md says what to choose.
 

@@ -54,7 +54,8 @@ LEVELS = (
     ("train.loop", "train.results", "train.changes", "train.replay", "train.start", "run"),
     ("evaluation", "convert", "studies", "doctor", "export"),
     ("opened",),
-    ("predict", "serve"),
+    ("predict", "serve", "export.__main__"),
+    ("export.package",),
     ("main", "evaluate", "api", "__main__"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
