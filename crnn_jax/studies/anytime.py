@@ -8,6 +8,7 @@ Writes RESULTS/anytime_NAME.json, .md and .png.
 import pathlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -69,7 +70,7 @@ def evaluate(
     def hits(logits_BK: jax.Array, batch: Any) -> Any:
         return task.loss(Output(logits_BK), batch, train=False)[1]
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=run.experiment.evaluation_options)
     def count(weights: Any, inputs: Any, first: jax.Array) -> Any:
         batch = pipeline.eval_assemble(inputs, first)
         pixels, batch = task.prepare(batch, state.norm, state.seed, train=False)

@@ -1,6 +1,7 @@
 """All maps of a trained run, and the figures that say how far each can be believed."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from crnn_jax.run import Run
 from crnn_jax.studies import attributions, faithfulness
 from crnn_jax.studies.inside import through_trunk
 from crnn_jax.studies.seeds import interval95
+from crnn_jax.train.experiment import Experiment
 
 Array = jax.Array
 GRADIENT, SMOOTH, INTEGRATED, GRAD_CAM, RISE = METHODS = (  # the order of pictures and tables
@@ -26,7 +28,7 @@ _CHUNK = 32  # images in one call of a program
 _RANDOM_ORDERS = 5  # averaged in each image's random areas
 
 
-def make_maps(model: nn.Module) -> Callable[..., tuple[dict[str, Array], Array]]:
+def make_maps(experiment: Experiment) -> Callable[..., tuple[dict[str, Array], Array]]:
     """Returns maps(weights, image_BHWC, class_B, key) -> ({method: map_BHW}, difference_B).
 
     Images are normalised, so that 0 is the mean colour of the training images: the baseline, which
@@ -35,31 +37,23 @@ def make_maps(model: nn.Module) -> Callable[..., tuple[dict[str, Array], Array]]
     gradients add up to. Models that cut an image into frames have no Grad-CAM: no map is of the
     whole image.
     """
+    model = experiment.model
+    compiled = partial(jax.jit, compiler_options=experiment.evaluation_options)
+    cam = compiled(partial(_grad_cam, model))
 
     def score_of(weights: Any, class_B: Array) -> attributions.Score:
         return attributions.class_score(lambda x: model.apply(weights, x, train=False), class_B)
 
-    @jax.jit
+    @compiled
     def gradient(weights: Any, image_BHWC: Array, class_B: Array) -> Array:
         return attributions.gradient(score_of(weights, class_B), image_BHWC)
 
-    @jax.jit
+    @compiled
     def difference(weights: Any, image_BHWC: Array, class_B: Array) -> Array:
         score = score_of(weights, class_B)
         return score(image_BHWC) - score(jnp.zeros_like(image_BHWC))
 
-    @jax.jit
-    def cam(weights: Any, image_BHWC: Array, class_B: Array) -> Array | None:
-        last_map = through_trunk(model, weights, image_BHWC)[1]
-        if len(last_map) != len(image_BHWC):
-            return None
-        score = attributions.class_score(
-            lambda x: through_trunk(model, weights, image_BHWC, x)[0], class_B
-        )
-        cam_BHW = attributions.grad_cam(score, last_map)
-        return attributions.enlarge(cam_BHW, *image_BHWC.shape[1:3])
-
-    @jax.jit
+    @compiled
     def rise(weights: Any, image_BHWC: Array, class_B: Array, key: Array) -> Array:
         probability = probability_of(model, weights, class_B)
         return attributions.rise(probability, image_BHWC, jnp.zeros_like(image_BHWC), key)
@@ -86,6 +80,17 @@ def make_maps(model: nn.Module) -> Callable[..., tuple[dict[str, Array], Array]]
         return found, difference(weights, image_BHWC, class_B)
 
     return maps
+
+
+def _grad_cam(model: nn.Module, weights: Any, image_BHWC: Array, class_B: Array) -> Array | None:
+    last_map = through_trunk(model, weights, image_BHWC)[1]
+    if len(last_map) != len(image_BHWC):
+        return None
+    score = attributions.class_score(
+        lambda x: through_trunk(model, weights, image_BHWC, x)[0], class_B
+    )
+    cam_BHW = attributions.grad_cam(score, last_map)
+    return attributions.enlarge(cam_BHW, *image_BHWC.shape[1:3])
 
 
 def probability_of(model: nn.Module, weights: Any, class_B: Array) -> attributions.Score:
@@ -170,7 +175,7 @@ def _areas_of(
     """Returns areas(map_BHW) -> (insertion_B, deletion_B) as one array (2, B)."""
     model = run.experiment.model
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=run.experiment.evaluation_options)
     def program(weights: Any, image_BHWC: Array, class_B: Array, map_BHW: Array) -> Any:
         probability = probability_of(model, weights, class_B)
         order_BHW = faithfulness.order_of(map_BHW)

@@ -64,7 +64,10 @@ def _counter(run: Run) -> Callable[[Any, Any], Any]:
         ema_decay=config.optim.ema_decay,
         tta="none",
     )
-    program = jax.jit(lambda state, totals, batch: step(state, totals, batch, jnp.uint32(0))[0])
+    program = jax.jit(
+        lambda state, totals, batch: step(state, totals, batch, jnp.uint32(0))[0],
+        compiler_options=run.experiment.evaluation_options,
+    )
     return lambda totals, batch: program(run.state, totals, batch)
 
 

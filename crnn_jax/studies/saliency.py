@@ -67,7 +67,10 @@ def step_facts(run: Run, image_BHWC: np.ndarray, facts: list[Facts]) -> list[Fac
     """Returns, for each prediction, what is known after each step, as JSON can hold it."""
     names, model = list(run.class_names), run.experiment.model
     class_B = jnp.array([names.index(item["class"]) for item in facts])
-    program = jax.jit(lambda weights, x, c: read_steps(model, weights, x, c))
+    options = run.experiment.evaluation_options
+    program = jax.jit(
+        lambda weights, x, c: read_steps(model, weights, x, c), compiler_options=options
+    )
     steps = in_chunks(lambda x, c: program(run.weights, x, c), image_BHWC, class_B)
     found = []
     for i, item in enumerate(facts):
@@ -140,7 +143,7 @@ def main(argv: list[str]) -> None:
             ]
         else:
             named = choose(run, flags.num)
-        maps = make_maps(run.experiment.model)  # compiled once for the rows and the figures
+        maps = make_maps(run.experiment)  # compiled once for the rows and the figures
         rows = explain(run, maps, named)
         path = pathlib.Path(flags.results) / f"{flags.name or 'saliency_' + run_name(run)}.json"
         sideways = getattr(run.experiment.model, "sequence", "") == "columns"

@@ -90,7 +90,7 @@ def test_files_are_explained_without_the_data(workdir, tmp_path):
 
 def test_steps_agree_with_the_run_itself(workdir):
     run = open_run(workdir)
-    maps = make_maps(run.experiment.model)
+    maps = make_maps(run.experiment)
     (row, *_) = saliency.explain(run, maps, saliency.choose(run, 2))
     probability_K = run.apply(row.image_HWC[None])["probability"][0]
     assert row.facts["steps"]["probability"][-1] == pytest.approx(probability_K.max(), abs=1e-5)

@@ -28,7 +28,7 @@ numbers found here in the place of GOLDEN:
 def test_a_short_run_gives_the_numbers_that_it_gave(tiny, tmp_path):
     config = tiny("crnn", data__validation=0.1, model__dropout=0.2, optim__learning_rate=0.02)
     result = train(config, str(tmp_path))
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     found = {f"loss at step {x['step']}": x["train/loss"] for x in lines if "train/loss" in x}
     found |= {"test loss": result["test"]["loss"], "parameters": result["parameters"]}
     found = {name: round(value, 4) for name, value in found.items()}
