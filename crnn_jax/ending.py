@@ -54,6 +54,8 @@ def end_with(parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
+    # Not Linux's signal at the parent's death: that comes when the thread ends that started this
+    # process, and of a loader worker it is one of Grain's.
     while os.getppid() == parent:
         time.sleep(1)
     _exit(1)

@@ -2,15 +2,14 @@
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
-from multiprocessing import connection, process, resource_tracker
+from multiprocessing import process, resource_tracker
 from typing import Any
 
-from crnn_jax.ending import FAREWELLS, SIGNALS
+from crnn_jax.ending import FAREWELLS, SIGNALS, end_with
 from crnn_jax.errors import UserError
 
 # A worker that is stopped or hangs is killed so long after it was asked to end.
@@ -30,7 +29,7 @@ def end_with_parent() -> None:
     """Makes this process, one of `multiprocessing`, end when the one that started it is gone."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    end_with(parent.pid)
 
 
 def _kill_all() -> None:
@@ -40,13 +39,6 @@ def _kill_all() -> None:
 
 # One that is stopped does not see that its main process has gone.
 FAREWELLS.append(_kill_all)
-
-
-def _end_with(sentinel: Any) -> None:
-    # A pipe, and not Linux's signal at the parent's death: that comes when the thread ends that
-    # started the worker, and it is one of Grain's.
-    connection.wait([sentinel])
-    os._exit(1)
 
 
 def elements(
