@@ -211,7 +211,7 @@ def main(argv: list[str]) -> None:
         "--input", default="", metavar="HxWxC", help="size of the input; default: that of the data"
     )
     parser.add_argument(
-        "--classes", type=int, default=0, help="size of the input; default: that of the data"
+        "--classes", type=int, default=0, help="number of classes; default: that of the data"
     )
     parser.add_argument("--name", default="", help="name of the files; default: from the config")
     parser.add_argument("--results", default="results", help="folder of the files")
