@@ -4,8 +4,10 @@ import threading
 
 import pytest
 
+from crnn_jax.data.resident import ResidentPipeline
 from crnn_jax.distributed import PEER_LOST
 from crnn_jax.train import watchdog
+from crnn_jax.train.loop import train
 from crnn_jax.train.watchdog import Watchdog
 
 
@@ -60,3 +62,23 @@ def test_it_sleeps_in_a_pause_of_a_run_of_one_process(monkeypatch, processes):
         dog.tick(11.0, 11.0)
         assert dog.is_stuck() == (processes > 1)
     assert not dog.is_stuck()  # the pause's end is a beat
+
+
+def test_a_training_whose_first_batch_does_not_come_ends(tiny, tmp_path, monkeypatch):
+    found, ended = [], threading.Event()
+    real = ResidentPipeline.train_inputs
+
+    def held(self, start_step):
+        assert ended.wait(30)
+        yield from real(self, start_step)
+
+    def leave(text, code):
+        found.append((text, code))
+        ended.set()
+
+    monkeypatch.setattr(ResidentPipeline, "train_inputs", held)
+    monkeypatch.setattr(watchdog, "leave", leave)
+    train(tiny("rnn", mesh__stuck_seconds=0.2, duration="1 steps"), str(tmp_path))
+    text, code = found[0]
+    assert code == PEER_LOST
+    assert text.startswith("no step for 0 s after step 0 ('mesh.stuck_seconds')")
