@@ -32,6 +32,12 @@ from crnn_jax.studies.tune import parse_trial
 from crnn_jax.studies.variants import make_rows
 
 _FINETUNE = "configs/finetune.py"
+# A row has these of its recipe; all else of the data and the model, and the sizes, are the study's.
+_AUGMENTATION = (
+    "crop_padding", "flip", "cutout", "mixup", "cutmix", "erase",
+    "rand_augment", "rand_augment_magnitude",
+)  # fmt: skip
+_OF_TRAINING = ("dropout", "norm_momentum")
 # Of each row: the recipe of `_FINETUNE`, whether it has the source's weights, and what is shown.
 ROWS: dict[str, dict[str, str]] = {
     "scratch": {},
@@ -41,51 +47,41 @@ ROWS: dict[str, dict[str, str]] = {
 }
 
 
-def target_config(row: str, base: ConfigDict, changes: dict[str, str]) -> ConfigDict:
+def target_config(
+    row: str, base: ConfigDict, changes: dict[str, str], source: str = ""
+) -> ConfigDict:
     """Returns the config of a row of `ROWS`, without its data and the source's workdir.
 
     Args:
       row: of `ROWS`.
       base: the source's config: its model, and for "scratch_source" its recipe.
       changes: dotted keys and values of every row but the source.
+      source: weights that are there, whose sizes all rows have; "": the sizes are those of `base`.
+
+    Raises:
+      UserError: a mistake in a config, or the source is of another model or cannot be found.
     """
     recipe = "probe" if row == "probe" else "finetune"
     preset = f"{_FINETUNE}:{base.model.name},recipe={recipe}"
-    # The workdir is set later, so that a missing one is no mistake of the config.
-    config = resolve_config(preset, {"init.from": "later", **changes})
+    preset += f",init.from={source}" if source else ""
+    # A workdir is set later, so that a missing one is no mistake of the config.
+    config = resolve_config(preset, {"init.from": source or "later", **changes})
     if row == "scratch_source":
         mixed = ConfigDict(base.to_dict())
         mixed.duration, mixed.batch_size = config.duration, config.batch_size
         mixed.checkpoint.every = config.checkpoint.every
+        if source:
+            mixed.data.image_size = config.data.image_size
+            sizes = {k: v for k, v in config.model.items() if k not in _OF_TRAINING}
+            mixed.model.update(sizes)
         return mixed
     config.precision = base.precision
-    for name in base.model:
+    for name in () if source else base.model:
         if name != "dropout":
             config.model[name] = base.model[name]
     if row == "scratch":
         config.init.update({"from": "", "skip": (), "layer_decay": 1.0})
     return config
-
-
-def sized_as(config: ConfigDict, source: str) -> ConfigDict:
-    """Returns a copy of the config with the sizes of the source's model and images.
-
-    Raises:
-      UserError: it is of another model, or cannot be found.
-    """
-    from crnn_jax.weights import sizes
-
-    model, _, shape = sizes(source)
-    copied = ConfigDict(config.to_dict())
-    if model["name"] != config.model.name:
-        raise UserError(
-            f"--source expects weights of the model of --config, '{config.model.name}', found "
-            f"'{model['name']}' in '{source}'"
-        )
-    copied.model.update({name: value for name, value in model.items() if name != "dropout"})
-    if shape is not None:
-        copied.data.image_size = shape[0] if shape[0] == shape[1] else tuple(shape[:2])
-    return copied
 
 
 def with_folder(config: ConfigDict, folder: pathlib.Path) -> ConfigDict:
@@ -134,23 +130,23 @@ class Study:
         folders: runs.Folders,
         source: str = "",
     ) -> None:
-        config = sized_as(config, source) if source else config
         self.base, self.images, self.folders, self.source = config, images, folders, source
         self.source_workdir = folders.workdir / "source_seed_0"
         self.source_images = folders.workdir / "images" / "source"
-        self.rows = {row: target_config(row, config, changes) for row in ROWS}
+        self.rows = {row: target_config(row, config, changes, source) for row in ROWS}
         self.source_config = with_folder(config, self.source_images)
 
     def config_of(self, row: str, seed: int) -> ConfigDict:
         """Returns the config of one run on the images of `seed`."""
         config = runs.with_seed(self.rows[row], seed)
+        for name, value in self.base.data.items():
+            if name != "image_size" and name not in _AUGMENTATION:
+                config.data[name] = value
+        if self.source:
+            return config
         if "init.from" in ROWS[row]:
-            config.init["from"] = self.source or str(self.source_workdir)
-        if not self.source:
-            return with_folder(config, self.folders.workdir / "images" / f"target_{seed}")
-        for name in ("source", "dir", "image_size", "test_fraction"):
-            config.data[name] = self.base.data[name]
-        return config
+            config.init["from"] = str(self.source_workdir)
+        return with_folder(config, self.folders.workdir / "images" / f"target_{seed}")
 
     def kept(self, row: str, seed: int) -> runs.Result | None:
         """Returns the result of one run, None if it was not trained."""
@@ -208,7 +204,7 @@ def main(argv: list[str]) -> None:
         help="weights that are there; default: train --config on half of its classes",
     )
     parser.add_argument(
-        "--images", type=int, default=100, help="images of each class to be learned"
+        "--images", type=int, help="images of each class to be learned; default: 100"
     )
     parser.add_argument("--seeds", type=int, default=5, help="runs a row: seeds 0, 1, ...")
     parser.add_argument("--name", default="", help="name of the files; default: from the config")
@@ -222,7 +218,12 @@ def main(argv: list[str]) -> None:
     with one_line_errors():
         common = runs.study_overrides(rest, "data.validation")
         seeds = runs.at_least_one("--seeds", flags.seeds)
-        images = runs.at_least_one("--images", flags.images)
+        if flags.source and flags.images is not None:
+            raise UserError(
+                "--images expects no --source, with which all images of --config's data are "
+                "used: leave one of the two out"
+            )
+        images = 100 if flags.images is None else runs.at_least_one("--images", flags.images)
         name = flags.name or runs.config_name(flags.config)
         results = pathlib.Path(flags.results)
         folders = runs.Folders(

@@ -67,13 +67,23 @@ def test_rows_are_compared_by_seed_with_the_better_scratch(stub, tmp_path):
     assert draws[0] != draws[1]
 
 
-def test_weights_that_are_there_and_a_folder(stub, tmp_path):
+def of_a_folder(tmp_path, *arguments):
+    flags = [flag for flag in SOURCE if not flag.startswith(("--images", "--config="))]
     folder = tmp_path / "photos"
     for name in ("a", "b"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    places = [f"--results={tmp_path}/results", f"--workdir={tmp_path}/runs", "--name=t"]
     data = [f"--config.data.source=folder:{folder}", "--config.data.test_fraction=0.5"]
-    content = run(tmp_path, "--source=digits_crnn", "--config=configs/digits.py:crnn", *data)
+    transfer.main([*flags, TARGET, "--seeds=1", *places, *data, *arguments])
+    return json.loads((tmp_path / "results" / "transfer_t.json").read_text())
+
+
+def test_weights_that_are_there_and_a_folder(stub, tmp_path):
+    given = ["--config.data.bit_depth=12", "--config.data.flip=random"]
+    content = of_a_folder(tmp_path, "--source=digits_crnn", "--config=configs/digits.py:crnn",
+                          *given)  # fmt: skip
     assert content["source"] == "digits_crnn"
+    assert "images" not in content
     assert [row["row"] for row in content["rows"]] == list(transfer.ROWS)
     assert len(stub.trained) == 4  # no source
     facts = {
@@ -81,21 +91,31 @@ def test_weights_that_are_there_and_a_folder(stub, tmp_path):
         for row in transfer.ROWS
     }
     assert [facts[row]["init.from"] for row in transfer.ROWS] == ["", "", *["digits_crnn"] * 2]
-    for config in facts.values():
-        assert config["data.source"] == f"folder:{folder}"
-        assert config["data.image_size"] == 8  # of the source, as is the model
+    for config in facts.values():  # every row reads the same images, by the source's sizes
+        assert config["data.source"] == f"folder:{tmp_path / 'photos'}"
+        assert config["data.image_size"] == 8
         assert config["data.test_fraction"] == 0.5
+        assert config["data.bit_depth"] == 12
         assert config["model.width"] == 48
+        assert config["precision"] == "float32"
+    assert facts["scratch_source"]["optim.learning_rate"] == 0.004  # of the digits
+    cutouts = [facts[row]["data.cutout"] for row in transfer.ROWS]
+    assert cutouts == [2, 0, 2, 2]  # of --target, which "scratch_source" does not have
     assert not (tmp_path / "runs" / "images").exists()
 
 
-def test_weights_of_another_model_are_refused(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config=configs/digits.py:cnn"], "a run of model 'cnn', found 'crnn'"),
+        (["--config=configs/digits.py:crnn", "--images=5"], "--images expects no --source"),
+    ],
+)
+def test_what_does_not_go_with_weights_that_are_there(tmp_path, capsys, arguments, words):
     with pytest.raises(SystemExit) as stop:
-        run(tmp_path, "--source=digits_crnn")
+        of_a_folder(tmp_path, "--source=digits_crnn", *arguments)
     assert stop.value.code == 2
-    assert (
-        "expects weights of the model of --config, 'cnn', found 'crnn'" in capsys.readouterr().err
-    )
+    assert words in capsys.readouterr().err
 
 
 def test_more_images_than_there_are(stub, tmp_path, capsys):
