@@ -28,7 +28,8 @@ def start_worker(index: int, count: int) -> None:
 def end_with_parent() -> None:
     """Makes this process, one of `multiprocessing`, end when the one that started it is gone."""
     parent = multiprocessing.parent_process()
-    assert parent is not None and parent.pid is not None
+    assert parent is not None
+    assert parent.pid is not None
     end_with(parent.pid)
 
 
