@@ -38,6 +38,7 @@ _AUGMENTATION = (
     "rand_augment", "rand_augment_magnitude",
 )  # fmt: skip
 _OF_TRAINING = ("dropout", "norm_momentum")
+_IMAGES = 100  # of each class to be learned
 # Of each row: the recipe of `_FINETUNE`, whether it has the source's weights, and what is shown.
 ROWS: dict[str, dict[str, str]] = {
     "scratch": {},
@@ -146,16 +147,22 @@ class Study:
             return config
         if "init.from" in ROWS[row]:
             config.init["from"] = str(self.source_workdir)
-        return with_folder(config, self.folders.workdir / "images" / f"target_{seed}")
+        number = "" if self.images == _IMAGES else f"_of_{self.images}"
+        folder = self.folders.workdir / "images" / f"target_{seed}{number}"
+        return with_folder(config, folder)
 
     def kept(self, row: str, seed: int) -> runs.Result | None:
-        """Returns the result of one run, None if it was not trained."""
+        """Returns the result of one run, None if it was not trained.
+
+        Raises:
+          UserError: it is of another config, which names the images.
+        """
         path = runs.kept_path(self.folders, row, seed)
         return runs.read_kept(path, self.config_of(row, seed))
 
-    def train(self, seeds: int) -> None:
-        """Trains what is missing."""
-        missing = [(s, row) for s in range(seeds) for row in ROWS if self.kept(row, s) is None]
+    def train(self, rows: list[str], seeds: int) -> None:
+        """Trains what is missing of some rows."""
+        missing = [(s, row) for s in range(seeds) for row in rows if self.kept(row, s) is None]
         if self.source:
             for seed, row in missing:
                 runs.run_or_read(self.folders, row, self.config_of(row, seed))
@@ -204,8 +211,9 @@ def main(argv: list[str]) -> None:
         help="weights that are there; default: train --config on half of its classes",
     )
     parser.add_argument(
-        "--images", type=int, help="images of each class to be learned; default: 100"
+        "--images", type=int, help=f"images of each class to be learned; default: {_IMAGES}"
     )
+    parser.add_argument("--rows", default="", help=f"train some of {','.join(ROWS)}; default: all")
     parser.add_argument("--seeds", type=int, default=5, help="runs a row: seeds 0, 1, ...")
     parser.add_argument("--name", default="", help="name of the files; default: from the config")
     parser.add_argument(
@@ -223,7 +231,8 @@ def main(argv: list[str]) -> None:
                 "--images expects no --source, with which all images of --config's data are "
                 "used: leave one of the two out"
             )
-        images = 100 if flags.images is None else runs.at_least_one("--images", flags.images)
+        images = _IMAGES if flags.images is None else runs.at_least_one("--images", flags.images)
+        rows = runs.choose("--rows", flags.rows, ROWS)
         name = flags.name or runs.config_name(flags.config)
         results = pathlib.Path(flags.results)
         folders = runs.Folders(
@@ -233,7 +242,7 @@ def main(argv: list[str]) -> None:
         runs.needs_accuracy(config)
         study = Study(config, parse_trial(flags.target), images, folders, flags.source)
         if not flags.report:
-            study.train(seeds)
+            study.train(rows, seeds)
         found = study.found(seeds)
         facts = {"source": flags.source} if flags.source else {"images": images}
         head = runs.header("transfer", argv, config=flags.config, **facts)

@@ -25,8 +25,8 @@ def test_through_the_loop(tmp_path, capsys):
     assert [row["row"] for row in content["rows"]] == list(transfer.ROWS)
     images = tmp_path / "runs" / "images"
     assert sorted(p.name for p in (images / "source" / "train").iterdir()) == list("01234")
-    assert sorted(p.name for p in (images / "target_0" / "test").iterdir()) == list("56789")
-    assert len(list((images / "target_0" / "train" / "7").iterdir())) == 8
+    assert sorted(p.name for p in (images / "target_0_of_8" / "test").iterdir()) == list("56789")
+    assert len(list((images / "target_0_of_8" / "train" / "7").iterdir())) == 8
     facts = {
         row: json.loads((tmp_path / "runs" / f"{row}_seed_0" / "config.json").read_text())
         for row in transfer.ROWS
@@ -61,10 +61,22 @@ def test_rows_are_compared_by_seed_with_the_better_scratch(stub, tmp_path):
     assert "'scratch_source', the better" in sentence
     assert "differ over 2 seeds: +20.00 ± 0.00 points, in 100 and 100 seconds" in sentence
     draws = [
-        {p.name for p in (tmp_path / "runs/images" / f"target_{seed}" / "train/9").iterdir()}
+        {p.name for p in (tmp_path / "runs/images" / f"target_{seed}_of_8" / "train/9").iterdir()}
         for seed in (0, 1)
     ]
     assert draws[0] != draws[1]
+
+
+def test_some_rows_and_another_number_of_images(stub, tmp_path, capsys):
+    assert [row["row"] for row in run(tmp_path, "--rows=finetune")["rows"]] == ["finetune"]
+    assert [path.rpartition("/")[2] for path in stub.trained] == [
+        "source_seed_0",
+        "finetune_seed_0",
+    ]
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, "--images=9")
+    assert stop.value.code == 2
+    assert "target_0_of_9' here" in capsys.readouterr().err
 
 
 def of_a_folder(tmp_path, *arguments):
