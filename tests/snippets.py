@@ -25,6 +25,7 @@ from crnn_jax.__main__ import module_of
 from crnn_jax.config.model_keys import MODEL_KEYS
 from crnn_jax.flags import parse_overrides, resolve_config
 from crnn_jax.models import MODELS
+from crnn_jax.models.recurrent.cells import CELLS
 from crnn_jax.tasks import TASKS
 from tests.snippet_files import make_folder
 
@@ -232,8 +233,8 @@ def _small(module: str, rest: list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def registries_kept() -> Iterator[None]:
-    """Takes back what a page adds to the models, their keys and the tasks."""
-    tables: list[dict[str, Any]] = [MODELS, MODEL_KEYS, TASKS]
+    """Takes back what a page adds to the models, their keys, the tasks and the cells."""
+    tables: list[dict[str, Any]] = [MODELS, MODEL_KEYS, TASKS, CELLS]
     before = [dict(table) for table in tables]
     try:
         yield

@@ -1,6 +1,6 @@
 """The implementations of a recurrent layer by the name that `config.model.implementation` gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from crnn_jax.models.recurrent import fused
@@ -24,15 +24,15 @@ class Implementation(NamedTuple):
     """
 
     run: Callable[[Settings, Array, Array | None, Weights], tuple[Array, Array]]
-    cells: tuple[str, ...]  # of `CELLS`, that it runs
+    cells: Collection[str]  # of `CELLS`, that it runs
     remat: bool = True  # whether it may be asked for with `remat`
     # (num_units, examples on one device, dtype) -> whether the device has room for it.
     fits: Callable[[int, int, Any], bool] = _always
 
 
 IMPLEMENTATIONS: dict[str, Implementation] = {
-    "scan": Implementation(scan, tuple(CELLS)),
-    "hoisted": Implementation(hoisted, tuple(CELLS)),
+    "scan": Implementation(scan, CELLS),
+    "hoisted": Implementation(hoisted, CELLS),
     "associative": Implementation(
         associative, tuple(name for name, cell in CELLS.items() if cell.parallel is not None)
     ),
