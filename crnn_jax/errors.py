@@ -118,9 +118,11 @@ class OneLineParser(argparse.ArgumentParser):
 
     A shell leaves `~` as it is in --flag=~/path and in quotes; here it is the user's home in both.
     An empty text, as of --workdir=$UNSET, is an error where it would mean the current folder.
+    The description, mostly a module's docstring, is shown with its lines as they are.
     """
 
     def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

@@ -4,8 +4,6 @@ A config is FILE:MODEL[_small][,key=value...]; --config.KEY=VALUE changes any ke
 again resumes, or says that the run is finished.
 """
 
-import argparse
-
 from crnn_jax.entry import run_training
 from crnn_jax.errors import OneLineParser, one_line_errors
 from crnn_jax.flags import add_process_flags, parse_overrides, resolve_config
@@ -24,7 +22,6 @@ def main(argv: list[str]) -> None:
         prog="python -m crnn_jax.main",
         description=__doc__,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     trains = "--help_config" not in argv
     parser.add_argument("--config", required=trains, metavar="FILE:MODEL", help="what to train")

@@ -41,6 +41,14 @@ def test_wrong_arguments_are_one_line(capsys, arguments):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_a_description_keeps_its_lines(capsys):
+    with pytest.raises(SystemExit):
+        OneLineParser(prog="p", description="What.\n\n    p --x=1\n    p --x=2\n").parse_args(
+            ["-h"]
+        )
+    assert "What.\n\n    p --x=1\n    p --x=2\n" in capsys.readouterr().out
+
+
 def test_a_tilde_is_the_home_in_every_flag(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     parser = OneLineParser(prog="p")

@@ -5,7 +5,6 @@ code 1 if one is damaged. prune: deletes all good ones but the latest and the be
 aside as damaged, and what killed saves left; not in the workdir of a training that runs.
 """
 
-import argparse
 import pathlib
 import shutil
 import sys
@@ -25,7 +24,6 @@ def main(argv: list[str]) -> None:
     parser = OneLineParser(
         prog="python -m crnn_jax.checkpoint",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--workdir", required=True, help="folder of the run")
     parser.add_argument("--keep_latest", type=int, default=1, help="prune: how many (default 1)")

@@ -71,7 +71,6 @@ def main(argv: Sequence[str]) -> None:
     parser = OneLineParser(
         prog="python -m crnn_jax.data.prepare imagenet2012",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--data_dir", default="", help="default: $TFDS_DATA_DIR, else ~/tensorflow_datasets"

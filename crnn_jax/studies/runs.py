@@ -5,7 +5,6 @@ a finished run, RESULTS/.../POINT_seed_N.json, says all that a study reads. Whil
 run is not trained again, even if its workdir is gone: a study goes on elsewhere from these files.
 """
 
-import argparse
 import dataclasses
 import datetime
 import json
@@ -46,7 +45,6 @@ def make_parser(study: str, doc: str | None) -> OneLineParser:
     parser = OneLineParser(
         prog=f"python -m crnn_jax.studies.{study}",
         description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--workdir", default="", help="folder of the runs; default: under runs/")
     parser.add_argument("--results", default="results", help="folder of the result files")

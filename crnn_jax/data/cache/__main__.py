@@ -5,7 +5,6 @@ deletes what was not used for --older_than, and then what was used longest ago u
 kept. Trainings may run meanwhile: what they miss is made again.
 """
 
-import argparse
 import os
 import pathlib
 import re
@@ -45,7 +44,6 @@ def main(argv: list[str]) -> None:
     parser = OneLineParser(
         prog="python -m crnn_jax.data.cache",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--cache_dir", default="", help="default: that of an empty data.cache_dir")
     parser.add_argument("--older_than", metavar="TIME", help="prune: such as 30d, 12h or 4w")
