@@ -16,6 +16,7 @@ import numpy as np
 from crnn_jax.config import default_config
 from crnn_jax.config.model_keys import SEQUENCER_DEPTHS
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
+from crnn_jax.new_file import new_file
 from crnn_jax.weight_files import WeightFile, read_arrays, write_weights
 
 # Of timm's weights, in 0..255: of the red, green and blue of ImageNet's images.
@@ -145,9 +146,6 @@ def main(argv: list[str]) -> None:
     flags = parser.parse_args(argv)
     with one_line_errors():
         arrays, _ = read_arrays(flags.file)
-        out = flags.out.expanduser()
-        if out.exists() and out.samefile(flags.file.expanduser()):
-            raise UserError(f"--out expects another file than the one read, found '{out}'")
         name = flags.model or nearest_model(set(arrays))
         try:
             content = from_timm(arrays, model_keys(name), str(flags.file))
@@ -156,10 +154,11 @@ def main(argv: list[str]) -> None:
         content.about.update(
             source=f"timm {name}", file=flags.file.name, input_shape=IMAGENET_SHAPE
         )
-        write_weights(out, content)
+        with new_file(flags.out, "safetensors") as unfinished:
+            write_weights(unfinished, content)
         size = sum(array.size for array in content.arrays.values())
         print(
-            f"{out}: {name}, {len(arrays)} arrays, {size:,} parameters, "
+            f"{flags.out}: {name}, {len(arrays)} arrays, {size:,} parameters, "
             f"{content.num_classes} classes"
         )
 

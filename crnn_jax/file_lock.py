@@ -64,6 +64,10 @@ def only_run(workdir: str | os.PathLike[str]) -> Iterator[None]:
             "in it: wait for its end, stop it, or choose another --workdir"
         ) from None
     except OSError as error:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(
+                f"--workdir expects a folder, found a file: '{folder}'; choose another"
+            ) from None
         if error.errno in _UNSUPPORTED or not os.access(folder, os.W_OK):
             yield
             return

@@ -97,12 +97,12 @@ def sizes(source: str) -> Sizes:
     """
     try:
         place = _begun_with(source) or _find(source)
+        if place.is_dir():
+            config, facts = load_config(place), read_dataset(place)
+            return Sizes(config.model.to_dict(), config.precision, tuple(facts["input_shape"]))
+        content = read_weights(place)
     except UserError as error:
         raise UserError(f"config key 'init.from': {error}") from None
-    if place.is_dir():
-        config, facts = load_config(place), read_dataset(place)
-        return Sizes(config.model.to_dict(), config.precision, tuple(facts["input_shape"]))
-    content = read_weights(place)
     shape = content.about.get("input_shape")
     return Sizes(content.model, "float32", tuple(shape) if shape else None)
 

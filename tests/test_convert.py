@@ -141,7 +141,7 @@ def call(capsys, *arguments):
 
 
 def test_the_command_writes_a_weight_file(tmp_path, capsys, small):
-    path, out = tmp_path / "a.safetensors", tmp_path / "new" / "b.safetensors"
+    path, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     save_file(small, path)
     code, text, _ = call(capsys, "timm", str(path), f"--out={out}")
     assert code == 0
@@ -157,10 +157,23 @@ def test_the_command_writes_a_weight_file(tmp_path, capsys, small):
     config = resolve_config(f"finetune:sequencer,init.from={out}", {})
     assert config.data.image_size == 224
     assert tuple(config.model.depths) == (4, 3, 8, 3)
-    before = path.read_bytes()
-    code, _, error = call(capsys, "timm", str(path), f"--out={path}")
-    assert (code, path.read_bytes()) == (2, before)
-    assert "--out expects another file" in error
+    # As any file of the user's: others may read it.
+    path.chmod(0o600)
+    (tmp_path / "usual").touch()
+    assert out.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "notes.txt"])
+def test_no_file_is_overwritten(tmp_path, capsys, small, name):
+    save_file(small, tmp_path / "a.safetensors")
+    (tmp_path / "notes.txt").write_text("precious")
+    before = (tmp_path / name).read_bytes()
+    file = str(tmp_path / "a.safetensors")
+    code, _, error = call(capsys, "timm", file, f"--out={tmp_path / name}")
+    assert (code, (tmp_path / name).read_bytes()) == (2, before)
+    expected = "that is not there yet" if name == "a.safetensors" else "ends with .safetensors"
+    assert expected in error
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def without(name):

@@ -78,5 +78,8 @@ def given_weights(text: str, class_names: Sequence[str]) -> tuple[float, ...]:
             )
     weight_K = tuple(found.get(name, 1.0) for name in class_names)
     if not any(weight_K):
-        raise UserError(f"{_KEY} expects a weight above 0, found 0 for every class of the data")
+        raise UserError(
+            f"{_KEY} expects a weight above 0, found 0 for every class of the data: "
+            "give one class more"
+        )
     return weight_K

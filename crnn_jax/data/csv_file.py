@@ -241,7 +241,8 @@ def _mean_weight(path: pathlib.Path, rows: list[Row]) -> float:
     mean = math.fsum(row.weight for row in rows) / len(rows)
     if mean == 0:
         raise UserError(
-            f"'{path}': expected a training row with a weight above 0, found {len(rows)} of 0"
+            f"'{path}': expected a training row with a weight above 0, found {len(rows)} of 0: "
+            "give one row more"
         )
     return mean
 

@@ -175,11 +175,12 @@ def load_source(data_config: Any, seed: int) -> Source:
         is_folder = os.path.isdir(os.path.expanduser(rest))
         kinds = [name for name in SOURCES if name not in EMBEDDED]
         forms = [*EMBEDDED, *(f"{k}:{'NAME' if k == 'tfds' else 'PATH'}" for k in kinds)]
-        valid = (
-            [f"{k}:{rest}" for k in (PATHS if location else PATHS[:1])]
-            if is_folder
-            else [*EMBEDDED, *(f"{k}:{rest}" for k in kinds if location or k == "tfds")]
-        )
+        if is_folder:
+            valid = [f"{k}:{rest}" for k in (PATHS if location else PATHS[:1])]
+        elif os.path.isfile(os.path.expanduser(rest)):
+            valid = [f"csv:{rest}"]
+        else:
+            valid = [*EMBEDDED, *(f"{k}:{rest}" for k in kinds if location or k == "tfds")]
         raise UserError(
             f"config key 'data.source' expects {', '.join(forms[:-1])} or {forms[-1]}, "
             f"found '{data_config.source}'{closest(data_config.source, valid)}"

@@ -8,18 +8,14 @@ without JAX; `stablehlo` runs wherever JAX does; `safetensors` holds the weights
 """
 
 import argparse
-import contextlib
 import dataclasses
-import os
 import pathlib
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import add_placement_flags, placement
+from crnn_jax.new_file import new_file, writing
 from crnn_jax.opened import add_flags, open_named
 
 if TYPE_CHECKING:  # what imports JAX waits for the flags to be right
@@ -128,7 +124,7 @@ def export(
     metadata = {**describe(run), "streaming": streaming}
     if data_source is not None:  # the file says what the run was trained on
         override(run.config, "data.source", data_source)
-    with _writing(path):
+    with writing(path):
         form.save(content, path, metadata)
     file = form.load(path)
     certificate = certify.certify(run, file, num_examples)
@@ -139,48 +135,9 @@ def export(
         found = summary(run.task, file.apply, run.batches("test"))
         metadata["test"] = found
         lines.append(result_line(run.task, "test", found))
-    with _writing(path):
+    with writing(path):
         form.save(content, path, metadata)
     return lines
-
-
-@contextlib.contextmanager
-def new_file(path: pathlib.Path, suffix: str) -> Iterator[pathlib.Path]:
-    """Makes the file that is written in the block under another name, if the block ends well.
-
-    Args:
-      path: that the file gets.
-      suffix: of its name, as "onnx".
-
-    Raises:
-      UserError: a name that ends otherwise, a file that is there, or a folder that cannot be
-        written.
-    """
-    if path.suffix != f".{suffix}":
-        raise UserError(f"--out expects a name that ends with .{suffix}, found '{path}'")
-    if path.exists():
-        raise UserError(f"--out expects a file that is not there yet, found '{path}': remove it")
-    with _writing(path):
-        folder = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=".export_"))
-    try:
-        yield folder / path.name
-        with _writing(path):
-            usual = folder / "usual"  # safetensors makes files that their owner alone can read
-            usual.touch()
-            os.chmod(folder / path.name, usual.stat().st_mode)
-            os.replace(folder / path.name, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _writing(path: pathlib.Path) -> Iterator[None]:
-    """Turns an error of the file system into one line."""
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise UserError(f"'{path}' cannot be written ({reason}): choose another --out") from error
 
 
 if __name__ == "__main__":

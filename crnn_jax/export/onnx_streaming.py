@@ -60,17 +60,21 @@ def build_step(
 
 
 def _check(model: Any, shape: tuple[int, ...]) -> None:
-    reason = ""
+    reason, found = "", ""
     if not isinstance(model, (RNN, CRNN, LRCN)):
+        found = type(model).__name__.lower()
         reason = "a recurrent model (rnn, crnn or lrcn)"
     elif len(shape) == 3 and not (isinstance(model, RNN) and model.tokens == "rows"):
+        found = f"images of {shape[0]} x {shape[1]} and model {type(model).__name__.lower()}"
         reason = "clips, or 'model.name' rnn with 'model.tokens' rows"
     elif model.recurrent.bidirectional:
+        found = "True"
         reason = "'model.bidirectional' False, since the other direction starts at the end"
     elif not isinstance(model.readout, Last):
+        found = type(model.readout).__name__.lower()
         reason = "'model.readout' last, since the others read all states"
     if reason:
-        raise UserError(f"--streaming expects {reason}: export without it")
+        raise UserError(f"--streaming expects {reason}; found {found}: export without it")
 
 
 def _state(graph: Graph, name: str, dims: tuple[int | str, ...]) -> Carry:

@@ -15,9 +15,9 @@ from crnn_jax import pretrained
 from crnn_jax.config import PLACEMENT_KEYS, PROGRAM_KEYS, differences, flatten
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.export import certify, safetensors
-from crnn_jax.export.__main__ import new_file
 from crnn_jax.export.metadata import describe
 from crnn_jax.flags import resolve_config
+from crnn_jax.new_file import new_file
 from crnn_jax.predictor import summary
 from crnn_jax.run import Run, open_run
 from crnn_jax.train.evaluator import result_line
