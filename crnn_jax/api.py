@@ -1,5 +1,6 @@
 """What `import crnn_jax` offers: load what was trained, train, list the models."""
 
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax import pretrained
 from crnn_jax.config import MODEL_DEFAULTS, override
+from crnn_jax.errors import UserError
 from crnn_jax.flags import resolve_config
 from crnn_jax.opened import load
 from crnn_jax.run import Run, open_run
@@ -32,7 +34,14 @@ def train(
       UserError: a mistake in the config, the data or the workdir; a loss that is not finite.
       SystemExit: stopped by a signal, after a checkpoint.
     """
-    texts = {name: str(value) for name, value in (changes or {}).items()}
+    for name, value, kinds, expected in (
+        ("config", config, (str, ConfigDict), "FILE:MODEL, such as 'digits:crnn', or a ConfigDict"),
+        ("workdir", workdir, (str, os.PathLike), "a path"),
+        ("changes", changes or {}, (Mapping,), "a dict such as {'optim.learning_rate': 0.002}"),
+    ):
+        if not isinstance(value, kinds):
+            raise UserError(f"{name} expects {expected}, found {type(value).__name__}")
+    texts = {str(name): str(value) for name, value in (changes or {}).items()}
     if isinstance(config, str):
         chosen = resolve_config(config, texts)
     else:

@@ -1,6 +1,7 @@
 """Opens what was trained: a run, an exported file, or a model that comes with the package."""
 
 import argparse
+import os
 import pathlib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -28,6 +29,9 @@ def load(path: str | pathlib.Path, *, step: int | None = None) -> "Predictor":
     from crnn_jax.export.formats import load_file
     from crnn_jax.run import open_run
 
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        found = "an empty text" if path == "" else type(path).__name__
+        raise UserError(f"expected a path, or the name of a model of the package, found {found}")
     place = pathlib.Path(path).expanduser()
     if not place.exists() and str(path) in pretrained.names():
         place = pretrained.find(str(path))

@@ -121,7 +121,7 @@ class Run(Predictor):
         if layer is not None and layer not in names:
             raise UserError(
                 f"layer is expected to be one of {', '.join(names)}, found '{layer}'"
-                f"{closest(layer, names)}"
+                f"{closest(str(layer), names)}"
             )
         key = f"layer:{layer}"
         if key not in self._programs:

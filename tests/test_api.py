@@ -130,6 +130,71 @@ def test_inputs_of_every_kind_are_the_same_image(run, tmp_path):
     assert "path" not in run.predict(image_HW)[0]
 
 
+def test_an_image_of_pil_is_as_its_file(run, tmp_path, monkeypatch):
+    image_HWC = np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter to the right
+    kinds = {"turned.jpg": turned, "turned.png": turned, "cmyk.jpg": Image.Exif()}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, exif in kinds.items():
+        image = Image.fromarray(image_HWC).convert("CMYK" if "cmyk" in name else "RGB")
+        image.save(tmp_path / name, exif=exif, quality=95)
+        found = run.probabilities(Image.open(tmp_path / name))
+        np.testing.assert_allclose(found, run.probabilities(f"~/{name}"), atol=1e-6)
+    plain = run.probabilities(image_HWC)
+    assert np.abs(run.probabilities(tmp_path / "turned.png") - plain).max() > 1e-3
+    for mode in ("YCbCr", "HSV", "RGBX", "LAB"):
+        assert run.probabilities(Image.new(mode, (9, 9))).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "expected"),
+    [
+        (crnn_jax.load, (None,), "found NoneType"),
+        (crnn_jax.load, ("",), "found an empty text"),
+        (
+            crnn_jax.train,
+            (
+                None,
+                "w",
+            ),
+            "config expects FILE:MODEL.*found NoneType",
+        ),
+        (
+            crnn_jax.train,
+            (
+                "digits:cnn",
+                None,
+            ),
+            "workdir expects a path, found NoneType",
+        ),
+        (
+            crnn_jax.train,
+            (
+                "digits:cnn",
+                "w",
+                ["a"],
+            ),
+            "changes expects a dict.*found list",
+        ),
+        (
+            crnn_jax.train,
+            (
+                "digits:cnn",
+                "w",
+                {3: 4},
+            ),
+            "config key '3'",
+        ),
+    ],
+)
+def test_arguments_of_another_type_are_one_line(call, arguments, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=expected):
+        call(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_inputs_keep_their_order_over_batches(run):
     random = np.random.default_rng(0)
     image_BHWC = random.integers(0, 256, (70, 8, 8, 1), np.uint8)
@@ -148,7 +213,10 @@ def test_inputs_keep_their_order_over_batches(run):
         (np.zeros((2, 9, 9, 1), np.uint8), r"shape \(8, 8, 1\), .*found \(2, 9, 9, 1\)"),
         (np.zeros((8, 8, 2), np.uint8), r"found \(8, 8, 2\)"),
         ("no/such.png", "found no 'no/such.png'"),
-        (Image.new("F", (8, 8)), "an image is expected that PNG can hold"),
+        ("", "of images or of a folder, found an empty text"),
+        (["no/such.png", ""], "found no 'no/such.png'"),
+        (Image.new("F", (8, 8)), "image is expected of 8 or 16 bits .* mode F and size \\(8, 8\\)"),
+        (Image.new("RGB", (0, 5)), "size \\(0, 5\\)"),
     ],
 )
 def test_other_inputs_are_refused_in_one_line(inputs, expected, run):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from crnn_jax.data import decode
 from crnn_jax.data.class_folders import IMAGES
@@ -33,7 +33,10 @@ def find_inputs(paths: Iterable[str], input_shape: tuple[int, ...]) -> list[path
     """
     kind = VIDEOS if _is_clip(input_shape) else IMAGES
     found: list[pathlib.Path] = []
-    for path in map(pathlib.Path, paths):
+    for name in paths:
+        if not name:  # as of "$UNSET": it would mean the current folder
+            raise UserError(f"expected the path of {kind.noun} or of a folder, found an empty text")
+        path = pathlib.Path(name).expanduser()
         if path.is_dir():
             walk = walk_files(path, kind.is_wanted)
             left_out = f"left out {describe(walk.left_out)}" if walk.left_out else ""
@@ -53,6 +56,12 @@ def find_inputs(paths: Iterable[str], input_shape: tuple[int, ...]) -> list[path
             raise UserError(f"expected {article} {one} or a folder, found no '{path}'")
     return found
 
+
+# PIL's modes that PNG does not have, and what holds them.
+_AS_PNG = {
+    "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "RGBX": "RGB",
+    "RGBa": "RGBA", "La": "LA", "PA": "RGBA",
+}  # fmt: skip
 
 Input = str | os.PathLike | Image.Image | np.ndarray
 Inputs = Input | Sequence[Input]
@@ -130,12 +139,23 @@ def _pixels(one: Any, input_shape: tuple[int, ...], view: View | None) -> np.nda
         one = Image.fromarray(one[..., 0] if one.ndim == 3 and one.shape[2] == 1 else one)
     if _is_clip(input_shape):
         raise UserError("this run reads videos, found an image: name a file, or give the frames")
+    return decode_input(_as_png(one), "image", input_shape, view)
+
+
+def _as_png(image: Image.Image) -> bytes:
+    """Returns the image as a file, which is then read as any file is."""
     file = io.BytesIO()
     try:
-        one.save(file, "PNG", compress_level=1)  # read again as any file is
-    except OSError as error:
-        raise UserError(f"an image is expected that PNG can hold, found: {error}") from None
-    return decode_input(file.getvalue(), "image", input_shape, view)
+        image = ImageOps.exif_transpose(image)
+        if image.mode in _AS_PNG:
+            image = image.convert(_AS_PNG[image.mode])
+        image.save(file, "PNG", compress_level=1)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"an image is expected of 8 or 16 bits that can be read, found one of mode "
+            f"{image.mode} and size {image.size}: {error}"
+        ) from None
+    return file.getvalue()
 
 
 def read_input(path: pathlib.Path, input_shape: tuple[int, ...], view: View | None) -> np.ndarray:
