@@ -21,3 +21,11 @@ def test_every_cell_runs(tmp_path, monkeypatch):
         exec(compile(source, f"{TOUR.name}, cell {number}", "exec"), found)
     assert (tmp_path / "runs" / "tour" / "model.safetensors").exists()
     assert found["small"].evaluate("test")["accuracy"] > 0.5
+
+
+def test_the_list_of_models_is_as_shown():
+    import crnn_jax
+
+    cells = [c for c in json.loads(TOUR.read_text())["cells"] if c["cell_type"] == "code"]
+    (cell,) = [c for c in cells if "".join(c["source"]).endswith("list_models()")]
+    assert "".join(cell["outputs"][0]["data"]["text/plain"]) == repr(crnn_jax.list_models())

@@ -16,10 +16,11 @@ from crnn_jax.train.experiment import Experiment
 from crnn_jax.train.frozen import matches, without
 from crnn_jax.train.state import TrainState
 from crnn_jax.weights import Arrays, Weights, load_weights
-from crnn_jax.writers import write_json_atomically
+from crnn_jax.writers import plain, write_json_atomically
 
 _SHOWN = 6  # names or groups of names on a line of the table
 _NORM = "norm/"
+_WITHOUT_SIZE = ("model.dropout", "model.norm_momentum")
 # What becomes of an array of the model, in the order of the table.
 STATES = ("loaded", "mismatched", "skipped", "absent", "unused")
 
@@ -80,7 +81,7 @@ def read_start(experiment: Experiment, class_names: tuple[str, ...]) -> Start:
     found = _compare(table, weights, init.skip)
     # Biases alone may fit by chance: as many classes have a bias of the same shape.
     if not any(len(array.shape) > 1 and name in weights.params for name, array in found.items()):
-        raise UserError(_nothing_fits(experiment, weights))
+        raise UserError(_nothing_fits(experiment, weights, table))
     _check_frozen(table)
     return Start(experiment, {**weights.metadata, "here": class_names}, found, table)
 
@@ -145,6 +146,11 @@ def describe(start: Start) -> list[str]:
             lines.append(f"  {state:<10}  {_summary(start.table, names, state == 'mismatched')}")
     if frozen := [name for name, entry in start.table.items() if entry["frozen"]]:
         lines.append(f"  {'frozen':<10}  {_summary(start.table, frozen, False)}")
+    fits, differs = _numbers(start.table, "loaded"), _numbers(start.table, "mismatched")
+    if differs > fits:
+        config, there = flatten(start.experiment.config), start.source["model"]
+        reason = _differences(config, there) or "the images are of another size"
+        lines.append(f"  note: most of it does not fit, and is made anew: {reason}")
     head = [name for name in start.loaded if name.startswith("head/")]
     if head and (there := start.source["class_names"]) != (here := start.source["here"]):
         lines.append(
@@ -152,6 +158,10 @@ def describe(start: Start) -> list[str]:
             f"({_few(here)}): --config.init.skip=head/* makes it anew"
         )
     return lines
+
+
+def _numbers(table: dict[str, dict[str, Any]], state: str) -> int:
+    return sum(math.prod(_shape(entry)) for entry in table.values() if entry["state"] == state)
 
 
 def _entry(leaf: Any, frozen: bool) -> dict[str, Any]:
@@ -204,15 +214,22 @@ def _check_frozen(table: dict[str, dict[str, Any]]) -> None:
             )
 
 
-def _nothing_fits(experiment: Experiment, weights: Weights) -> str:
-    here, there = flatten(experiment.config), weights.metadata["model"]
-    different = [
-        f"{key} is {value!r} there and {here.get(key)!r} here"
+def _differences(here: dict[str, Any], there: dict[str, Any]) -> str:
+    """Returns "model.width is 24 there and 16 here; ...", of keys that sizes depend on."""
+    return "; ".join(
+        f"{key} is {plain(value)!r} there and {plain(here.get(key))!r} here"
         for key, value in there.items()
-        if key not in PROGRAM_KEYS and here.get(key) != value
-    ]
+        if key not in (*PROGRAM_KEYS, *_WITHOUT_SIZE) and plain(here.get(key)) != plain(value)
+    )
+
+
+def _nothing_fits(
+    experiment: Experiment, weights: Weights, table: dict[str, dict[str, Any]]
+) -> str:
     skip = experiment.config.init.skip
-    reason = "; ".join(different[:3]) or f"'init.skip' is {', '.join(skip)}"
+    would_fit = [e for e in table.values() if e["state"] == "skipped" and e["shape"] == e["there"]]
+    different = _differences(flatten(experiment.config), weights.metadata["model"])
+    reason = f"'init.skip' is {', '.join(skip)}" if would_fit or not different else different
     return (
         f"config key 'init.from' expects weights of a model like this one, found in "
         f"'{weights.metadata['source']}' none that fit and are wanted: {reason}"

@@ -212,6 +212,15 @@ def test_a_mistake_is_one_line_and_leaves_nothing(source, tmp_path, changes, mes
     assert list((tmp_path / "run").iterdir()) == []
 
 
+def test_what_fits_badly_is_told(source, tmp_path, capsys):
+    begin(make(source, model__width=8), tmp_path)
+    text = capsys.readouterr().out
+    there = make(source).model.width
+    assert f"note: most of it does not fit, and is made anew: model.width is {there} there" in text
+    begin(make(source, init__skip="head/*"), tmp_path)
+    assert "does not fit" not in capsys.readouterr().out
+
+
 def test_a_file_of_weights_begins_a_run(source, tmp_path, capsys):
     weights = load_weights(str(source))
     arrays = {f"params/{name}": array for name, array in weights.params.items()}
