@@ -19,6 +19,14 @@ if [ "${1:-}" != -- ]; then devices=${1:?$usage}; shift; fi
 if [ "${1:-}" != -- ]; then echo "$usage" >&2; exit 2; fi
 shift
 
+# Asked of `python` alone: who sets PYTHON knows what is there.
+found='import importlib.util as u, sys; sys.exit(None in map(u.find_spec, ("jax", "crnn_jax")))'
+if [ -z "${PYTHON:-}$dry_run" ] && ! python -c "$found" 2>/dev/null; then
+    echo "error: expected an environment with crnn_jax, found none in 'python': make one with" \
+        "'make .venv/.installed', and set PYTHON=.venv/bin/python" >&2
+    exit 2
+fi
+
 port=${PORT:-$(( 20000 + RANDOM % 20000 ))}
 pids=()
 trap 'for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done' INT TERM

@@ -128,12 +128,16 @@ def test_help_says_what_each_does(flag):
         assert not any(line.startswith(("#", "set -")) for line in rest)
 
 
-def test_local_gpus_without_an_environment_says_to_make_one(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("local_gpus.sh", ["--config=c"]), ("local_processes.sh", ["2", "--", "--config=c"])],
+)
+def test_without_an_environment_it_says_to_make_one(name, arguments, tmp_path):
     bare = tmp_path / "python"  # a Python without packages
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     bare.chmod(0o755)
     for path in (f"{tmp_path}:/usr/bin:/bin", "/usr/bin:/bin"):
-        done = launch("local_gpus.sh", ["--config=c"], {}, path)
+        done = launch(name, arguments, {}, path)
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
         assert "'make .venv/.installed'" in done.stderr
