@@ -7,6 +7,7 @@ import re
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from docutils import nodes
 from sphinx.errors import SphinxError
 
 import crnn_jax
@@ -19,13 +20,14 @@ copyright = "The crnn_jax developers, Apache-2.0"
 version = release = crnn_jax.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # pages in Markdown, and the notebook
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
+nb_execution_mode = "off"  # a test runs the notebook
 myst_heading_anchors = 4  # the anchors that GitHub makes, too
 myst_url_schemes = {"http": None, "https": None, "source": "_modules/{{path}}.html"}
 
@@ -80,6 +82,12 @@ def _leave_out(app: Any, what: str, name: str, thing: Any, skip: bool, options: 
     return True if (getattr(thing, "__doc__", "") or "").startswith("Alias for field") else None
 
 
+def _link_pictures(app: Any, doctree: Any) -> None:
+    """Lets a picture lead to itself in full size, as Sphinx does with those that have a scale."""
+    for image in doctree.findall(nodes.image):
+        image.setdefault("scale", 100)
+
+
 class _Page(html.parser.HTMLParser):
     """The targets and anchors of a page."""
 
@@ -127,4 +135,5 @@ def setup(app: Any) -> None:
     app.connect("source-read", _link_source)
     app.connect("autodoc-process-docstring", _as_restructured_text, priority=400)
     app.connect("autodoc-skip-member", _leave_out)
+    app.connect("doctree-read", _link_pictures)
     app.connect("build-finished", _check_links)
