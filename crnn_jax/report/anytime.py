@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 from crnn_jax.report.drawing import COLOURS, GRAY, MARKERS, engineering, pyplot, save
+from crnn_jax.report.formats import measured_on
 
 
 def _saved(content: dict[str, Any], row: dict[str, Any]) -> float:
@@ -24,7 +25,8 @@ def anytime_table(content: dict[str, Any]) -> str:
     note = (
         f"{content['run']}, {content['split']} split, {count:,} examples; the model's own "
         f"{engineering(content['flops_per_image'])}FLOP an example are 0% saved. A trunk over the "
-        "whole image is counted in full, and the head after each step that is read."
+        "whole image is counted in full, and the head after each step that is read. "
+        f"{measured_on(content)}."
     )
     return f"{table}\n\n{note}"
 

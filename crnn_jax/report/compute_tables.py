@@ -8,7 +8,7 @@ from crnn_jax.report.formats import (
     format_commits,
     format_seconds,
     markdown,
-    measured_apart,
+    measured_on,
     train_seconds,
     with_interval,
 )
@@ -70,7 +70,7 @@ def efficiency_table(content: dict[str, Any]) -> str:
     if apart := content["rates"]:
         measured = (
             "Training time is a run's images over images/s that were measured apart, all points "
-            f"taking turns: {measured_apart(apart)}."
+            f"taking turns: {measured_on(apart)}."
         )
     sizes = "A size multiplies width and hidden units of the row's preset; epochs are the preset's."
     return "\n".join([markdown(header, rows), "", sizes, *content["sentences"], measured])

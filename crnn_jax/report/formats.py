@@ -44,10 +44,10 @@ def made_by(rows: list[dict[str, Any]]) -> str:
     return f"{'; '.join(sorted(devices))}, commit {format_commits({'git_commit': sorted(commits)})}"
 
 
-def measured_apart(rates: dict[str, Any]) -> str:
-    """Returns where and when images/s were measured apart from the runs."""
-    commit = format_commits({"git_commit": [rates["git_commit"] or "unknown"]})
-    return f"{rates['devices']}, commit {commit}, {rates['date']}"
+def measured_on(content: dict[str, Any]) -> str:
+    """Returns on what, at which commit and when a study or the images/s were measured."""
+    commit = format_commits({"git_commit": [content.get("git_commit") or "unknown"]})
+    return f"{content.get('devices', 'unknown')}, commit {commit}, {content['date']}"
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from crnn_jax.report.drawing import COLOURS, MARKERS, pyplot, save, shown_name
+from crnn_jax.report.formats import measured_on
 
 _COLUMNS = 3  # panels side by side
 
@@ -52,7 +53,8 @@ def robustness_table(content: dict[str, Any]) -> str:
     )
     note = (
         f"Test accuracy in percent of {first['num_examples']:,} images, no retraining; half a 95% "
-        f"interval is at most {100 * interval:.1f} points. {'; '.join(means)}."
+        f"interval is at most {100 * interval:.1f} points. {'; '.join(means)}. "
+        f"{measured_on(content)}."
     )
     return f"{table}\n\n{note}"
 

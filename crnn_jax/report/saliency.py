@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from crnn_jax.report.formats import measured_on
+
 
 def saliency_table(content: dict[str, Any]) -> str:
     """Returns a line for each method: areas against random, rank correlation; "" if not checked."""
@@ -26,7 +28,8 @@ def saliency_table(content: dict[str, Any]) -> str:
         "under the probability of the predicted class: insertion up and deletion down is good. "
         "Rank correlation with the maps of a model whose parts are initialised anew: near 0 is "
         "good. Integrated gradients miss their sum by "
-        f"{100 * checks['integrated_gradients_gap']:.1f}% in the median image."
+        f"{100 * checks['integrated_gradients_gap']:.1f}% in the median image. "
+        f"{measured_on(content)}."
     )
     return f"{table}\n\n{note}"
 

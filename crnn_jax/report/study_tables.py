@@ -12,7 +12,7 @@ from crnn_jax.report.formats import (
     format_commits,
     made_by,
     markdown,
-    measured_apart,
+    measured_on,
     percent,
     train_seconds,
     with_interval,
@@ -54,7 +54,7 @@ def table1_table(content: dict[str, Any]) -> str:
     if apart := content["rates"]:
         measured = (
             "Training time is that of these very runs, disturbed or not. Images/s were measured "
-            f"apart, the rows taking turns: {measured_apart(apart)}."
+            f"apart, the rows taking turns: {measured_on(apart)}."
         )
     notes = [content["definition"], *content["sentences"], measured]
     return "\n".join([markdown(header, rows), "", *notes])
