@@ -12,7 +12,7 @@ from crnn_jax import config as defaults
 
 def get_config(argument: str = "reseg") -> ConfigDict:
     """Returns the config of "MODEL[,key=value...]" for the scenes of digits."""
-    model, _, overrides = defaults.parse_argument(argument)
+    model, _, overrides = defaults.parse_argument(argument, defaults.SEGMENTERS)
     config = defaults.default_config(model)
     config.task = "segmentation"
     config.data.source = "digit_scenes"

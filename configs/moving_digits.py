@@ -12,10 +12,12 @@ from ml_collections import ConfigDict
 
 from crnn_jax import config as defaults
 
+_MODELS = ("cnn", "rnn", "lrcn", "tsn", "crnn")
+
 
 def get_config(argument: str = "crnn") -> ConfigDict:
     """Returns the config of "MODEL[,key=value...]" for the moving digits."""
-    model, _, overrides = defaults.parse_argument(argument)
+    model, _, overrides = defaults.parse_argument(argument, _MODELS)
     config = defaults.default_config(model)
     config.task = "video"
     config.data.source = "moving_digits"

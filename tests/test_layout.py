@@ -20,6 +20,7 @@ LEVELS = (
         "mesh",
         "distributed",
         "kernels",
+        "new_file",
         "compile_cache",
         "compiler",
         "file_lock",

@@ -10,6 +10,7 @@ from crnn_jax.config.declared import (
     MODEL_DEFAULTS,
     PLACEMENT_KEYS,
     PROGRAM_KEYS,
+    SEGMENTERS,
     default_config,
     keys_of,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "MODEL_DEFAULTS",
     "PLACEMENT_KEYS",
     "PROGRAM_KEYS",
+    "SEGMENTERS",
     "config_hash",
     "config_of_flat",
     "default_config",

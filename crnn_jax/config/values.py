@@ -16,6 +16,7 @@ from crnn_jax.config.declared import (
     MODEL_DEFAULTS,
     PLACEMENT_KEYS,
     PROGRAM_KEYS,
+    SEGMENTERS,
     keys_of,
     nest,
 )
@@ -137,13 +138,13 @@ def config_hash(config: ConfigDict) -> str:
 
 
 def parse_argument(
-    argument: str, models: Iterable[str] = MODEL_DEFAULTS, sizes: Sequence[str] = ()
+    argument: str, models: Iterable[str] | None = None, sizes: Sequence[str] = ()
 ) -> tuple[str, str, dict[str, str]]:
     """Returns (model, size or "", overrides) of the argument "MODEL[_SIZE][,key=value...]".
 
     Args:
       argument: what stands after FILE: on the command line.
-      models: those that the config file has a preset of.
+      models: those that the config file has a preset of; None: all that classify images.
       sizes: that each of them has a preset of too.
 
     Raises:
@@ -154,6 +155,8 @@ def parse_argument(
         if "=" not in pair:
             raise UserError(f"expected key=value after the model in '{argument}', found '{pair}'")
     size = next((size for size in sizes if name.endswith(f"_{size}")), "")
+    if models is None:
+        models = [known for known in MODEL_DEFAULTS if known not in SEGMENTERS]
     model, models = name.removesuffix(f"_{size}"), tuple(models)
     if model not in models:
         also = " or ".join(f"MODEL_{size}" for size in sizes)

@@ -23,7 +23,7 @@ from crnn_jax.data import (
     tfds_source,
     video_folder,
 )
-from crnn_jax.data.cache import cache_dir
+from crnn_jax.data.cache import cache_dir, decoded, entry_name
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.data.reading import View
 from crnn_jax.data.resident import ResidentPipeline
@@ -105,6 +105,24 @@ class Dataset:
             )
             raise UserError(f"expected a split of {', '.join(self.splits)}, found '{name}'{hint}")
         return self.splits[name]
+
+    def decode(self, split: str) -> None:
+        """Decodes a split that the resident pipeline will ask for, unless a cache holds it.
+
+        So a file that cannot be used is known before a training, and not at its end.
+
+        Raises:
+          UserError: there is no such split, or see `cache.decoded`.
+        """
+        found = self.split(split)
+        name = entry_name(self.source.fingerprint, found.parent or found)
+        if self.config.data.pipeline == "resident" and not (self.cache / "decoded" / name).exists():
+            decoded(
+                found,
+                cache_dir=self.cache,
+                fingerprint=self.source.fingerprint,
+                skip_corrupt=self.config.data.skip_corrupt,
+            )
 
     def pipeline(self, split: str, batch_size: int, mesh: Mesh) -> Pipeline:
         """Returns the pipeline over `split`.

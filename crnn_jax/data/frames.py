@@ -80,8 +80,8 @@ class Frames:
         if video.num_frames < num_frames:
             raise CorruptImageError(
                 f"{encoded.name}: expected at least as many frames as config key "
-                f"'data.num_frames' ({num_frames}), found {video.num_frames}; to train on it, "
-                "lower that key"
+                f"'data.num_frames' ({num_frames}), found {video.num_frames}: leave "
+                "it out, or train with a lower one"
             )
         chosen = self.choose(video.num_frames, num_frames, epoch, example)
         last = video.num_frames - 1

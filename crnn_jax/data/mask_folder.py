@@ -240,7 +240,7 @@ def _class_names(root: pathlib.Path, train: list[_Pair], data_config: Any) -> tu
                 f"{len(names)}, of which {len(set(names))} are different"
             )
         return names
-    largest = 1
+    present = {1}
     for _, mask in train:
         try:
             mask_HW = decode_mask(root / mask.path, data_config.max_pixels)
@@ -248,5 +248,12 @@ def _class_names(root: pathlib.Path, train: list[_Pair], data_config: Any) -> tu
             if not data_config.skip_corrupt:
                 raise
             continue
-        largest = max(largest, int(np.max(mask_HW, where=mask_HW != IGNORE, initial=0)))
-    return tuple(map(str, range(largest + 1)))
+        present |= set(np.unique(mask_HW[mask_HW != IGNORE]).tolist())
+    if missing := set(range(max(present))) - present - {0}:
+        print(
+            f"'{root}': the classes are the numbers 0 to {max(present)}, and no training mask has "
+            f"{min(missing)}{f' or {len(missing) - 1} others' if len(missing) > 1 else ''}; if "
+            f"{max(present)} is a mistake, name the classes in 'classes.txt'",
+            file=sys.stderr,
+        )
+    return tuple(map(str, range(max(present) + 1)))

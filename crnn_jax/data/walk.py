@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-UNWANTED_NAME = "no image by its name"
+UNWANTED_NAME = "another kind by its name"
 SEEN = "a link to a folder that is read elsewhere"
 AROUND = "a link to a folder that holds it"
 SPECIAL = "neither a file nor a folder"
@@ -96,7 +96,7 @@ def walk_files(root: str | os.PathLike, is_wanted: Callable[[str], bool]) -> Wal
 
 
 def describe(left_out: Iterable[LeftOut | tuple[str, str]]) -> str:
-    """Returns "3 (no image by its name: a.txt, b.txt, ...); 1 ..." of (path, reason, ...) items."""
+    """Returns "3 (another kind by its name: a.txt, b.txt, ...); 1 ..." for (path, reason, ...)s."""
     paths: dict[str, list[str]] = {}
     for path, reason, *_ in left_out:
         paths.setdefault(reason, []).append(path)

@@ -110,7 +110,7 @@ def _train_alone(
         source = dataset.source
         check_fields(config, source)
         check_validation(config, dataset)
-        dataset.split(split)
+        dataset.decode(split)
         experiment = build_training(config, dataset)
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
         facts = dataset.describe()

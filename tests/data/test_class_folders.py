@@ -60,7 +60,7 @@ def test_one_line_says_what_is_left_out(divided, capsys):
     (divided / "train/cat/again").symlink_to("../dog")
     load(divided)
     assert capsys.readouterr().err == (
-        f"'{divided}/train': left out 4 (no image by its name: cat/a.heic, cat/b.heic, ...); "
+        f"'{divided}/train': left out 4 (another kind by its name: cat/a.heic, cat/b.heic, ...); "
         "1 (a link to a folder that is read elsewhere: cat/again); "
         "1 (not in a class's folder: stray.png)\n"
     )

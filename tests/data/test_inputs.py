@@ -32,7 +32,7 @@ def test_a_folder_without_inputs_says_what_was_left_out(as_somebody):
     shut.mkdir(0)
     for folder, reason in (
         (shut, r"1 \(not readable: Permission denied: \.\)"),
-        (as_somebody, r"1 \(no image by its name: notes.txt\); 1 \(not readable: .*: shut\)"),
+        (as_somebody, r"1 \(another kind by its name: notes.txt\); 1 \(not readable: .*: shut\)"),
     ):
         with pytest.raises(UserError, match=f"found none; left out {reason}"):
             inputs.find_inputs([str(folder)], (8, 8, 3))

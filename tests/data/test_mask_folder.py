@@ -80,6 +80,19 @@ def test_without_names_classes_are_numbers(root):
     assert load(root).class_names == ("0", "1", "2")
 
 
+def test_numbers_that_no_mask_has_are_told(root, capsys):
+    (root / "classes.txt").unlink()
+    load(root)
+    assert capsys.readouterr().err == ""
+    path = next((root / "train").rglob("masks/*.png"))
+    mask_HW = np.asarray(Image.open(path)).copy()
+    mask_HW[0, 0] = 77
+    Image.fromarray(mask_HW).save(path)
+    assert len(load(root).class_names) == 78
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the numbers 0 to 77, and no training mask has 3 or 73 others; if 77 is" in line
+
+
 def test_val_and_held_out_parts(root, tmp_path):
     (root / "test").rename(root / "val")
     assert len(load(root).test) == 1
@@ -122,7 +135,7 @@ def test_folders_below_and_what_is_left_out(root, capsys):
     (root / "train" / "images" / "notes.txt").touch()
     assert len(load(root).train) == 3
     assert capsys.readouterr().err == (
-        f"'{root / 'train'}': left out 1 (no image by its name: images/notes.txt); "
+        f"'{root / 'train'}': left out 1 (another kind by its name: images/notes.txt); "
         "1 (a mask without an image: masks/b/a9.png)\n"
     )
     (root / "train" / "masks" / "c.png").symlink_to("absent.png")

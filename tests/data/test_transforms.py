@@ -71,6 +71,24 @@ def test_augment_without_anything_is_the_image():
     np.testing.assert_array_equal(result, image_BHWC)
 
 
+def test_boxes_move_with_their_pixels():
+    """In an image of 10 x 8 that shows rows 2.. and columns 3.., mirrored in the second."""
+    offset_B2 = jnp.array([[2, 3], [2, 3]])
+    placement = transforms.Placement(offset_B2, jnp.array([0, 1], jnp.uint32))
+    boxes_BM4 = jnp.array([[[4, 4, 6, 7], [0, 0, 3, 4], [1, 2, 5, 5], [0, 0, 0, 0]]] * 2, jnp.int32)
+    found = transforms.move(boxes_BM4, "boxes", placement, (10, 8))
+    plain = [[2, 1, 4, 4], [0, 0, 0, 0], [0, 0, 3, 2], [0, 0, 0, 0]]
+    mirrored = [[2, 4, 4, 7], [0, 0, 0, 0], [0, 6, 3, 8], [0, 0, 0, 0]]
+    np.testing.assert_array_equal(found, [plain, mirrored])
+    assert found.dtype == jnp.int32
+    # A map in which a box is drawn shows the same.
+    map_BHW1 = np.zeros((2, 10, 8, 1), np.uint8)
+    map_BHW1[:, 4:6, 4:7] = 1
+    moved_BHW1 = np.asarray(transforms.move(jnp.asarray(map_BHW1), "map", placement, (10, 8)))
+    for image, (top, left, bottom, right) in zip(moved_BHW1, found[:, 0].tolist(), strict=True):
+        assert image[top:bottom, left:right].sum() == (bottom - top) * (right - left) == 6
+
+
 def test_augment_depends_on_the_example_and_not_on_its_place():
     image_BHWC, order_B = images(64), np.random.default_rng(1).permutation(64)
     seed, zero_B, _ = which(64)

@@ -101,6 +101,6 @@ def test_the_line_counts_by_reason():
     left_out = [LeftOut(f"{i}.txt", UNWANTED_NAME, False) for i in range(3)]
     left_out.append(LeftOut("new\nline", walk.SEEN, False))
     assert describe(left_out) == (
-        "3 (no image by its name: 0.txt, 1.txt, ...); "
+        "3 (another kind by its name: 0.txt, 1.txt, ...); "
         "1 (a link to a folder that is read elsewhere: new line)"
     )

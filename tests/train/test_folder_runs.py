@@ -41,6 +41,18 @@ def test_a_broken_image_is_named(tiny, folder, tmp_path, pipeline):
         train(config, str(tmp_path / "run"))
 
 
+def test_a_broken_test_image_is_named_before_the_training(tiny, folder, tmp_path):
+    whole = (folder / "train" / "dark" / "6.png").read_bytes()
+    (folder / "train" / "dark" / "7.png").write_bytes(whole)
+    (folder / "test" / "bright" / "2.png").write_bytes(whole[:60])
+    with pytest.raises(CorruptImageError, match=r"test/bright/2\.png.*skip_corrupt"):
+        train(make_config(tiny, folder), str(tmp_path / "run"))
+    # Nothing was trained, and the workdir belongs to nobody.
+    assert [path.name for path in (tmp_path / "run").iterdir()] == []
+    (folder / "test" / "bright" / "2.png").write_bytes(whole)
+    assert train(make_config(tiny, folder), str(tmp_path / "run"))["steps"] == 40
+
+
 @pytest.mark.parametrize("pipeline", ["resident", "streaming"])
 def test_a_broken_image_is_skipped_and_counted_if_the_config_says_so(
     tiny, folder, tmp_path, capsys, pipeline
