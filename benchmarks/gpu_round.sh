@@ -50,7 +50,7 @@ else
     results=$logs/results
 fi
 export BENCHMARK_RESULTS=$results/benchmarks STEADY_SECONDS=0.03
-limit=${ROUND_SECONDS:-470} # of one call: a part stops before, and goes on with the next call
+limit=${ROUND_SECONDS:-470} # seconds a call: a part stops before, and goes on with the next call
 unfinished=0 failed=0
 
 # run NAME SECONDS COMMAND...: once, with a log, and only if so much time is left.

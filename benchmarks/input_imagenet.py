@@ -27,7 +27,7 @@ import grain
 import jax
 import jpegs
 import numpy as np
-import psutil  # of orbax-checkpoint
+import psutil  # comes with orbax-checkpoint
 import tensorflow_datasets as tfds
 import torch  # pyright: ignore[reportMissingImports]
 from PIL import Image
@@ -134,7 +134,7 @@ def over(first: list[float], second: list[float]) -> list[float]:
 
 
 def cpu_milliseconds(batches: Iterator[Any], warm: int, count: int) -> dict[str, float]:
-    """Returns the CPU time of an image, in milliseconds: of this process and of its children."""
+    """Returns {"process", "workers"}: CPU milliseconds of an image here and in child processes."""
 
     def spent(processes: list[psutil.Process]) -> float:
         return sum(sum(process.cpu_times()[:2]) for process in processes)

@@ -88,7 +88,7 @@ def compare(
     seconds = interleave({"ours": ours, **theirs}, flags.repeats, finish, STEPS)
     found = {program: spread(times) for program, times in seconds.items()}
     best = min(theirs, key=lambda program: found[program][1])
-    # Of the two runs of one round: a machine's speed drifts by more than is looked for.
+    # A ratio compares the runs of one round: a machine's speed drifts by more than is looked for.
     pairs = zip(seconds[best], seconds["ours"], strict=True)
     ratios = spread([other / own for other, own in pairs])
     for program, (low, median, high) in found.items():

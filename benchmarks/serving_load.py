@@ -30,8 +30,8 @@ from timing import RESULTS
 from crnn_jax.provenance import describe_devices, git_commit, versions
 
 LOAD = 0.7
-LARGEST_RATIO = 3.0  # of p99 to p50, at that load
-LARGEST_GROWTH = 0.05  # of the memory, from the second quarter of the time to the last
+LARGEST_RATIO = 3.0  # p99 / p50, at that load
+LARGEST_GROWTH = 0.05  # the memory's growth, from the second quarter of the time to the last
 
 
 def request(host: str) -> bytes:
@@ -178,7 +178,7 @@ def verdicts(found: dict[str, Any]) -> dict[str, bool]:
 def main() -> None:
     """Measures a server of its own and prints what it found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--model", default="digits_crnn", help="of the package")
+    parser.add_argument("--model", default="digits_crnn", help="model of the package")
     parser.add_argument("--seconds", type=float, default=300, help="at saturation")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--write", action="store_true", help="keep it in results/benchmarks")

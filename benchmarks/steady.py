@@ -9,7 +9,7 @@ from typing import Any
 # After a rest the first calls of a few milliseconds take up to twice as long: threads wake, and
 # caches are cold. A training's steps follow each other.
 FILL_SECONDS = float(os.environ.get("STEADY_SECONDS", "0.1"))
-# Of training steps, in a row: the first ones after a rest took a quarter longer than those after.
+# Training steps in a row: the first ones after a rest took a quarter longer than those after.
 STEPS = 5
 
 
@@ -24,7 +24,7 @@ def steady_seconds(
     """Returns the mean seconds of the calls that fill FILL_SECONDS, after one that is not counted.
 
     There are `least` calls or more. Where that is one, and it fills them alone, it counts. A
-    program that returns a float has been timed where it runs. Of a program that returns before its
+    program that returns a float has been timed where it runs. Where a program returns before its
     work is done, `finish` waits for the work of all calls: it is called once for a row of them.
     """
     start = time.perf_counter()

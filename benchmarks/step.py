@@ -120,7 +120,7 @@ def our_step(
 def our_memory(experiment: Experiment, batch: Any) -> dict[str, int]:
     """Returns {"plan", "ours"}, bytes: what XLA plans for a step, and this process's most memory.
 
-    Of a GPU's it is what arrays had; else what was resident, compilation and Python included.
+    On a GPU it is what arrays had; else what was resident, compilation and Python included.
     """
     state = experiment.init_state(NORM)
     run, finish = our_step(experiment, state, batch)
@@ -175,7 +175,7 @@ def compare(flags: argparse.Namespace, config: Any, experiment: Experiment, batc
     seconds = interleave({**programs, "matmul": matmul}, flags.repeats, finish, STEPS)
     found = {name: spread(times) for name, times in seconds.items()}
     best = min(("torch_eager", "torch_compile"), key=lambda name: found[name][1])
-    # Of the two runs of one round: a machine's speed drifts by more than is looked for.
+    # A ratio compares the runs of one round: a machine's speed drifts by more than is looked for.
     pairs = zip(seconds[best], seconds["ours"], strict=True)
     ratios = spread([theirs / ours for theirs, ours in pairs])
     peak = matmul_flops / found.pop("matmul")[0]

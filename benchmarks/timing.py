@@ -54,7 +54,7 @@ def interleave(
 def matmul_program(dtype: Any) -> tuple[Callable[[], Any], int]:
     """Returns (a call that multiplies two large square matrices, its FLOPs): the device's peak."""
     size = matmul_side(jax.default_backend())
-    # Of random numbers: a GPU multiplies ones faster than what occurs.
+    # Random numbers: a GPU multiplies ones faster than what occurs.
     square = jax.random.normal(jax.random.key(0), (size, size), dtype)
     # On a CPU float32's fastest product is Eigen's, bfloat16's that of the libraries that know it.
     options = compiler_options(onednn=jnp.dtype(dtype) == jnp.bfloat16)

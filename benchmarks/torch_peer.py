@@ -29,7 +29,7 @@ def synchronize() -> None:
 
 
 def peak_bytes() -> int:
-    """Returns the most memory so far: of a GPU's what tensors had, else what was resident."""
+    """Returns the most memory so far, bytes: on a GPU what tensors had, else what was resident."""
     return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else peak_resident_bytes()
 
 

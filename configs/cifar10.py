@@ -87,7 +87,7 @@ _LEARNING_RATES = {
     "cnn": 0.2, "crnn": 0.1, "lrcn": 0.2, "tsn": 0.2, "rnn": 0.1, "rnn_deep": 0.2,
     "sequencer": 0.1,  # no trials yet
 }  # fmt: skip
-# Of the small size less than 40 minutes on 2 cores; of the large one up to 1e16 FLOPs.
+# The small size takes less than 40 minutes on 2 cores, the large one up to 1e16 FLOPs.
 _EPOCHS = {
     "cnn": 40, "crnn": 40, "lrcn": 30, "tsn": 40, "rnn": 60, "rnn_deep": 40, "sequencer": 40,
 }  # fmt: skip

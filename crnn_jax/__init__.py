@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = ["Predictor", "Run", "UserError", "__version__", "list_models", "load", "train"]
-_MODULES = {  # of each name
+_MODULES = {  # name: the module that has it
     "Predictor": "predictor",
     "Run": "run",
     "UserError": "errors",

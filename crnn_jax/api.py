@@ -28,7 +28,7 @@ def train(
     Args:
       config: FILE:MODEL, as on the command line ("configs/digits.py:crnn"), or a config.
       workdir: for checkpoints and results.
-      changes: of the config: {"optim.learning_rate": 0.002, "duration": "5 epochs"}.
+      changes: config keys with values: {"optim.learning_rate": 0.002, "duration": "5 epochs"}.
 
     Raises:
       UserError: a mistake in the config, the data or the workdir; a loss that is not finite.

@@ -17,7 +17,7 @@ _BYTES = {"pred": 1, "bf16": 2, "f16": 2}
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-    """Of one step: how many collectives of each kind run, and the bytes of their results."""
+    """How many collectives of each kind run in one step, and the bytes of their results."""
 
     calls: dict[str, int]
     num_bytes: dict[str, int]

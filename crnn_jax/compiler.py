@@ -5,7 +5,7 @@ import warnings
 
 import jax
 
-# Measured (docs/performance.md): of the libraries in XLA for CPUs, YNNPACK, the default, has the
+# Measured (docs/performance.md): YNNPACK, the default of XLA's libraries for CPUs, has the
 # fastest sums and the slowest convolutions; oneDNN has the fastest convolutions, and where it is
 # asked for takes every product that YNNPACK does not, at a lower rate. Without it products are
 # Eigen's, the fastest ones.

@@ -1,9 +1,9 @@
 """Converts weights of other projects: python -m crnn_jax.convert timm FILE.safetensors --out=OUT
 
-timm: of its Sequencer2D (sequencer2d_s, sequencer2d_m, sequencer2d_l), pretrained or fine-tuned,
-into a weight file of this project (crnn_jax/weight_files.py), of the model `sequencer`. Every array
-of the file has its place; a file that lacks one, or has one too many, is refused. Without --model
-it is the size that the file's blocks are of.
+timm: its Sequencer2D (sequencer2d_s, sequencer2d_m, sequencer2d_l), pretrained or fine-tuned,
+becomes a weight file of this project (crnn_jax/weight_files.py), of the model `sequencer`. Each
+array of the file has its place; a file that lacks one, or has one too many, is refused. Without
+--model it is the size that the file's blocks are of.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.new_file import new_file
 from crnn_jax.weight_files import WeightFile, read_arrays, write_weights
 
-# Of timm's weights, in 0..255: of the red, green and blue of ImageNet's images.
+# What timm's weights expect, in 0..255: the red, green and blue of ImageNet's images.
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 IMAGENET_SHAPE = (224, 224, 3)
@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
     ours: str  # its name in a weight file
     theirs: tuple[str, ...]  # timm's names; the arrays are added up: PyTorch's LSTM has two biases
-    shape: tuple[int, ...]  # of each of theirs
+    shape: tuple[int, ...]  # each of theirs has it
 
 
 def timm_parts(model: dict[str, Any], num_classes: int) -> Iterator[Part]:

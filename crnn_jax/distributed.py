@@ -54,7 +54,7 @@ def find_processes(
 
     Args:
       environ: as `os.environ`.
-      coordinator: of the command line, as are the others; empty: not given there.
+      coordinator: from the command line, as are the others; empty: not given there.
       num_processes: N.
       process_id: 0..N-1.
 

@@ -21,7 +21,7 @@ from crnn_jax.disk import first_line
 from crnn_jax.errors import OneLineParser
 
 _INSTALL = "pip install -e . -c constraints.txt"
-_LARGE_CACHE_GB = 5.0  # of compiled programs
+_LARGE_CACHE_GB = 5.0  # a cache of compiled programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ def check_packages() -> Finding:
 
 
 def _unmet(requirement: str) -> str:
-    """Returns what is wrong with a requirement such as "jax>=0.10.2"; of extras nothing is."""
+    """Returns what is wrong with a requirement such as "jax>=0.10.2"; "" for extras."""
     match = re.fullmatch(r"([A-Za-z0-9._-]+)>=([0-9.]+)", requirement)
     if not match:
         return ""

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-# Of a training step over those of its forward pass, by convention: the backward pass makes two
+# FLOPs of a training step over its forward pass's, by convention: the backward pass makes two
 # products for each one of the forward pass. What remat computes again does not count, nor is the
 # gradient of the first layer's input, which nobody computes, taken off.
 TRAIN_OVER_FORWARD = 3
@@ -63,7 +63,7 @@ def _equation_flops(equation: Any) -> int:
         taps = math.prod(size for axis, size in enumerate(kernel) if axis != out_axis)
         return 2 * _size(equation) * taps // equation.params["batch_group_count"]
     if name == "pallas_call":
-        return equation.params["cost_estimate"].flops  # of the whole grid, as the kernel says
+        return equation.params["cost_estimate"].flops  # the whole grid's, as the kernel says
     inner = [_jaxpr_flops(jaxpr) for jaxpr in _inner_jaxprs(equation)]
     if name == "while" and any(inner):
         raise ValueError("a while loop's length is unknown: expected lax.scan around a product")

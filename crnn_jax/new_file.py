@@ -16,7 +16,7 @@ def new_file(path: pathlib.Path, suffix: str) -> Iterator[pathlib.Path]:
 
     Args:
       path: that the file gets.
-      suffix: of its name, as "onnx".
+      suffix: the end of its name, as "onnx".
 
     Raises:
       UserError: a name that ends otherwise, a file that is there, or a folder that cannot be

@@ -21,7 +21,7 @@ def load(path: str | pathlib.Path, *, step: int | None = None) -> "Predictor":
     Args:
       path: a workdir of a run, a file of `python -m crnn_jax.export`, or the name of a model that
         comes with the package, where no such path is.
-      step: of a run's checkpoint; None: the newest good one.
+      step: which of a run's checkpoints; None: the newest good one.
 
     Raises:
       UserError: no run, exported file or model there, no such checkpoint, or a damaged one.

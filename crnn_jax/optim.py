@@ -104,7 +104,7 @@ def depths(params: Any) -> Any:
             return 0, int(inside.split("_")[1]) if "_" in inside else 0
         if top.startswith(("columns_", "rows_")):
             return 1, int(top.rpartition("_")[2])
-        if top.startswith(("embed_", "block_")):  # of stage S, and the block I there
+        if top.startswith(("embed_", "block_")):  # stage S, and block I in it
             stage, _, block = top.partition("_")[2].partition("_")
             return 1, 1000 * int(stage) + int(block or 0)
         return {"recurrent": 1, "readout": 1, "decoder": 2, "norm": 2}.get(top, 3), 0
@@ -256,7 +256,7 @@ def lookahead(
       every: k, at least 1.
       alpha: in (0, 1]; 1 leaves the weights to `fast`.
       ramp: 0 or more; 0: a constant alpha.
-      total_steps: of the run.
+      total_steps: steps of the run.
     """
 
     def init(params: Any) -> LookaheadState:

@@ -12,7 +12,7 @@ import warnings
 
 _LIBRARIES = ("orbax", "tensorstore")
 _CLOSED = "Event loop is closed"
-_UNREAD = "exception was never retrieved"  # of a task; this project has none of its own
+_UNREAD = "exception was never retrieved"  # a task's; this project has none of its own
 
 
 @functools.cache

@@ -72,14 +72,14 @@ class Predictor(abc.ABC):
     def predict(self, inputs: Inputs) -> list[dict[str, Any]]:
         """Returns a prediction for each input, in their order.
 
-        Of a classification it is {"class": name, "probability": 0..1, "top": the likeliest five,
-        as {"class", "probability"}}; of a segmentation {"shares": {name: 0..1}, "mask": uint8
-        (H, W), "picture": uint8 (H, W, 3)}. Of a file it has its "path".
+        For a classification it is {"class": name, "probability": 0..1, "top": the likeliest five,
+        as {"class", "probability"}}; for a segmentation {"shares": {name: 0..1}, "mask": uint8
+        (H, W), "picture": uint8 (H, W, 3)}. For a file it has its "path".
 
         Args:
           inputs: a file, a folder, an image (PIL, or uint8 (H, W), (H, W, C)) or a list of these,
             of any sizes: each is read as an evaluation reads its images; or uint8
-            (B, *input_shape), which is taken as it is. Of clips: videos, or such an array.
+            (B, *input_shape), which is taken as it is. For clips: videos, or such an array.
 
         Raises:
           UserError: an input of another kind, an unreadable file, or a folder without any.
@@ -122,7 +122,7 @@ class Predictor(abc.ABC):
 
         Args:
           inputs: as `predict` takes them.
-          layer: of the model, as "trunk", "trunk/conv_0_0" or "recurrent/layer_0"; None: what the
+          layer: in the model, as "trunk", "trunk/conv_0_0" or "recurrent/layer_0"; None: what the
             head reads.
 
         Raises:
@@ -217,7 +217,7 @@ def in_batches(program: Callable[[np.ndarray], Predictions], pixels: np.ndarray)
     """Returns what the program returns for at most BATCH examples at a time, all of them joined.
 
     Args:
-      program: of uint8 (B, ...) with B one of `SIZES`; what is left is filled up with zeros.
+      program: takes uint8 (B, ...) with B one of `SIZES`; what is left is filled up with zeros.
       pixels: uint8 (B, ...), any B above 0.
     """
     parts = []

@@ -38,7 +38,7 @@ class Run(Predictor):
     Attributes:
       workdir: where it lies; the file where it was exported to one.
       experiment: its model, task and config.
-      state: of the chosen checkpoint.
+      state: the chosen checkpoint's.
       class_names: K names that it was trained on.
       trained_on: what dataset.json says of the data.
     """
@@ -104,13 +104,13 @@ class Run(Predictor):
     def features(self, inputs: Inputs, layer: str | None = None) -> np.ndarray:
         """Returns what a layer of the model makes of the inputs, an array (B, ...).
 
-        Of a layer with several results it is the first: the states after each step of a recurrent
-        one, the last map of the trunk. Of frames, or lines of an image, that a layer reads as
-        examples it is (B, frames, ...).
+        It is the first of a layer's several results: the states after each step of a recurrent
+        one, the last map of the trunk. Where a layer reads frames, or lines of an image, as
+        examples, it is (B, frames, ...).
 
         Args:
           inputs: as `predict` takes them.
-          layer: of the model, as "trunk", "trunk/conv_0_0" or "recurrent/layer_0"; None: what the
+          layer: in the model, as "trunk", "trunk/conv_0_0" or "recurrent/layer_0"; None: what the
             head reads.
 
         Raises:
@@ -170,8 +170,8 @@ def open_run(
     """Returns the run in `workdir` with its checkpoint of `step`, the newest good one for None.
 
     Args:
-      workdir: of a run of crnn_jax.main.
-      step: of a checkpoint.
+      workdir: folder of a run of crnn_jax.main.
+      step: which checkpoint.
       num_devices: over which an evaluation is split, whatever the training had; -1: all.
       placement: config keys that say where data and caches lie now, as from `flags.placement`.
 

@@ -108,7 +108,7 @@ def explain(tree: Tree) -> Iterator[str]:
     """Yields a line for each array, with its split and the bytes a device, and one of the sums.
 
     Args:
-      tree: of arrays or `jax.ShapeDtypeStruct`s with shardings.
+      tree: arrays or `jax.ShapeDtypeStruct`s with shardings.
     """
     total = 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):

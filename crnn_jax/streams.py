@@ -32,7 +32,7 @@ def flush_or_drop() -> None:
 def forgive_lost_output() -> None:
     """Makes this process go on where its output cannot be written.
 
-    So of `main | head`, of a terminal that is gone, and of a log on a disk that is full.
+    So it does for `main | head`, for a terminal that is gone, and for a log on a disk that is full.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

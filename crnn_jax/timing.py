@@ -56,7 +56,7 @@ def per_call(
 
     Args:
       programs: given a number of calls, make them and return when their work is done.
-      repeats: of each program.
+      repeats: how often each program is timed.
       fill: seconds that the calls of one repeat take together, so that short calls are measured
         too; at least one call is made.
       most: calls a repeat.

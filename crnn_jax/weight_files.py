@@ -38,7 +38,7 @@ class WeightFile:
       model: the keys of `config.model` with their values.
       num_classes: K.
       class_names: K texts, or None.
-      mean: of each channel, in 0..255.
+      mean: each channel's, in 0..255.
       std: likewise.
       about: facts that no model needs, as JSON has them.
     """

@@ -78,7 +78,7 @@ class Sizes(NamedTuple):
 
     Attributes:
       model: the keys of `config.model` with their values, "name" among them.
-      precision: of the compute.
+      precision: in which the model computes.
       input_shape: (H, W, C), or (F, H, W, C); None where a file does not say it.
     """
 

@@ -48,7 +48,7 @@ def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        if not (folder / "result.json").exists():  # of a finished run nothing is written
+        if not (folder / "result.json").exists():  # a finished run is not written to
             raise UserError(
                 f"workdir '{folder}' cannot be written ({os.strerror(error.errno or 0)}): "
                 "choose another with --workdir"
@@ -78,7 +78,7 @@ def check_same_run(
     """Checks that the run in `folder` is that of `config`, but for keys that may change.
 
     Args:
-      folder: of the run.
+      folder: where the run lies.
       config: with nothing left to be chosen.
       stored: what its config.json says; None where there is none.
       extend: whether `duration` may be longer.
@@ -119,7 +119,7 @@ def changeable_keys(
 
 
 def _has_moved(old: str, new: str) -> bool:
-    """Returns whether `new` may be the path of what was at `old`: of the same name, now gone."""
+    """Returns whether `new` may be the path of what was at `old`, now gone: it has that name."""
     is_gone = os.path.isabs(old) and not os.path.exists(old)
     return is_gone and os.path.basename(old) == os.path.basename(new)
 
@@ -128,7 +128,7 @@ def check_same_data(folder: pathlib.Path, facts: dict[str, Any], *, accept: bool
     """Checks that the run in `folder`, if it has made a step, was trained on these data.
 
     Args:
-      folder: of the run.
+      folder: where the run lies.
       facts: as from `Dataset.describe`.
       accept: whether contents may differ, as those of an image that was repaired.
 

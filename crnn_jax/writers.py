@@ -15,7 +15,7 @@ from crnn_jax.disk import cannot_write, first_line
 from crnn_jax.errors import UserError
 from crnn_jax.trackers import Start, Tracker, close_tracker, start_tracker
 
-_RECORDS = "trackers.json"  # of a workdir: tracker -> the name of this run's record
+_RECORDS = "trackers.json"  # in a workdir: tracker -> the name of this run's record
 
 
 def plain(value: Any) -> Any:
@@ -85,7 +85,7 @@ class Writers:
         """Opens the files.
 
         Args:
-          workdir: of the run.
+          workdir: folder of the run.
           tracker: one of `crnn_jax.trackers.TRACKERS`.
           start_step: that the run goes on from.
           config: dotted key to value, for the tracker.
@@ -154,7 +154,7 @@ class Writers:
                 tracker.write(step, new)
         except UserError:
             raise
-        except Exception as error:  # of another project's package: no reason to end a training
+        except Exception as error:  # another project's package: no reason to end a training
             self._tracker = None
             print(
                 f"log.tracker has failed at step {step} ({type(error).__name__}: "

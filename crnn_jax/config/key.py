@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from crnn_jax.errors import UserError, closest, printable
 
-_SMALLEST_NORMAL = 2.0**-126  # of float32; devices take what is smaller for 0
+_SMALLEST_NORMAL = 2.0**-126  # in float32; devices take what is smaller for 0
 _SHOWN = 60  # characters of a wrong value
-_MOST_ELEMENTS = 16  # of a tuple
+_MOST_ELEMENTS = 16  # in a tuple
 
 Changes = Literal["never", "always", "moved", "gone", "longer", "rescue"]
 
@@ -75,11 +75,11 @@ class Key:
     """One config key; its type is that of the default.
 
     Attributes:
-      default: of a new run.
+      default: the value in a new run.
       meaning: a phrase for --help_config and docs/config.md.
-      choices: of a text; a function where they are a registry's, called when a value is checked.
-      within: of a number, or of each element of a tuple; a tuple without it is of texts.
-      pair: of a whole number: two of them may stand for it, (height, width), each above 0.
+      choices: texts allowed; a function where they are a registry's, called when one is checked.
+      within: range of a number, or of each element of a tuple; a tuple without it is of texts.
+      pair: two whole numbers may stand for the one: (height, width), each above 0.
       whole: the elements of a tuple are whole numbers.
       check: (key, value) of a text that has a form; raises UserError.
       changes: when a resumed run may have another value. "never": it is another run then;
@@ -89,7 +89,7 @@ class Key:
         "rescue": after a stop by numbers that are not finite.
       auto: the value that leaves the choice to the start of the run. None: there is nothing to
         choose.
-      program: of a key with `auto`: it says by which program the same numbers are computed.
+      program: whether a key with `auto` says by which program the same numbers are computed.
       absent: what a stored config without this key means: how runs were before there was the key;
         None: the default.
       former: the name that it had; stored configs and --config.KEY=VALUE may still have that.

@@ -115,7 +115,7 @@ def differences(
     """Returns "KEY is OLD there and NEW here" for each key of two flat configs that differs.
 
     Args:
-      old: of a stored run; keys that it lacks count as `with_absent` says.
+      old: flat config of a stored run; keys that it lacks count as `with_absent` says.
       new: complete.
       ignored: keys that may differ.
     """

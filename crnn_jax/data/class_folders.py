@@ -53,7 +53,7 @@ class Layout(NamedTuple):
         """Returns {"train": its folder, ...} of what is read; says in one line what is not.
 
         Args:
-          root: of the data.
+          root: the data's folder.
           held_out: the part of train that the config makes the validation part.
         """
         left_out = []
@@ -191,7 +191,7 @@ def scan(
       root: the data set's folder.
       part: the split's folder below it, or "".
       skip_unreadable: whether what cannot be read is left out, too.
-      kind: of the files.
+      kind: which files are looked for.
 
     Raises:
       UserError: no class, a class without images, or, without `skip_unreadable`, a file or folder

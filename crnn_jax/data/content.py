@@ -46,8 +46,8 @@ def key_of(parts: Iterable[Files]) -> str:
 def digest_of(part: Files) -> str:
     """Returns 16 hex digits of names, sizes and bytes, the same wherever the files lie.
 
-    The bytes are all, up to 20,000 files and 256 MiB. Of more files they are those of as many,
-    evenly chosen; of more bytes, the beginning and the end of each file.
+    The bytes are all, up to 20,000 files and 256 MiB. With more files they are those of as many,
+    evenly chosen; with more bytes, the beginning and the end of each file.
     """
     text = "\0".join(f"{file.path}\0{file.size}" for file in part.files)
     digest = hashlib.sha256(composed(text).encode("utf-8", "surrogateescape"))

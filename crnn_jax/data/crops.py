@@ -31,9 +31,9 @@ class Crop:
       size: pixels.
       short_side: pixels, at least `size`; not used by "random_resized".
       min_area: smallest share of the image's area, in (0, 1]; used by "random_resized".
-      seed: of the random choices.
+      seed: decides the random choices.
       max_pixels: an image that declares more is corrupt.
-      bit_depth: of samples of 16 bits (`depth.load`).
+      bit_depth: how many bits samples of 16 bits use (`depth.load`).
     """
 
     kind: Literal["random_resized", "paper", "center"]

@@ -72,7 +72,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         ordered = [row for label in class_names for row in part if row.label == label]
         of_class = {c: [files[row.path] for row in ordered if row.label == c] for c in class_names}
         split = folder._split(name, root, of_class, class_names, shape, data_config)
-        if has_weights:  # of training alone, but all splits have the same fields
+        if has_weights:  # training alone has them, but all splits have the same fields
             of = {"train": [row.weight / mean for row in ordered]}
             split = _weighted(split, of.get(name, [1.0] * len(ordered)))
         splits[name] = split

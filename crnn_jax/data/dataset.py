@@ -231,14 +231,14 @@ def make_pipeline(
       kind: "resident" (decoded once, kept on the devices) or "streaming" (read as needed).
       split: the examples.
       batch_size: global, over all devices and processes.
-      seed: of the training order.
+      seed: decides the training order.
       mesh: with the axis "data".
       cache_dir: where the resident pipeline keeps decoded images.
       skip_corrupt: an unreadable example keeps its place with weight 0, instead of ending the run.
       num_workers: decoding processes of the streaming pipeline; 0: threads.
-      fingerprint: of the split's source; names the decoded images in the cache.
+      fingerprint: that of the split's source; names the decoded images in the cache.
       view: the part of each example that is decoded, streaming alone; None: as the split gives it.
-      groups: of the examples, each of which training sees as often; None: each example.
+      groups: parts of the examples, each of which training sees as often; None: each example.
 
     Raises:
       UserError: an empty split.

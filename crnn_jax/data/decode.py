@@ -107,7 +107,7 @@ def opened(
     try:
         encoded = data if isinstance(data, bytes) else read_file(data)
         limits.check_header(encoded, max_pixels)
-        header = read_header(encoded)  # of a JPEG: few parts, which need not be counted
+        header = read_header(encoded)  # a JPEG has few parts, which need not be counted
         file = limits.Metered(encoded) if header is None else io.BytesIO(encoded)
         with Image.open(file, formats=_FORMATS) as image:
             limits.check_image(image, encoded, max_pixels, header)

@@ -27,7 +27,7 @@ def load(image: Any, data: bytes, bit_depth: int) -> None:
     PGM, whose file names its largest sample, or a TIFF of 12 bits, are loaded as they are.
 
     Args:
-      image: of Pillow, opened and not loaded.
+      image: Pillow's, opened and not loaded.
       data: the file that it was opened from.
       bit_depth: 0 or 16: all bits count.
 

@@ -21,7 +21,7 @@ NUM_TRAIN, NUM_TEST = 4000, 1000
 _RECIPE = 1  # raise it when scenes change: cached ones are then made again
 _SIDE = 32
 _DIGITS, _FRAGMENTS, _STROKES = (2, 4), (2, 5), (1, 3)  # how many, both included
-_SIDES = (12, 16)  # of a digit, pixels: 1.5 to 2 times as stored
+_SIDES = (12, 16)  # a digit's, pixels: 1.5 to 2 times as stored
 _INK = (0.55, 1.0)  # brightness of digits and clutter alike
 _GROUND = 0.3  # the background's brightest
 _NOISE = 0.08  # the largest change of a pixel
@@ -82,9 +82,9 @@ class SceneReader:
     Attributes:
       digit_NHW: uint8, of the split alone.
       labels_N: 0..9.
-      seed: of the run.
+      seed: the run's.
       part: "train" or "test".
-      side: of a scene, pixels.
+      side: height and width of a scene, pixels.
     """
 
     digit_NHW: np.ndarray

@@ -36,8 +36,8 @@ class Frames:
 
     Attributes:
       kind: "random" or "center".
-      seed: of the random choices.
-      max_pixels: of a frame; a video that declares more is corrupt.
+      seed: decides the random choices.
+      max_pixels: most that a frame may have; a video that declares more is corrupt.
       whole: whether a video whose last frame is missing is corrupt, though the clip has others.
     """
 

@@ -72,7 +72,7 @@ def validation_items(val_tar: pathlib.Path, synset_of: dict[str, str] | list[str
 
     Args:
       val_tar: the archive, which knows no classes.
-      synset_of: of each file name, or in the order of the sorted file names.
+      synset_of: synset of each file name, or synsets in the order of the sorted file names.
 
     Raises:
       UserError: another archive, or labels of other files.

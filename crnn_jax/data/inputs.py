@@ -25,7 +25,7 @@ def find_inputs(paths: Iterable[str], input_shape: tuple[int, ...]) -> list[path
     """Returns the files named, and the images or videos, by extension, below the folders named.
 
     Args:
-      paths: of files and folders.
+      paths: files and folders.
       input_shape: (H, W, C) of images, (F, H, W, C) of clips, which are searched for videos.
 
     Raises:
@@ -72,7 +72,7 @@ class InputBatch(NamedTuple):
 
     Attributes:
       pixels: uint8 (B, *input_shape).
-      paths: of each, where it is a file.
+      paths: where each was read; None where it is no file.
     """
 
     pixels: np.ndarray
@@ -86,9 +86,9 @@ def read_batches(
 
     Args:
       inputs: a file, a folder, an image (PIL, or uint8 (H, W), (H, W, C)) or a list of these; or
-        uint8 (B, *input_shape), which is taken as it is. Of clips: videos, or such an array.
+        uint8 (B, *input_shape), which is taken as it is. For clips: videos, or such an array.
       input_shape: (H, W, C), or (F, H, W, C).
-      view: of the run's training (`views.make_view`).
+      view: how the run sees files (`views.make_view`).
       size: above 0.
 
     Raises:
@@ -162,9 +162,9 @@ def read_input(path: pathlib.Path, input_shape: tuple[int, ...], view: View | No
     """Returns what the model sees of a file in an evaluation, uint8 of `input_shape`.
 
     Args:
-      path: of an image or a video.
+      path: an image or a video.
       input_shape: (H, W, C), or (F, H, W, C).
-      view: of the run's training (`views.make_view`).
+      view: how the run sees files (`views.make_view`).
 
     Raises:
       CorruptImageError: it is unreadable, or a video with fewer frames than a clip.
@@ -188,7 +188,7 @@ def decode_input(
       data: the file's bytes, or its path.
       name: what an error calls it.
       input_shape: (H, W, C).
-      view: of the run's training, which has a limit of its own.
+      view: how the run sees files, with a limit of its own.
       max_pixels: more than these are refused before they are decoded.
 
     Raises:

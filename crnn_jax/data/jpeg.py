@@ -1,4 +1,4 @@
-"""Part of an encoded image, resized; of a JPEG no more is decoded than that part needs.
+"""Part of an encoded image, resized; no more of a JPEG is decoded than that part needs.
 
 libjpeg-turbo (simplejpeg) computes 1/2, 1/4 or 1/8 of the pixels straight from the frequencies of a
 block where that is fine enough, and stops below the part. All other files, and what is unusual in
@@ -51,7 +51,7 @@ def decode_box(
     `decode.decode_image`, whose upright image the box lies in.
 
     Args:
-      data: of an image file.
+      data: an image file's bytes.
       choose: (height, width) of the whole image -> the box.
       image_shape: C = 1 or 3.
       name: what an error calls the image.

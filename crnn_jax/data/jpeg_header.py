@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 SEQUENTIAL = (0xC0, 0xC1)  # markers of baseline and extended frames, Huffman-coded
 PROGRESSIVE = 0xC2
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # of all kinds
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of frames of all kinds
 _SCAN = 0xDA
-_NOTE = 0xE1  # of EXIF and XMP
+_NOTE = 0xE1  # marker of EXIF and XMP
 # Those that have a length and may come before the first scan: tables, notes, and frames.
 _MAX_SEGMENTS = 2**16
 _SEGMENTS = {*_FRAMES, 0xC4, 0xCC, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
@@ -16,7 +16,7 @@ class Header(NamedTuple):
     """The frame, and what else comes before the first scan."""
 
     kind: int  # the frame's marker
-    bits: int  # of a sample
+    bits: int  # a sample's
     height: int
     width: int
     components: int

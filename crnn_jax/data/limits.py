@@ -14,10 +14,10 @@ from PIL import Image
 from crnn_jax.data.jpeg_header import Header
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit
-MAX_BYTES = 2**30  # of memory, the file included
+MAX_BYTES = 2**30  # memory that a decoder may use, the file included
 _MAX_SIDE = 2**24  # Pillow's decoders multiply it by up to 64 bits, in 32 bits
 _MAX_READS = 2**19  # calls: Pillow reads a chunk, segment or run at a time, in Python
-_MAX_VALUES = 2**18  # of a TIFF's tag, such as the offsets of its strips
+_MAX_VALUES = 2**18  # numbers in a TIFF's tag, such as the offsets of its strips
 _MAX_PIXEL_SCANS = 10**9  # a progressive JPEG passes over all of its pixels in every scan
 _MAX_PYTHON_PIXELS = 2**21  # where Pillow decodes in Python
 _PYTHON_DECODERS = ("ppm", "ppm_plain", "bmp_rle")
@@ -84,7 +84,7 @@ def check_image(
       image: opened.
       data: the file.
       max_pixels: how many are allowed.
-      header: of a JPEG, unless it is unusual.
+      header: a JPEG's, unless it is unusual.
     """
     check_size(image.width, image.height, max_pixels)
     file_format = image.format or ""
@@ -157,7 +157,7 @@ def _check_tiff(data: bytes) -> None:
 
 
 def _tiff_cost(image: Any) -> tuple[int, int, float]:
-    """Returns (width, height, bytes a pixel): of a tile where it is larger than the image."""
+    """Returns (width, height, bytes a pixel), a tile's where it is larger than the image."""
     tags = image.tag_v2
     bits = tags.get(258, (8,))
     bits = sum(bits) if isinstance(bits, tuple) else bits

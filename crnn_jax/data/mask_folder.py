@@ -96,7 +96,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Reader:
     root: pathlib.Path
-    paths: tuple[tuple[str, str], ...]  # of image and mask
+    paths: tuple[tuple[str, str], ...]  # image and mask
     num_classes: int
     image_shape: tuple[int, int, int]
     image_size: int | tuple[int, int]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from crnn_jax.data.transforms import over_pixels
 from crnn_jax.errors import UserError
 
-_ERASED_AREA = (0.02, 1 / 3)  # of the image; Zhong et al. 2020, section 4.1
+_ERASED_AREA = (0.02, 1 / 3)  # share of the image; Zhong et al. 2020, section 4.1
 _ERASED_RATIO = 10 / 3  # height / width is within its inverse and it
 
 
@@ -43,7 +43,7 @@ class Mixing:
 class Mix(NamedTuple):
     """How each example of a batch is mixed with its neighbour: one draw for pixels and targets."""
 
-    share_B: jax.Array  # of the example itself, in 0..1
+    share_B: jax.Array  # the example's own, in 0..1
     inside_BHW: jax.Array  # where CutMix shows the other
     is_cutmix_B: jax.Array
 
@@ -52,7 +52,7 @@ def mix_pixels(mix: Mix, image_BHWC: jax.Array) -> jax.Array:
     """Returns the images (or clips) mixed with their neighbours, of the same shape and dtype.
 
     Args:
-      mix: of `draw_mix`.
+      mix: what `draw_mix` returns.
       image_BHWC: normalised.
     """
     other_BHWC = neighbour(image_BHWC)
@@ -94,7 +94,7 @@ def draw_mix(mixing: Mixing, size: tuple[int, int], weight_B: jax.Array, key_B: 
     Args:
       mixing: with mixup, CutMix or both.
       size: (H, W) of the pixels.
-      weight_B: of the examples; a neighbour of weight 0 has no share.
+      weight_B: the examples'; a neighbour of weight 0 has no share.
       key_B: typed keys, one per example.
 
     Raises:

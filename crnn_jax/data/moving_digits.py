@@ -75,7 +75,7 @@ def make_clip(image_HWC: np.ndarray, middle: tuple[int, int], start: int, step: 
     """Returns clip_FHWC, uint8: the digit on a black canvas without borders.
 
     Args:
-      image_HWC: of the digit.
+      image_HWC: the digit.
       middle: row and column, of the circle that the digit's upper left pixel moves on.
       start: place in `CIRCLE` of the first frame.
       step: places from one frame to the next.

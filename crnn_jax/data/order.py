@@ -109,7 +109,7 @@ def balanced_at(
 
     Args:
       position_B: integers in 0..2**32-1 of any shape; may be traced.
-      groups: of `by_group`; its arrays may be traced.
+      groups: what `by_group` returns; its arrays may be traced.
       seed: integer, of which the lowest 32 bits count; may be traced.
       xp: `jax.numpy` or `numpy`; both give the same values.
     """

@@ -32,7 +32,7 @@ class Pipeline(abc.ABC):
     Attributes:
       num_examples: N, unreadable ones included.
       batch_size: B of training, global.
-      eval_batch_size: of evaluation: no more than N, then rounded up to what the devices divide.
+      eval_batch_size: B of evaluation: no more than N, then rounded up to what the devices divide.
     """
 
     def __init__(self, num_examples: int, batch_size: int, mesh: Mesh):

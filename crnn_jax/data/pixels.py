@@ -41,7 +41,7 @@ def corrected(image: Image.Image, data: bytes) -> Image.Image:
 
 def _correct_transparency(info: dict[Any, Any], depth: int) -> None:
     colour = info.get("transparency")
-    if isinstance(colour, tuple):  # of RGB, else a palette's bytes or a number
+    if isinstance(colour, tuple):  # RGB, else a palette's bytes or a number
         info["transparency"] = tuple(c >> 8 if depth == 16 else c & 255 for c in colour)
     elif isinstance(colour, int) and depth in (2, 4):
         most = 2**depth - 1

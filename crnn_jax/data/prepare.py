@@ -53,8 +53,8 @@ def prepare_cifar10(
     Args:
       root: TFDS's data_dir.
       archive: cifar-10-binary.tar.gz; by default it is downloaded, and removed when done.
-      sha256: of the archive, hexadecimal.
-      url: of the archive.
+      sha256: the archive's, hexadecimal.
+      url: where the archive is downloaded from.
 
     Raises:
       UserError: no such archive, another sha256, no connection, or a folder that cannot be written.

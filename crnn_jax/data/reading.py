@@ -66,7 +66,7 @@ def unread(
 
     Args:
       num_examples: N.
-      fields: of a split.
+      fields: shape, dtype and kind of each array of a split.
       room: arrays (N, ...) to be taken for some of the fields.
     """
     arrays = {}

@@ -39,7 +39,7 @@ def describe(source: Source, num_train: int, cache_dir: pathlib.Path) -> dict[st
 
 def _content(source: Source, name: str, split: Split, cache_dir: pathlib.Path) -> str:
     if name not in source.files:
-        return source.fingerprint  # of data in memory, which is all in it
+        return source.fingerprint  # data in memory is all in it
     path = statistics.path_of(cache_dir, source.fingerprint, split, "-content")
     files = source.files[name]
     return statistics.remembered(path, lambda: {"digest": digest_of(files)})["digest"]
@@ -51,7 +51,7 @@ def differences(
     """Returns phrases such as "class 'cat' is missing" on what `found` has other than `trained`.
 
     Args:
-      trained: of a dataset.json; what it lacks, as older versions did not write it, is the same.
+      trained: a dataset.json; what it lacks, as older versions did not write it, is the same.
       found: as from `describe`.
       contents: whether contents are compared, beside classes, shape and numbers.
     """

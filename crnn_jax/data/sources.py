@@ -21,7 +21,7 @@ LOSS_WEIGHT = "loss_weight"  # a field that a source may have: by what a task mu
 class Encoded(NamedTuple):
     """An example as it is stored, of which a part can be decoded."""
 
-    data: Any  # of the pixels: the bytes of an image file, or the path of a video
+    data: Any  # the pixels: the bytes of an image file, or the path of a video
     values: Example  # the other fields
     name: str  # what an error calls it
 
@@ -41,8 +41,8 @@ class Split:
       bulk: what `read_many` does, where the format reads many records faster than one by one.
       encoded: the examples of many indices as they are stored, so that a part of each can be
         decoded; None where they are not stored as files.
-      parent: of a subset, the split whose examples it has, so that decoded images are cached once.
-      index_N: of a subset, which of the parent's examples.
+      parent: the split whose examples a subset has, so that decoded images are cached once.
+      index_N: which of the parent's examples a subset has.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Source:
       test: what is reported on, and used for no choice.
       fingerprint: 16 hex digits; another when the data, the image size or the split changes.
       validation: what the data itself sets apart for choices, or None.
-      files: of the splits by name, where they are read from files.
+      files: those of each split, by its name, where they are read from files.
     """
 
     name: str

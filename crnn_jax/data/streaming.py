@@ -23,7 +23,7 @@ from crnn_jax.data.sources import Split
 from crnn_jax.errors import UserError
 
 _PLACED_AHEAD = 2  # batches whose copy to the devices overlaps the step before
-_CHUNK_BYTES = 16 * 2**20  # of images that a thread decodes at a time: a batch may be gigabytes
+_CHUNK_BYTES = 16 * 2**20  # images that a thread decodes at a time: a batch may be gigabytes
 
 
 @dataclasses.dataclass(frozen=True)

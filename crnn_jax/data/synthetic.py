@@ -14,7 +14,7 @@ def synthetic_batch(
     """Returns a global batch as a pipeline would place it: noise, and classes in turn.
 
     Args:
-      fields: of the examples; all but pixels hold classes.
+      fields: what the examples have; all but pixels hold classes.
       num_classes: K.
       batch_size: global.
       mesh: that the batch is split over.

@@ -56,7 +56,7 @@ def draw_placement(
 
     Args:
       size: (H, W) of the pixels.
-      seed: of the run; with epoch and example it decides everything.
+      seed: the run's; with epoch and example it decides everything.
       epoch_B: integers.
       example_B: integers.
       crop_padding: largest translation in pixels, static; 0: none.
@@ -95,7 +95,7 @@ def move(
 
     Args:
       array: (B, *shape) of a `fields.Field`.
-      kind: of the field. Boxes are moved, mirrored and cut at the border; a box of which less than
+      kind: the field's. Boxes are moved, mirrored and cut at the border; a box of which less than
         a quarter is left becomes absent. A value stays as it is.
       placement: None: nothing moves.
       size: (H, W) of the pixels.
@@ -118,7 +118,7 @@ def move(
     return array[index_B[:, None, None], row_BH[:, :, None], column_BW[:, None, :]]
 
 
-_LEAST_OF_BOX = 0.25  # of its area that must be seen
+_LEAST_OF_BOX = 0.25  # share of its area that must be seen
 
 
 def _move_boxes(boxes_BM4: jax.Array, placement: Placement, size: tuple[int, int]) -> jax.Array:
@@ -192,7 +192,7 @@ def views(image_BHWC: jax.Array, tta: str) -> list[tuple[float, jax.Array]]:
     image alone.
 
     Args:
-      image_BHWC: of any dtype; an image of one row or column is not moved along it. Clips too.
+      image_BHWC: any dtype; an image of one row or column is not moved along it. Clips too.
       tta: one of `TTA`, static.
     """
     if tta == "none":
@@ -228,7 +228,7 @@ def normalize(
       image_BHWC: uint8.
       mean_C: float32, in 0..255.
       std_C: float32, in the same units, above 0.
-      dtype: of the result, float32 or bfloat16.
+      dtype: the result's, float32 or bfloat16.
     """
     mean, std = along_last(mean_C, image_BHWC), along_last(std_C, image_BHWC)
     return ((image_BHWC.astype(jnp.float32) - mean) / std).astype(dtype)

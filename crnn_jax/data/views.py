@@ -20,7 +20,7 @@ class Whole:
 
     Attributes:
       max_pixels: an image that declares more is corrupt.
-      bit_depth: of samples of 16 bits (`depth.load`).
+      bit_depth: how many bits samples of 16 bits use (`depth.load`).
     """
 
     max_pixels: int

@@ -11,7 +11,7 @@ from crnn_jax.data.sources import Split
 from crnn_jax.errors import UserError
 
 _IMAGES = 5_000  # as airbench: the covariance of their millions of patches is known well enough
-_PATCHES = 2**18  # of a chunk, in float64
+_PATCHES = 2**18  # in a chunk, whose values are float64
 _EPSILON = 5e-4  # added to the variances, so that a direction of next to no variance is no noise
 
 
@@ -20,8 +20,8 @@ def patch_covariance(
 ) -> np.ndarray:
     """Returns covariance_DD, float64, of the size x size patches of `split` in 0..255.
 
-    D = size * size * C, in the order of a kernel's rows, columns and channels. Of all images, or
-    of a fixed random 5,000; unreadable ones are left out. The sums are of integers, so every
+    D = size * size * C, in the order of a kernel's rows, columns and channels. All images count, or
+    a fixed random 5,000; unreadable ones are left out. The sums are of integers, so every
     pipeline gets the same numbers. They are stored in CACHE_DIR/statistics.
 
     Raises:
@@ -75,7 +75,7 @@ def whitening_kernel(covariance_DD: np.ndarray, std_C: np.ndarray) -> np.ndarray
     2404.00498, section 3.2.) An eigenvector's sign is free: here its largest entry is positive.
 
     Args:
-      covariance_DD: of `patch_covariance`.
+      covariance_DD: what `patch_covariance` returns.
       std_C: by which pixels are divided, float, in 0..255.
     """
     size = round((len(covariance_DD) / len(std_C)) ** 0.5)

@@ -101,12 +101,12 @@ def export(
 
     Args:
       run: with its weights.
-      name: of the format.
-      path: of the file, which is written anew.
+      name: the format's.
+      path: the file that is written anew.
       data_source: where the data lies that the file is compared on; None: that of the run.
       evaluate: whether the file's score on the test split is found.
       num_examples: that the file and the run are compared on.
-      streaming: the graph is that of one step; of "onnx" alone.
+      streaming: the graph is that of one step; for "onnx" alone.
 
     Raises:
       UserError: see the format; or the file differs from the run.

@@ -15,7 +15,7 @@ from crnn_jax.run import Run
 from crnn_jax.tasks.task import Predictions
 from crnn_jax.train.experiment import build
 
-LIMIT = 1e-4  # of the difference of a file that is kept
+LIMIT = 1e-4  # largest difference of a file that is kept
 AIM = 1e-5  # what every model of the tests keeps to
 
 
@@ -24,8 +24,8 @@ class Certificate:
     """How near a file is to the run.
 
     Attributes:
-      largest_difference: of any probability; of a prediction of whole numbers, as a mask, the share
-        of them that differ.
+      largest_difference: that between probabilities; for whole numbers, as a mask, the share
+        of those that differ.
       num_examples: that both were run on, all at once and the first one by itself.
       examples: what these were.
     """
@@ -54,7 +54,7 @@ def in_float32(run: Run) -> Run:
 
 
 def examples(run: Run, num_examples: int) -> tuple[np.ndarray, str]:
-    """Returns (uint8 pixels, what they are): of the test split, or random where there is no data.
+    """Returns (uint8 pixels, what they are): the test split's, or random ones without data.
 
     Args:
       run: whose data is read.

@@ -91,8 +91,8 @@ class Exported(Predictor):
     """A program in a file.
 
     Attributes:
-      path: of the file.
-      metadata: of the file; `metadata["certificate"]` says how near it is to the original.
+      path: where the file is.
+      metadata: the file's; `metadata["certificate"]` says how near it is to the original.
       program: what it computes.
       class_names: K names that it was trained on.
       trained_on: what dataset.json says of the data.

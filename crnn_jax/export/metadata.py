@@ -12,7 +12,7 @@ from crnn_jax.data.dataset import PATHS
 from crnn_jax.errors import UserError
 from crnn_jax.run import Run
 
-FORMAT = 1  # of the metadata
+FORMAT = 1  # the metadata's
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def describe(run: Run) -> dict[str, Any]:
         "input": run.task.pixels,
         "input_shape": list(run.input_shape),
         "input_dtype": "uint8",
-        "bit_depth": run.config.data.bit_depth,  # of 16-bit samples; 0: all
+        "bit_depth": run.config.data.bit_depth,  # that 16-bit samples use; 0: all
         "class_names": list(run.class_names),
         "mean": [float(x) for x in norm["mean_C"]],
         "std": [float(x) for x in norm["std_C"]],

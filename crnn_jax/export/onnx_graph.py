@@ -52,11 +52,11 @@ class Graph:
         """Returns `name`, once the node is in the graph.
 
         Args:
-          op: of ONNX.
-          name: of the node.
+          op: an operator of ONNX.
+          name: the node's.
           inputs: names of results and constants; "" where there is none.
           outputs: names of its results where they are not one; "" for one that is not needed.
-          attributes: of the node.
+          attributes: the node's.
         """
         results = [name] if outputs is None else outputs
         self._nodes.append(helper.make_node(op, inputs, results, name=name, **attributes))

@@ -41,9 +41,9 @@ def build(model: nn.Module, graph: Graph, name: str, norm: dict[str, Any], shape
     Args:
       model: one of `MODELS`.
       graph: with the model's weights.
-      name: of the graph's input, uint8 (B, *shape).
+      name: the graph's input, uint8 (B, *shape).
       norm: {"mean_C", "std_C"}.
-      shape: of an example.
+      shape: shape of an example.
 
     Raises:
       UserError: a model or a cell that no graph can have.
@@ -76,7 +76,7 @@ def sweep(module: Recurrent, graph: Graph, at: str, line_TBLD: str, shape: Any) 
 
 
 def cnn(model: CNN, graph: Graph, pixels: Pixels) -> str:
-    """Returns the probabilities of the CNN; of a clip it reads the middle frame."""
+    """Returns the probabilities of the CNN; in a clip it reads the middle frame."""
     if pixels.is_clip:
         middle = graph.constant("middle_frame/index", pixels.shape[0] // 2)
         name = graph.add("Gather", "middle_frame", [pixels.name, middle], axis=1)

@@ -33,7 +33,7 @@ class Ends(NamedTuple):
     """What recurrent layers hand on."""
 
     state_TBN: str  # after each step; both directions side by side
-    last_BN: str  # of each direction, after the step that it reads last
+    last_BN: str  # each direction's, after the step that it reads last
 
 
 class Carry(NamedTuple):
@@ -55,11 +55,11 @@ def recurrent(
 
     Args:
       graph: that they are added to.
-      path: of the module, as "recurrent".
-      module: of the model.
+      path: where the module's weights are, as "recurrent".
+      module: the layers, from the model.
       feature_TBD: the name of what they read.
       num_steps: T, which a graph has to know for minGRU alone.
-      carries: of each layer, where it starts from and ends with a state of its own; None: zeros.
+      carries: each layer's, where it starts from and ends with a state of its own; None: zeros.
 
     Raises:
       UserError: a cell that no graph can have.
@@ -135,7 +135,7 @@ def _biases(graph: Graph, layer: str, node: Node) -> np.ndarray:
     bias = _in_order(graph.weights[f"{layer}/bias"], node.gates)
     bias_h = np.zeros_like(bias)
     if (own := graph.weights.get(f"{layer}/bias_h")) is not None:
-        bias_h[-len(own) :] = own  # of the candidate, the last gate in both orders
+        bias_h[-len(own) :] = own  # the candidate's, the last gate in both orders
     return np.concatenate([bias, bias_h])
 
 
@@ -152,7 +152,7 @@ def _mingru_layer(
         _mingru(graph, layer, module.hidden_units, value_TBD, num_steps, reverse=index == 1)
         for index, layer in enumerate(layers)
     ]
-    if carry:  # of a single step: h = a h + b
+    if carry:  # a single step: h = a h + b
         ((before, after),) = carry
         kept = graph.add("Mul", f"{layers[0]}/kept", [f"{layers[0]}/a", before])
         graph.add("Add", after, [kept, f"{layers[0]}/b"])

@@ -30,9 +30,9 @@ def build_step(
     Args:
       model: whose every step reads a row of a still image (`RNN`), or a frame of a clip.
       graph: with the model's weights.
-      name: of the graph's input, uint8 (B, *shape[1:]).
+      name: the graph's input, uint8 (B, *shape[1:]).
       norm: {"mean_C", "std_C"}.
-      shape: of an example: steps, then what a step reads.
+      shape: shape of an example: steps, then what a step reads.
 
     Raises:
       UserError: a model that has to see all of its input first.

@@ -25,16 +25,16 @@ from crnn_jax.workdir import read_result
 
 LARGEST = 5_000_000  # bytes: the package is small
 _EXAMPLES = 256
-_LEFT_OUT = ("seconds", "images_per_second", "mfu")  # of the machine, not of the model
+_LEFT_OUT = ("seconds", "images_per_second", "mfu")  # the machine's, not the model's
 
 
 def package(workdir: str, config_name: str, path: pathlib.Path) -> str:
     """Returns the line of the file's score, after it has been written and compared with the run.
 
     Args:
-      workdir: of a finished run.
+      workdir: folder of a finished run.
       config_name: FILE:MODEL, of which it is the run.
-      path: of the file.
+      path: where the file is written.
 
     Raises:
       UserError: another config's run, one without a result or a commit, a file that differs from

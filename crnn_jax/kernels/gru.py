@@ -29,7 +29,7 @@ from jax.experimental.pallas import triton as plgpu
 from crnn_jax.kernels.tile import NUM_GATES, Tile
 
 Array = jax.Array
-Ref = Any  # of Pallas: an array in the device's memory
+Ref = Any  # Pallas's: an array in the device's memory
 
 warnings.filterwarnings("ignore", message="The Pallas Triton backend is deprecated")
 
@@ -44,8 +44,8 @@ class Setting(NamedTuple):
     num_units: int
     reverse: bool
     masked: bool
-    dtype: Any  # of the products, and of what is kept for the backward pass
-    flops: int  # of all steps, without padding; crnn_jax/flops.py reads it
+    dtype: Any  # what products read, and what is kept for the backward pass
+    flops: int  # those of all steps, without padding; crnn_jax/flops.py reads it
     interpret: bool  # on a CPU, for tests: one program after another, so that none may wait
 
 
@@ -92,13 +92,13 @@ def backward(
 ) -> tuple[Array, ...]:
     """Returns the gradients (of gate_x_BTG, of the candidate's recurrent product BTN).
 
-    Of the reset and update gate the recurrent product has the same gradient as gate_x.
+    The recurrent product of the reset and update gate has the same gradient as gate_x.
 
     Args:
-      kept_4BTN: of `forward`, as `before_BTN`.
+      kept_4BTN: from `forward`, as is `before_BTN`.
       before_BTN: see there.
       state_grad_BTN: float32.
-      last_grad_BN: of the state after the last step, float32.
+      last_grad_BN: gradient of the state after the last step, float32.
       kernel_h: (N, 3N), as `forward` had it.
       mask_BT: as `forward` had it.
       setting: see there.

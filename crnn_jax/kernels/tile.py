@@ -30,7 +30,7 @@ def choose_tile(batch: int, num_units: int, dtype: Any, cores: int, memory: int)
     Args:
       batch: examples, which are padded to a multiple of `Tile.batch`.
       num_units: as padded (`pad_units`).
-      dtype: of the products.
+      dtype: what the products read.
       cores: multiprocessors of the device.
       memory: bytes of shared memory that a program may have.
     """

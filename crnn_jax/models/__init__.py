@@ -34,7 +34,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "sequencer": Sequencer,
     "reseg": ReSeg,
 }
-_OUTPUTS: dict[str, type] = {"reseg": DenseOutput}  # of models that do not return `Output`
+_OUTPUTS: dict[str, type] = {"reseg": DenseOutput}  # models that do not return `Output`
 
 
 def output_of(name: str) -> type:
@@ -82,8 +82,8 @@ def build_model(
       model_config: `config.model`, validated. It is flat: each part takes the keys that are its
         fields (`PARTS`), the model itself the others.
       num_classes: K.
-      dtype: of the compute, float32 or bfloat16; parameters, recurrent carry, statistics and logits
-        are float32.
+      dtype: in which the model computes, float32 or bfloat16; parameters, recurrent carry,
+        statistics and logits are float32.
       head: that takes the place of `Classifier`, called as `head(feature, train=train)`.
     """
     keys: Keys = {**model_config, "num_classes": num_classes, "dtype": dtype}
@@ -103,9 +103,9 @@ def choose_implementation(
 
     Args:
       model_config: `config.model`, validated, of a model with recurrent layers.
-      input_shape: of an example: (H, W, C), or (F, H, W, C) of a clip.
+      input_shape: shape of an example: (H, W, C), or (F, H, W, C) for a clip.
       batch: examples on one device.
-      dtype: of the compute.
+      dtype: in which the model computes.
     """
     model = build_model(model_config, 2, dtype)
     recurrent, feature_BTD = recurrent_calls(model, input_shape, batch)[0]

@@ -13,11 +13,11 @@ Array = jax.Array
 class CNN(nn.Module):
     """The CRNN's very trunk, with mean pooling of the last map in place of the recurrence.
 
-    The mean over the map (Lin et al. 2013, "Network In Network") goes to the head. Of a clip it
+    The mean over the map (Lin et al. 2013, "Network In Network") goes to the head. In a clip it
     sees the middle frame alone: what it then misses is what the other frames tell.
 
     Attributes:
-      head: of the mean, (B, D) to logits (B, K).
+      head: maps the mean, (B, D), to logits (B, K).
     """
 
     trunk: Trunk

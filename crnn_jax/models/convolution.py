@@ -124,7 +124,7 @@ _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 def _image_gradient(
     grad_BHWO: jax.Array, kernel_HWIO: jax.Array, image_BHWC: jax.Array, strides: Pair, pads: Pads
 ) -> jax.Array:
-    """Returns the image's gradient BHWC; of the image only the shape counts."""
+    """Returns the image's gradient BHWC; only the image's shape counts."""
 
     def xla_gradient(grad_BHWO: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
         def of_image(image_BHWC: jax.Array) -> jax.Array:

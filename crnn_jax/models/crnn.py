@@ -11,7 +11,7 @@ from crnn_jax.models.step_order import order_steps
 from crnn_jax.models.trunk import Trunk
 
 Array = jax.Array
-SEQUENCES = ("rows", "columns", "raster")  # of `read_map`
+SEQUENCES = ("rows", "columns", "raster")  # ways that `read_map` knows
 
 
 def read_map(map_BHWC: Array, sequence: str) -> Array:
@@ -36,14 +36,14 @@ class CRNN(nn.Module):
     The paper: "the last conv output is flattened and fed to a recurrent layer", a GRU in practice,
     whose last time step goes to a fully connected layer. It does not say what a step is: 'raster'
     is the literal reading of "flattened"; 'rows' makes a quarter or fewer of the steps, each of a
-    wide matmul, and so suits the hardware better. Of a clip a step is a frame, T = F: its features
+    wide matmul, and so suits the hardware better. In a clip a step is a frame, T = F: its features
     are the mean over its last map, as LRCN's.
 
     Attributes:
       readout: 'last' is the paper's; of a bidirectional layer the last states of both directions
         are concatenated: the forward one has read the last step last, the reverse one the first.
-      head: of the readout's vector, (B, N) to logits (B, K).
-      sequence: of a still image: 'rows', 'columns' or 'raster' (`read_map`).
+      head: maps the readout's vector, (B, N), to logits (B, K).
+      sequence: how a still image is read: 'rows', 'columns' or 'raster' (`read_map`).
       step_order: in which the recurrence reads the steps (`order_steps`).
     """
 
@@ -57,7 +57,7 @@ class CRNN(nn.Module):
     def __call__(self, pixels: Array, *, train: bool, order_key_B: Array | None = None) -> Output:
         """Returns `logits_BK` of normalised float images (B, H, W, C) or clips (B, F, H, W, C).
 
-        `order_key_B`: of `order_steps`.
+        `order_key_B`: the `key_B` of `order_steps`.
         """
         if is_clip(pixels):
             feature_BTD = over_frames(lambda x: self.trunk(x, train=train).pooled_BD, pixels)

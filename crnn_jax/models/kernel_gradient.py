@@ -20,7 +20,7 @@ Pads = tuple[Pair, Pair]
 # Measured from 512 to 2048, for Winograd's from 1024 to 8192; planes take 16 times as many.
 CHUNK_ROWS = 1024
 WINOGRAD_ROWS = 2048
-SHIFTED_BYTES = 2**24  # of a chunk's shifted copies, whose rows are as many as fit
+SHIFTED_BYTES = 2**24  # a chunk's shifted copies, whose rows are as many as fit
 PLANE_CHANNELS = 16  # an image of fewer is read as planes, a channel each
 
 

@@ -18,7 +18,7 @@ def layer_names(model: nn.Module, input_shape: Sequence[int]) -> list[str]:
 
     Args:
       model: called as `model.apply(variables, pixels, train=False)`; nothing is computed.
-      input_shape: of an example.
+      input_shape: shape of an example.
     """
     names: list[str] = []
 
@@ -36,14 +36,14 @@ def layer_names(model: nn.Module, input_shape: Sequence[int]) -> list[str]:
 def layer_output(model: nn.Module, variables: Any, pixels: Array, layer: str | None) -> Array:
     """Returns what a layer makes of normalised pixels, (B, ...); None: what the head reads.
 
-    Of several results it is the first: the states of a recurrent layer; of a trunk its last map.
+    It is the first of several results: a recurrent layer's states, a trunk's last map.
     Where a layer reads frames or lines as examples of their own they are axis 1.
 
     Args:
-      model: of `build_model`.
-      variables: of the model.
+      model: from `build_model`.
+      variables: the model's.
       pixels: (B, ...), B above 0.
-      layer: of `layer_names`.
+      layer: one of `layer_names`.
     """
     found: list[Any] = []
 

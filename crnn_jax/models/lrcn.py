@@ -52,9 +52,9 @@ class LRCN(nn.Module):
       recurrent: in one direction in the paper, whose steps know no future frame.
       readout: 'last' is the paper's way, described above: every step predicts. With any other the
         head classifies one vector for all steps, and there are no step logits.
-      head: of a state or of the readout's vector, (..., N) to logits (..., K).
-      num_frames: bands of a still image, T; of a clip T = F.
-      frame_height: of a band, as a fraction of the image's height, in (0, 1].
+      head: maps a state or the readout's vector, (..., N), to logits (..., K).
+      num_frames: bands of a still image, T; for a clip T = F.
+      frame_height: height of a band, as a fraction of the image's, in (0, 1].
       step_order: in which the recurrence reads the frames (`order_steps`).
     """
 
@@ -72,7 +72,7 @@ class LRCN(nn.Module):
         Args:
           pixels: normalised float images (B, H, W, C) or clips (B, F, H, W, C).
           train: whether it is a training step.
-          order_key_B: of `order_steps`.
+          order_key_B: the `key_B` of `order_steps`.
         """
         if is_clip(pixels):
             video_BFHWC = pixels

@@ -22,7 +22,7 @@ def batch_norm(image_BHWC: Array, scale_C: Array, bias_C: Array, epsilon: float)
     memory and sum once more, a tenth of a step on a GPU (docs/performance.md).
 
     Args:
-      image_BHWC: of a floating dtype; its statistics are computed in float32.
+      image_BHWC: any floating dtype; its statistics are computed in float32.
       scale_C, bias_C: float32.
       epsilon: added to the variance.
 
@@ -39,7 +39,7 @@ def _forward(
     image, axes = image_BHWC.astype(jnp.float32), tuple(range(image_BHWC.ndim - 1))
     mean_C = jnp.mean(image, axes)
     variance_C = jnp.maximum(0.0, jnp.mean(lax.square(image), axes) - lax.square(mean_C))
-    inverse_C = lax.rsqrt(variance_C + epsilon)  # of the standard deviation
+    inverse_C = lax.rsqrt(variance_C + epsilon)  # 1 / standard deviation
     output_BHWC = scale_and_shift(image_BHWC, inverse_C * scale_C, mean_C, bias_C)
     return (output_BHWC, mean_C, variance_C), (image_BHWC, scale_C, mean_C, inverse_C)
 

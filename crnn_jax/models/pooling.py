@@ -11,7 +11,7 @@ from crnn_jax.models.convolution import Padding, conv2d
 
 Array = jax.Array
 
-FEW_CHANNELS = 4  # of an image: cuDNN takes such a convolution twice as long as a product
+FEW_CHANNELS = 4  # an image's: cuDNN takes such a convolution twice as long as a product
 
 
 def max_pool(image_BHWC: Array) -> Array:

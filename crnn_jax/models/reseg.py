@@ -26,7 +26,7 @@ def upsample(map_BHWC: Array, factor: int, size: Sequence[int]) -> Array:
     pooled into i // 2; what a partial last block has too much is cut away.
 
     Args:
-      map_BHWC: of any dtype.
+      map_BHWC: any dtype.
       factor: at least 1.
       size: (H, W) of the result, at most `factor` times as large.
     """
@@ -102,8 +102,8 @@ class ReSeg(nn.Module):
     Attributes:
       columns: the recurrent layers that read the columns, a bidirectional one for each grid.
       rows: those that read the rows.
-      decoder: of the last grid and the trunk's maps.
-      head: of the decoder's features, (B, H, W, D) to logits (B, H, W, K).
+      decoder: reads the last grid and the trunk's maps.
+      head: maps the decoder's features, (B, H, W, D), to logits (B, H, W, K).
       patch_sizes: side of a layer's patches, one number a layer; the first are of the trunk's map.
     """
 

@@ -15,7 +15,7 @@ TOKENS = ("rows", "patches")  # what a step reads
 
 
 def read_rows(pixels: Array) -> Array:
-    """Returns feature_BTD: of images T = H, D = W * C, from the top; of clips T = F, D = H * W * C.
+    """Returns feature_BTD: images have T = H, D = W * C, from the top; clips T = F, D = H * W * C.
 
     Args:
       pixels: image_BHWC or video_BFHWC.
@@ -45,8 +45,8 @@ class RNN(nn.Module):
     image has none, so its rows or patches take their place.
 
     Attributes:
-      head: of the readout's vector, (B, N) to logits (B, K).
-      tokens: of a still image: 'rows' (`read_rows`) or 'patches' (`read_patches`).
+      head: maps the readout's vector, (B, N), to logits (B, K).
+      tokens: how a still image is cut: 'rows' (`read_rows`) or 'patches' (`read_patches`).
       patch_size: side of a patch in pixels.
       step_order: in which the recurrence reads the steps (`order_steps`).
     """
@@ -61,7 +61,7 @@ class RNN(nn.Module):
     def __call__(self, pixels: Array, *, train: bool, order_key_B: Array | None = None) -> Output:
         """Returns `logits_BK` of normalised float images (B, H, W, C) or clips (B, F, H, W, C).
 
-        `order_key_B`: of `order_steps`.
+        `order_key_B`: the `key_B` of `order_steps`.
         """
         if is_clip(pixels) or self.tokens == "rows":
             feature_BTD = read_rows(pixels)

@@ -44,8 +44,8 @@ def sweep_grids(
     A layer reads every column of its patches, then every row of what it found.
 
     Args:
-      columns: of each layer.
-      rows: of each layer.
+      columns: what reads each layer's columns.
+      rows: what reads each layer's rows.
       patch_sizes: side of each layer's patches; a side of H becomes ceil(H / size).
       grid_BHWD: float; pixels or a map.
     """
@@ -68,7 +68,7 @@ class RNNDeep(nn.Module):
     Attributes:
       columns: the recurrent layers that read the columns, a bidirectional one for each grid.
       rows: those that read the rows.
-      head: of the mean over the last grid, (B, 2N) to logits (B, K).
+      head: maps the mean over the last grid, (B, 2N), to logits (B, K).
       patch_sizes: side of a layer's patches, one number a layer; the first are of pixels.
     """
 

@@ -19,7 +19,7 @@ from crnn_jax.models.rnn_deep import cut_patches, sweep
 
 Array = jax.Array
 
-EPSILON = 1e-6  # of LayerNorm, as in timm: published weights expect it
+EPSILON = 1e-6  # LayerNorm's, as in timm: published weights expect it
 
 
 class BiLSTM2D(nn.Module):
@@ -102,7 +102,7 @@ class Sequencer(nn.Module):
     cut; the initial weights are those of our layers, with a forget gate that starts open.
 
     Attributes:
-      head: of the mean, (B, C) to logits (B, K).
+      head: maps the mean, (B, C), to logits (B, K).
       depths: blocks of each stage.
       channels: C of each stage.
       patch_sizes: side of the patches that a stage's linear embedding reads, one number a stage;

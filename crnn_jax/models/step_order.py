@@ -17,7 +17,7 @@ STEP_ORDERS = ("natural", "fixed", "per_image")
 def fixed_order(num_steps: int) -> np.ndarray:
     """Returns a permutation of 0..T-1 that is the same in every run, int of shape (T,).
 
-    Of four steps or more no two that were neighbours are neighbours; of fewer, the last one is
+    With four steps or more no two neighbours stay neighbours; with fewer, the last one is
     read first.
     """
     if num_steps < 4:

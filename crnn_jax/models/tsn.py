@@ -11,7 +11,7 @@ from crnn_jax.models.heads import Output
 from crnn_jax.models.trunk import Trunk
 
 Array = jax.Array
-CONSENSUSES = ("mean", "max", "learned")  # of the snippets' scores
+CONSENSUSES = ("mean", "max", "learned")  # ways to join the snippets' scores
 
 
 def segment_bounds(num_offsets: int, num_segments: int) -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +29,7 @@ def centre_offsets(height: int, num_segments: int, snippet_height: float) -> tup
     """Returns (the first row of each snippet of an evaluation, the rows of a snippet).
 
     Args:
-      height: of the image, in rows.
+      height: rows of the image.
       num_segments: S.
       snippet_height: as a fraction of the image's height.
     """
@@ -39,7 +39,7 @@ def centre_offsets(height: int, num_segments: int, snippet_height: float) -> tup
 
 
 def take_snippets(image_BHWC: Array, offset_BS: Array, height: int) -> Array:
-    """Returns video_BFHWC: of each image the `height` rows from each of its S offsets."""
+    """Returns video_BFHWC: `height` rows of each image from each of its S offsets."""
     row_BSR = offset_BS[:, :, None] + jnp.arange(height)[None, None, :]
     return jax.vmap(lambda image_HWC, row_SR: image_HWC[row_SR])(image_BHWC, row_BSR)
 
@@ -56,10 +56,10 @@ class TSN(nn.Module):
     25 frames). The loss is that of the consensus.
 
     Attributes:
-      head: of a snippet's mean over the last map, (..., D) to logits (..., K).
-      num_segments: K, here S in shapes; of a clip S = F.
-      snippet_height: of a snippet, as a fraction of the image's height, in (0, 1].
-      consensus: of the scores: 'mean', 'max', or 'learned', their weighted average
+      head: maps a snippet's mean over the last map, (..., D), to logits (..., K).
+      num_segments: K, here S in shapes; for a clip S = F.
+      snippet_height: height of a snippet, as a fraction of the image's, in (0, 1].
+      consensus: how the scores are joined: 'mean', 'max', or 'learned', their weighted average
         sum_k w_k score_k, with one weight a segment that starts at 1 / K and is not normalised.
     """
 

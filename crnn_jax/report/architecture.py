@@ -20,9 +20,9 @@ _FILLS = {  # light shades of Okabe and Ito's colours
 _EDGE = "#333333"
 _WIDTHS = {"recurrence": 2.5, "readout": 1.25, "rest": 1.35}  # inches; the others:
 _WIDTH = 1.55
-_HEIGHT = 1.05  # of the largest map
+_HEIGHT = 1.05  # the largest map's
 _MIDDLE = 0.0  # height at which everything is centred
-_SHOWN_STEPS = 5  # of a longer sequence the first ones and the last are drawn
+_SHOWN_STEPS = 5  # a longer sequence shows its first ones and its last
 
 
 def shape_text(shape: list[int]) -> str:
@@ -103,7 +103,7 @@ def _draw_of(stage: dict[str, Any]) -> Callable[[Any, float, dict[str, Any], int
 
 
 def _draw_map(axis: Any, middle: float, stage: dict[str, Any], largest: int) -> float:
-    """Draws sheets one behind the other: the more, the more channels; of a cut the frames."""
+    """Draws sheets one behind the other: the more, the more channels; a cut shows its frames."""
     from matplotlib.patches import Rectangle
 
     *frames, height, width, channels = stage["output"]
@@ -161,7 +161,7 @@ def _below(digits: str) -> str:
 
 
 def _draw_vector(axis: Any, middle: float, stage: dict[str, Any], largest: int) -> float:
-    """Draws a column of cells; of a head a circle a class, at most seven."""
+    """Draws a column of cells; a head has a circle a class, at most seven."""
     del largest
     from matplotlib.patches import Circle, Rectangle
 

@@ -12,7 +12,7 @@ class Measured(NamedTuple):
     """A row of `dot_rows`.
 
     Attributes:
-      name: of any characters.
+      name: any characters.
       value: measured.
       half: half of its interval; None where there is none.
       reference: what it is compared with; None where there is nothing.
@@ -28,9 +28,9 @@ def dot_rows(title: str, rows: Sequence[Measured], names: tuple[str, str], unit:
     """Returns a figure with a line a row: a dot with its interval, and a ring at the reference.
 
     Args:
-      title: of the figure.
+      title: what the figure shows.
       rows: one or more.
-      names: of the values and of the references.
+      names: what the values and the references are called.
       unit: written behind a number.
     """
     known = [x for row in rows for x in (row.value, row.reference) if x is not None]

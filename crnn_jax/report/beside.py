@@ -31,8 +31,8 @@ class Study:
 
     Attributes:
       title: for people.
-      path: of the JSON file.
-      content: of it.
+      path: where the JSON file is.
+      content: what it holds.
       picture: a file beside it, maybe absent.
       charts: drawn from its numbers.
       table: rows of cells, the names of the columns first.

@@ -22,7 +22,7 @@ class Series(NamedTuple):
     """A line of a chart.
 
     Attributes:
-      name: of any characters.
+      name: any characters.
       points: (x, y), x ascending.
       colour: which of the page's, from 0 on; they repeat.
       style: "solid", "dashed", or "dots" without a line.
@@ -71,7 +71,7 @@ def line_chart(
       title: what y is.
       x_name: what x is.
       series: the lines; empty ones are left out.
-      x_range: of the axis; None: that of the points.
+      x_range: the ends of the axis; None: those of the points.
       y_range: likewise.
       x_ticks: where x is written; None: at round numbers.
       diagonal: whether to draw y = x.
@@ -189,10 +189,10 @@ def heat_map(
 
     Args:
       title: what a cell is.
-      row_names: of any characters; shown up to 30 of them.
+      row_names: any characters; shown up to 30 of them.
       column_names: likewise.
       shares: 0..1, rows of columns.
-      texts: of the cells, rows of columns; shown in cells up to 12 columns.
+      texts: what cells say, rows of columns; shown in cells up to 12 columns.
       axes: what rows and columns are.
     """
     row_names, column_names = (list(map(printable, names)) for names in (row_names, column_names))

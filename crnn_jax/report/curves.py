@@ -52,7 +52,7 @@ def _chart(runs: Sequence[RunFiles], title: str, keys: list[str]) -> str:
             split = key.partition("/")[0]
             what = split.replace("_", " with ", 1) if len(keys) > 1 else ""
             name = " ".join(part for part in (run.name if len(runs) > 1 else "", what) if part)
-            # Of one run its splits have colours of their own, of several each run has one.
+            # With one run its splits have colours of their own, with several each run has one.
             colour = number if len(runs) > 1 else place
             points = thinned(points_of(run, key), room)
             series.append(Series(name or title, points, colour, _STYLES.get(split, "dots")))

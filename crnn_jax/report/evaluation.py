@@ -6,7 +6,7 @@ from typing import Any
 from crnn_jax.report.drawing import COLOURS, GRAY, pyplot, save, shown_name
 
 _NUMBERED = 20  # classes up to which a cell has its number
-_COLUMNS = 6  # of mistakes
+_COLUMNS = 6  # mistakes side by side
 
 
 def draw_figures(facts: dict[str, Any], folder: pathlib.Path) -> None:

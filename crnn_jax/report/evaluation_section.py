@@ -9,9 +9,9 @@ from crnn_jax.report.formats import percent
 from crnn_jax.report.pictures import Budget
 from crnn_jax.report.run_files import Facts, RunFiles
 
-_PAIRS = 10  # of confused classes
+_PAIRS = 10  # confused classes
 _THUMBNAIL = 96  # pixels
-_WIDE = 480  # of pictures that show several panels
+_WIDE = 480  # pixels, for pictures that show several panels
 _ROWS = 200  # classes in a table
 _NAMES = {"f1": "F1", "iou": "IoU"}
 
@@ -22,7 +22,7 @@ class Evaluation:
 
     Attributes:
       title: the split, with test-time augmentation.
-      facts: of report.json.
+      facts: what report.json holds.
       lines: sentences.
       charts: confusion matrix and reliability diagram.
       classes: rows of cells of the table of classes, the names of the columns first.
@@ -161,7 +161,7 @@ def _cell(value: Any) -> str:
 
 def _mistake(run: RunFiles, name: str, item: Facts, budget: Budget) -> tuple[str | None, str]:
     is_class = "predicted" in item
-    # Of a report that came from elsewhere: never a file outside its own folder.
+    # A report may come from elsewhere: no file outside its own folder is read.
     path = run.workdir / name / "examples" / f"{int(item['index'])}.png"
     picture = budget.embed(path, _THUMBNAIL if is_class else _WIDE)
     where = item.get("name") or f"example {item['index']}"

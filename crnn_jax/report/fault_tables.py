@@ -6,7 +6,7 @@ from typing import Any
 
 from crnn_jax.errors import UserError
 
-# Of each part: its name in the file, what it is, and what must not be.
+# Each part: its name in the file, what it is, and what must not be.
 _PARTS = (
     ("kills", "operations on files and phases at which a training was killed, failed or signalled"),
     ("checkpoints", "damaged files of checkpoints"),

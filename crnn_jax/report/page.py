@@ -22,15 +22,15 @@ from crnn_jax.report.shapes import score_name
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
 _PICTURES = 3_300_000  # bytes of pictures in a page, of which all has to stay below 5 MB
-_STUDY_PIXELS = 1400  # of a study's picture
-_OPEN_RUNS = 3  # of more runs each is folded
+_STUDY_PIXELS = 1400  # longer side of a study's picture
+_OPEN_RUNS = 3  # where there are more, each is folded
 
 
 def make_page(workdirs: Sequence[str], results: str, *, live: bool = False) -> bytes:
     """Returns the page of runs as one HTML document, UTF-8, that asks for nothing else.
 
     Args:
-      workdirs: of the runs, in the order of the page.
+      workdirs: folders of the runs, in the order of the page.
       results: folder of studies' results; it need not be there.
       live: whether the page asks where it came from for a newer one.
 

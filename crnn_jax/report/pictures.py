@@ -19,7 +19,7 @@ class Budget:
         """Returns the picture as a "data:" address; None if it is not there or there is no room.
 
         Args:
-          path: of a picture that Pillow reads.
+          path: a picture that Pillow reads.
           longest: pixels of its longer side, at most.
 
         Raises:
@@ -46,7 +46,7 @@ def _small(path: pathlib.Path, longest: int) -> bytes:
         raise UserError(f"'{path}' cannot be read as a picture ({error}): make it anew") from error
     image.thumbnail((longest, longest))
     buffer = io.BytesIO()
-    # Of a few pixels each one counts; a large picture would take long and be three times the size.
+    # In a small picture each pixel counts; a large one would take long and be three times the size.
     exact = max(image.size) <= _EXACT
     image.save(buffer, "webp", lossless=exact, quality=82, method=2)
     return buffer.getvalue()

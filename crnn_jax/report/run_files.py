@@ -15,7 +15,7 @@ class RunFiles:
     """What lies in a workdir.
 
     Attributes:
-      workdir: of the run.
+      workdir: folder of the run.
       name: short, and another for each run of the page.
       settings: config.json by dotted keys.
       dataset: dataset.json; {} where there is none.

@@ -64,9 +64,9 @@ def check(
     """Returns the facts of a file, once each that is named has its shape.
 
     Args:
-      path: of the file.
+      path: where the file is.
       facts: what it holds.
-      shapes: of what may be there.
+      shapes: what may be there, and of which shape.
       needed: names that have to be there.
 
     Raises:

@@ -165,7 +165,7 @@ def _serve(flags: Any, listener: socket.socket) -> None:
     name = flags.model or pathlib.Path(flags.file or flags.workdir).name
     app = make_app(Service(predictor, limits), name)
     host, port = listener.getsockname()[:2]
-    with _one_line(host, port):  # of two that were started at once, one is bound and cannot listen
+    with _one_line(host, port):  # when two start at once, one is bound and cannot listen
         listener.listen(1024)
     shown = f"[{host}]" if ":" in host else host
     if not ipaddress.ip_address(host).is_loopback:

@@ -61,7 +61,7 @@ class Problem(BaseModel):
 
 
 class Prediction(BaseModel):
-    """Of a classification: the likeliest class, and five; of another task its own facts."""
+    """A classification's likeliest class, and five; another task's own facts."""
 
     model_config = Extra(extra="allow")
     name: str
@@ -91,8 +91,8 @@ class Service:
     """A predictor with its limits, threads and counts.
 
     Attributes:
-      predictor: of images.
-      limits: of a request.
+      predictor: reads images.
+      limits: what a request may cost.
       metrics: for Prometheus.
       batcher: runs the model.
     """
@@ -158,7 +158,7 @@ def make_app(service: Service, name: str) -> FastAPI:
 
     Args:
       service: what answers.
-      name: of the model, for people.
+      name: the model's, for people.
     """
 
     @contextlib.asynccontextmanager
@@ -202,7 +202,7 @@ def _answer_predictions(app: FastAPI, service: Service) -> None:
         except ClientDisconnect:  # nobody reads this
             status = 400
             raise HTTPException(400, "the client left") from None
-        except UserError as error:  # of the model: a prediction is not finite
+        except UserError as error:  # from the model: a prediction is not finite
             raise HTTPException(500, str(error)) from None
         finally:
             metrics.request(status, time.perf_counter() - start)

@@ -34,7 +34,7 @@ class Batcher:
 
         Args:
           apply: uint8 (B, ...) to arrays (B, ...) by name.
-          max_images: of a batch; a request has no more.
+          max_images: most in a batch; a request has no more.
           observe: is told of every batch, in the thread.
         """
         self._apply = apply

@@ -14,9 +14,9 @@ class Limits:
     """What a request may cost.
 
     Attributes:
-      body_bytes: of a request.
-      pixels: of an image, as it declares them.
-      images: of a request.
+      body_bytes: most that a request has.
+      pixels: most that an image has, as it declares them.
+      images: most in a request.
       requests: that are being answered; one more is told to come again.
       read_seconds: for a body to arrive.
     """

@@ -19,10 +19,10 @@ class Metrics:
         own = {"namespace": "crnn_jax", "registry": self.registry}
         ProcessCollector(registry=self.registry)
         self.requests = Gauge("requests_in_progress", "being answered", **own)
-        self._answered = Counter("requests", "of /predict, by status", ["status"], **own)
+        self._answered = Counter("requests", "requests to /predict, by status", ["status"], **own)
         self._request_seconds = Histogram(
             "request_seconds",
-            "of /predict, from headers to answer",
+            "seconds of /predict, from headers to answer",
             buckets=_SECONDS,
             **own,
         )
@@ -30,7 +30,7 @@ class Metrics:
         self._batch_images = Histogram(
             "batch_images", "that the model saw at a time", buckets=_IMAGES, **own
         )
-        self._model_seconds = Histogram("model_seconds", "of a batch", buckets=_SECONDS, **own)
+        self._model_seconds = Histogram("model_seconds", "per batch", buckets=_SECONDS, **own)
 
     def request(self, status: int, seconds: float) -> None:
         """Counts an answered request."""

@@ -39,7 +39,7 @@ def flops_after(model: nn.Module, input_shape: Sequence[int], num_steps: int) ->
 
     Args:
       model: with one recurrence.
-      input_shape: of an example: (H, W, C), or (F, H, W, C) of a clip.
+      input_shape: shape of an example: (H, W, C), or (F, H, W, C) for a clip.
       num_steps: T.
     """
     whole, each = 0.0, 0.0
@@ -49,7 +49,7 @@ def flops_after(model: nn.Module, input_shape: Sequence[int], num_steps: int) ->
         if isinstance(call.module, Trunk) and call.arguments[0].shape[0] != num_steps:
             whole += call.flops
         elif call.path == ("head",) and call.arguments[0].ndim == 2:
-            each += call.flops  # of one vector; LRCN's reads that of each step
+            each += call.flops  # it reads one vector; LRCN's reads that of each step
         else:
             each += call.flops / num_steps
     return [whole + step * each for step in range(1, num_steps + 1)]

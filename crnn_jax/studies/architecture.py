@@ -46,8 +46,8 @@ def stages(model: nn.Module, input_shape: Sequence[int]) -> list[Stage]:
     of parameters and FLOPs add up to the model's.
 
     Args:
-      model: of `models.build_model`.
-      input_shape: of an example: (H, W, C), or (F, H, W, C) of a clip.
+      model: from `models.build_model`.
+      input_shape: shape of an example: (H, W, C), or (F, H, W, C) for a clip.
     """
     *calls, whole = module_calls(model, input_shape)
     is_clip = len(input_shape) == 4

@@ -56,7 +56,7 @@ def smooth_gradient(
     Args:
       gradient_of: images -> their gradients; called for each sample, so compile it.
       image_BHWC: float32.
-      key: of the noise.
+      key: decides the noise.
       num_samples: n.
       noise: the standard deviation, as a share of each image's largest minus its smallest value.
     """
@@ -111,7 +111,7 @@ def rise(
       probability_of: images -> the class's probability (B,).
       image_BHWC: float32.
       baseline_BHWC: what stands for nothing to be seen.
-      key: of the masks, which all images of the batch share.
+      key: decides the masks, which all images of the batch share.
       num_masks: N.
       num_cells: h = w, cells of a mask along each side.
       share: p, of the cells that are shown.
@@ -139,7 +139,7 @@ def _soft_mask(key: Array, height: int, width: int, num_cells: int, share: float
     cells_key, *shift_keys = jax.random.split(key, 3)
     count = num_cells + 1  # one more, so that a shifted window stays inside
     cells = jax.random.bernoulli(cells_key, share, (count, count)).astype(jnp.float32)
-    sizes = [-(-size // num_cells) for size in (height, width)]  # of a cell, rounded up
+    sizes = [-(-size // num_cells) for size in (height, width)]  # a cell's, rounded up
     large = jax.image.resize(cells, [count * size for size in sizes], "bilinear")
     start = [jax.random.randint(k, (), 0, size) for k, size in zip(shift_keys, sizes, strict=True)]
     return jax.lax.dynamic_slice(large, start, (height, width))
@@ -152,7 +152,7 @@ def grad_cam(score: Score, map_BHWC: Array) -> Array:
     Localization", Eqs. 1 and 2.
 
     Args:
-      score: of feature maps.
+      score: reads feature maps.
       map_BHWC: any float dtype.
     """
     weight_B11C = jnp.mean(gradient(score, map_BHWC), axis=(1, 2), keepdims=True)
@@ -163,7 +163,7 @@ def step_relevance(score: Score, feature_BTD: Array) -> Array:
     """Returns relevance_BT, the length of dS / dx_t for what a recurrence reads at each step.
 
     Args:
-      score: of sequences.
+      score: reads sequences.
       feature_BTD: any float dtype.
     """
     return jnp.linalg.norm(gradient(score, feature_BTD).astype(jnp.float32), axis=-1)

@@ -30,7 +30,7 @@ ADVICE = {
 }
 _LATE = 0.9  # the host holds the device up when it needs this share of a step to dispatch one
 _FILL_SECONDS = 0.3  # that the calls of a short program take together
-_NEAR = 0.5  # of the rate of a product, or of the bandwidth: as good as networks get
+_NEAR = 0.5  # share of a product's rate, or of the bandwidth: as good as networks get
 _SIZES = {"cpu": (2048, 2**28)}  # side of the product, bytes of the pass over memory
 _ACCELERATOR_SIZES = (8192, 2**31)
 
@@ -43,7 +43,7 @@ def shares(found: dict[str, Any]) -> dict[str, float]:
     is what the recurrent layers take beyond their own products at that rate.
 
     Args:
-      found: of `measure`; seconds are a step's.
+      found: what `measure` returns; seconds are a step's.
     """
     step = found["step_seconds"]
     recurrent = found["recurrent_seconds"] or 0.0
@@ -118,7 +118,7 @@ def measure(config: Any, repeats: int) -> dict[str, Any]:
 
     Args:
       config: validated.
-      repeats: of each program; short steps are taken often enough to fill a few tenths of a second.
+      repeats: runs of each program; the calls of a short one fill a few tenths of a second.
     """
     from crnn_jax import flops
     from crnn_jax.data.dataset import load_dataset

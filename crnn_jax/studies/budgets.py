@@ -25,7 +25,7 @@ BUDGETS = {
     "cpu": "each row's preset sized for a CPU (ROW_small) and its epochs; nothing is matched",
     "cpu_long": "each row's preset ROW_medium, at most 4e14 training FLOPs, airbench94's budget",
 }
-SUFFIXES = {"cpu": "_small", "cpu_long": "_medium"}  # of a budget's presets
+SUFFIXES = {"cpu": "_small", "cpu_long": "_medium"}  # how a budget's presets end
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,7 +73,7 @@ def efficiency(rows: list[dict[str, Any]]) -> str:
     """Returns whether the CRNN is the efficient model that the paper claims, by our measurements.
 
     Args:
-      rows: of a result file, with row, flops_per_image, images_per_second and hardware.
+      rows: those of a result file, with row, flops_per_image, images_per_second and hardware.
     """
     by_row = {row["row"]: row for row in rows}
     if "crnn" not in by_row or len(rows) < 2:

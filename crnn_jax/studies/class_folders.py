@@ -22,11 +22,11 @@ def write_images(
     Nothing is done if the folder is there; it appears whole or not at all.
 
     Args:
-      source: of `load_source`, still images with one class each.
+      source: from `load_source`, still images with one class each.
       classes: their numbers.
       folder: to be made.
-      images: of each class in train, drawn by the seed; None: all. The test split is whole.
-      seed: of the draw.
+      images: number of each class in train, drawn by the seed; None: all. The test split is whole.
+      seed: decides the draw.
     """
     if folder.exists():
         return

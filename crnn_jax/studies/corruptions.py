@@ -26,7 +26,7 @@ class Corruption(NamedTuple):
       apply: (image_HWC in 0..1 float64, size, random numbers) -> the same, unclipped.
       small: sizes of the strengths 1 to 5 for small images.
       large: for larger ones.
-      unit: of a size.
+      unit: what a size is measured in.
     """
 
     apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
@@ -122,7 +122,7 @@ def corrupt(image_HWC: np.ndarray, name: str, strength: int, example: int) -> np
 
     Args:
       image_HWC: uint8, C = 1 or 3.
-      name: of `CORRUPTIONS`.
+      name: one of `CORRUPTIONS`.
       strength: 1 to 5.
       example: its number, from which its random numbers are made.
     """

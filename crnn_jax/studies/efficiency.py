@@ -84,7 +84,7 @@ def adopt(kept: pathlib.Path, row: str, config: ConfigDict, folders: runs.Folder
             continue
         try:
             runs.read_kept(path, runs.with_seed(config, int(seed)))
-        except UserError:  # of other settings: trained anew
+        except UserError:  # made with other settings: trained anew
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
@@ -116,7 +116,7 @@ def make_rows(
 
     Args:
       points: name -> (row, size).
-      found: of `runs.finished`.
+      found: what `runs.finished` returns.
       rate_of: images/s [min, median, max] of each point, where they were measured side by side.
     """
     rows = []

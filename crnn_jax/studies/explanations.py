@@ -131,10 +131,10 @@ def check(
 
     Args:
       run: that classifies images.
-      maps: of `make_maps`.
+      maps: from `make_maps`.
       image_BHWC: normalised.
       class_B: int, what is explained.
-      seed: of the random weights, orders and noise.
+      seed: decides the random weights, orders and noise.
     """
     model, key = run.experiment.model, jax.random.key(seed)
 

@@ -25,7 +25,7 @@ def randomised(
       model: whose variables `weights` are.
       weights: trained.
       pixels: normalised, of any B.
-      key: of the new weights.
+      key: decides the new weights.
     """
     init = jax.jit(lambda key, pixels: model.init(key, pixels, train=False))
     fresh: Any = init(key, pixels[:1])
@@ -37,7 +37,7 @@ def randomised(
         found.append((" + ".join(new), {**weights, "params": params | new}))
     everything = {kind: fresh.get(kind, {}) for kind in weights}
     if "whiten" in (trunk := weights.get("batch_stats", {}).get("trunk", {})):
-        kept = {**everything["batch_stats"]["trunk"], "whiten": trunk["whiten"]}  # of the data
+        kept = {**everything["batch_stats"]["trunk"], "whiten": trunk["whiten"]}  # the data's
         everything["batch_stats"] = {**everything["batch_stats"], "trunk": kept}
     return [*found, ("all", everything)]
 
@@ -82,7 +82,7 @@ def insertion_and_deletion(
       probability_of: images -> the class's probability (B,).
       image_BHWC: float32.
       baseline_BHWC: what stands for nothing to be seen.
-      order_BHW: of `order_of`.
+      order_BHW: from `order_of`.
       num_levels: at which the probability is read, beside that of no pixel.
     """
     num_pixels = order_BHW[0].size

@@ -23,7 +23,7 @@ class Chip:
       domain: chips that `inside` connects.
       torus: axes of the torus inside a domain; 0: a switch.
       outside: bytes/s one way and chip between domains (data-centre network, InfiniBand).
-      source: of the figures.
+      source: where the figures are from.
     """
 
     peak: float

@@ -18,7 +18,7 @@ class Passed(NamedTuple):
     """What one evaluation passed on.
 
     Attributes:
-      output: of the model.
+      output: the model's.
       feature_BTD: that the recurrence read, in its dtype.
       state_BTN: after each step, float32.
       attention_BT: weights of the states, of sum 1; None where the readout has none.

@@ -21,8 +21,8 @@ class Call(NamedTuple):
       path: its names, ("trunk", "conv_0_0"); empty for the model itself.
       arguments: positional ones; shapes in place of arrays.
       output: likewise.
-      num_parameters: of the module and all modules inside it.
-      flops: of the call, as `count_flops` counts.
+      num_parameters: those of the module and all modules inside it.
+      flops: those of the call, as `count_flops` counts.
     """
 
     module: nn.Module
@@ -38,7 +38,7 @@ def module_calls(model: nn.Module, input_shape: Sequence[int]) -> list[Call]:
 
     Args:
       model: called as `model.apply(variables, pixels, train=False)`.
-      input_shape: of an example: (H, W, C), or (F, H, W, C) of a clip.
+      input_shape: shape of an example: (H, W, C), or (F, H, W, C) for a clip.
     """
     pixels = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), pixels)

@@ -1,6 +1,6 @@
 """Draws what a run predicts of the first test examples: python -m crnn_jax.studies.pictures
 
-For tasks whose predictions are pictures. Of a segmentation a row is the image, the image under the
+For tasks whose predictions are pictures. A segmentation's row is the image, the image under the
 predicted mask, and the image under its own. Writes RESULTS/NAME.png.
 """
 

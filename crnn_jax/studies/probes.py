@@ -175,7 +175,7 @@ def recurrent_part(experiment: Experiment) -> tuple[Run, int] | None:
 def product(mesh: Mesh, dtype: str, size: int) -> tuple[Run, float]:
     """Returns (a matrix product on all devices at once, its FLOPs); `size` is that of each side.
 
-    Of random numbers: a GPU whose power is limited multiplies zeros and ones faster.
+    Its numbers are random: a GPU whose power is limited multiplies zeros and ones faster.
     """
     rows = size * mesh.size
     keys = jax.random.split(jax.random.key(0))

@@ -62,7 +62,7 @@ def project(program: Program, chip: Chip, num_chips: int, batch_size: float) -> 
     """Returns {"step_seconds", "images_per_second", "terms", "bound"} of `num_chips` of `chip`.
 
     Args:
-      program: of the measured machine.
+      program: what was measured on a machine.
       chip: what to project to.
       num_chips: N.
       batch_size: global; b = B / N may be below 1 only in a search for a larger one.
@@ -124,7 +124,7 @@ def study(program: Program, chips: list[int], batch_size: int) -> dict[str, Any]
     """Returns, for every chip known, the points and where strong scaling stops paying.
 
     Args:
-      program: of the measured machine.
+      program: what was measured on a machine.
       chips: numbers of chips; those above `batch_size` are left out of strong scaling.
       batch_size: global, the same at every point.
     """

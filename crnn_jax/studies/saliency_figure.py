@@ -20,7 +20,7 @@ class Row(NamedTuple):
     Attributes:
       image_HWC: uint8.
       maps: map_HW by the method's name, in the same order in every row.
-      facts: of the prediction: "image", "class", "probability", "true" where it is known, and
+      facts: about the prediction: "image", "class", "probability", "true" where it is known, and
         "steps" where the model has them: lists "class", "probability", "true_probability",
         "relevance" and "attention", the last two possibly None.
     """

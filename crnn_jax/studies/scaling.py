@@ -58,7 +58,7 @@ def summarize(points: list[dict[str, Any]], alone: dict[int, float]) -> list[dic
     """Returns the points with rates, speed-up and efficiency against the first.
 
     Args:
-      points: of `scaling_point`, by devices.
+      points: from `scaling_point`, by devices.
       alone: {images a device: seconds of a step on one device}, from which a point is predicted.
     """
     rows, first = [], points[0]

@@ -19,8 +19,8 @@ class Steps(NamedTuple):
     """What the steps tell of each example.
 
     Attributes:
-      probability_BTK: of the classes after each step, float32; the last is the model's own.
-      relevance_BT: of each step for the class of `class_B`, of sum 1.
+      probability_BTK: each class's after each step, float32; the last is the model's own.
+      relevance_BT: how much each step counts for the class of `class_B`; the sum is 1.
       attention_BT: weights of the states; None where the readout has none.
     """
 
@@ -55,14 +55,14 @@ def check_steps(model: nn.Module, workdir: Any) -> None:
 def step_logits(model: nn.Module, weights: Any, passed: Passed) -> Array:
     """Returns logits_BTK, the model's scores if the sequence had ended after each step.
 
-    Of the readout 'last' they are the head's on every hidden state; 'mean' and 'attention' read the
+    With 'last' as readout they are the head's on each hidden state; 'mean' and 'attention' read the
     states up to the step. LRCN's are the log of the mean probability of the steps so far. Only the
     last was trained to be right, but for LRCN's.
 
     Args:
-      model: of which `why_no_steps` is "".
+      model: one for which `why_no_steps` returns "".
       weights: its variables.
-      passed: of `through_recurrence`.
+      passed: what `through_recurrence` returns.
     """
     if (logits_BTK := passed.output.step_logits_BTK) is not None:
         num_steps = logits_BTK.shape[1]
@@ -85,7 +85,7 @@ def read_steps(model: nn.Module, weights: Any, pixels: Array, class_B: Array) ->
     """Returns what the steps tell of each example.
 
     Args:
-      model: of which `why_no_steps` is "".
+      model: one for which `why_no_steps` returns "".
       weights: its variables.
       pixels: normalised, (B, H, W, C) or (B, F, H, W, C).
       class_B: int, whose score the relevance is of.

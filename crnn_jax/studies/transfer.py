@@ -38,8 +38,8 @@ _AUGMENTATION = (
     "rand_augment", "rand_augment_magnitude",
 )  # fmt: skip
 _OF_TRAINING = ("dropout", "norm_momentum")
-_IMAGES = 100  # of each class to be learned
-# Of each row: the recipe of `_FINETUNE`, whether it has the source's weights, and what is shown.
+_IMAGES = 100  # images of each class to be learned
+# Each row: its recipe in `_FINETUNE`, whether it has the source's weights, and what is shown.
 ROWS: dict[str, dict[str, str]] = {
     "scratch": {},
     "scratch_source": {"recipe": "the source's"},
@@ -54,7 +54,7 @@ def target_config(
     """Returns the config of a row of `ROWS`, without its data and the source's workdir.
 
     Args:
-      row: of `ROWS`.
+      row: one of `ROWS`.
       base: the source's config: its model, and for "scratch_source" its recipe.
       changes: dotted keys and values of every row but the source.
       source: weights that are there, whose sizes all rows have; "": the sizes are those of `base`.

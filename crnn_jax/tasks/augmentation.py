@@ -19,7 +19,7 @@ class Prepared(NamedTuple):
 
     Attributes:
       pixels: normalised, in the dtype of the compute; the model's input.
-      batch: of the pipeline, its fields moved with the pixels.
+      batch: the pipeline's, its fields moved with the pixels.
       mix: with which neighbours the examples are mixed; None: with none.
     """
 
@@ -39,7 +39,7 @@ class Augmentation:
       mixing: with what pixels are mixed or erased.
       rand_augment: operations on colours.
       rand_augment_magnitude: 0..10.
-      dtype: of the compute.
+      dtype: in which the model computes.
     """
 
     crop_padding: int
@@ -75,8 +75,8 @@ class Augmentation:
         """Returns the batch, augmented in training.
 
         Args:
-          batch: of a pipeline, pixels in uint8.
-          fields: of the batch; their kinds say how each moves.
+          batch: a pipeline's, pixels in uint8.
+          fields: what the batch has; their kinds say how each moves.
           norm: {"mean_C", "std_C"}, float32 in 0..255, of the training split, as in the paper.
           seed: uint32; the augmentation of an example is a function of (seed, epoch, example).
           train: whether to augment.

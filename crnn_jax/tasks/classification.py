@@ -36,7 +36,7 @@ class Classification:
     """The task; see `task.Task`.
 
     Attributes:
-      augmentation: of the pixels.
+      augmentation: what happens to the pixels.
       label_smoothing: in [0, 1), in training alone.
       class_weights: by which an example's loss is multiplied in training, K numbers; () for none.
       pixels: the field that the model reads.
@@ -90,7 +90,7 @@ class Classification:
     def prepare(
         self, batch: Batch, norm: dict[str, jax.Array], seed: jax.Array, *, train: bool
     ) -> tuple[jax.Array, Batch]:
-        """Returns (the normalised pixels, the batch); of mixed images with the neighbours' labels.
+        """Returns (the normalised pixels, the batch); mixed images have the neighbours' labels too.
 
         See `Augmentation` for the arguments.
         """
@@ -106,7 +106,7 @@ class Classification:
         """Returns (loss, metrics): the weighted mean cross-entropy (Eq. 2), in nats, and sums.
 
         A model with `step_logits_BTK` (LRCN) is trained on the mean of its steps' losses; an
-        evaluation always reads the consensus `logits_BK`, without label smoothing. Of mixed images
+        evaluation always reads the consensus `logits_BK`, without label smoothing. For mixed images
         the loss is that of both labels by their shares, which equals that of the soft label
         share * one_hot + (1 - share) * other; a hit is the image's own label. Class weights
         multiply an example's loss and do not divide the batch's; the mean of balanced ones over
@@ -142,7 +142,7 @@ class Classification:
         return {"probability": jax.nn.softmax(output.logits_BK.astype(jnp.float32))}
 
     def as_output(self, predictions: Predictions) -> Output:
-        """Returns the logarithms as logits; of a probability of 0 that of the least above it."""
+        """Returns the logarithms as logits; a probability of 0 counts as the least above it."""
         probability_BK = jnp.asarray(predictions["probability"])
         return Output(jnp.log(jnp.maximum(probability_BK, jnp.finfo(jnp.float32).tiny)))
 

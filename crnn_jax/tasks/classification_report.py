@@ -7,10 +7,10 @@ import numpy as np
 
 from crnn_jax.tasks.task import Report
 
-BINS = 15  # of the confidence, of equal width
+BINS = 15  # equal parts of the confidence's range
 _TOP = 5
 _SHOWN = 24  # mistakes
-_PAIRS = 50  # of confused classes
+_PAIRS = 50  # confused classes
 _MATRIX = 100  # classes, above which the confusion matrix is given as its largest pairs alone
 # Within which a temperature is looked for.
 _TEMPERATURES = (0.05, 20.0)
@@ -38,9 +38,9 @@ def make_report(found: Judged, class_names: Sequence[str], held: Judged | None) 
     """Returns the report of a split.
 
     Args:
-      found: of its examples.
+      found: the split's examples.
       class_names: K.
-      held: of the validation part, on which the temperature is fitted; None: there is none.
+      held: those of the validation part, on which the temperature is fitted; None: there is none.
     """
     from scipy.stats import binomtest
     from sklearn.metrics import top_k_accuracy_score
@@ -145,7 +145,7 @@ def calibration(probability_NK: np.ndarray, true_N: np.ndarray) -> dict[str, Any
     accuracy, confidence = calibration_curve(correct_N, confidence_N, n_bins=BINS, pos_label=1)
     edges = np.linspace(0.0, 1.0, BINS + 1)
     count = np.bincount(np.searchsorted(edges[1:-1], confidence_N), minlength=BINS)
-    means = iter(zip(confidence.tolist(), accuracy.tolist(), strict=True))  # of those not empty
+    means = iter(zip(confidence.tolist(), accuracy.tolist(), strict=True))  # where not empty
     bins = []
     for low, high, size in zip(edges[:-1], edges[1:], count.tolist(), strict=True):
         mean, right = next(means) if size else (None, None)

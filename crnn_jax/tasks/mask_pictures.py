@@ -17,11 +17,11 @@ _DARK = tuple((r // 2, g // 2, b // 2) for r, g, b in _OKABE_ITO[1:])
 PALETTE = np.array([*_OKABE_ITO, *_DARK], np.uint8)
 _IGNORED = (255, 255, 255)
 _SHORTEST = 256  # pixels of a picture's shorter side, at least: small images are enlarged
-_OPACITY = 0.6  # of the mask over the image
+_OPACITY = 0.6  # the mask's, over the image
 
 
 def colours(mask_HW: np.ndarray) -> np.ndarray:
-    """Returns the mask as colours (H, W, 3), uint8: of class k PALETTE[k % 15], of IGNORE white."""
+    """Returns colours (H, W, 3), uint8: PALETTE[k % 15] for class k, white for IGNORE."""
     colour_HW3 = PALETTE[mask_HW % len(PALETTE)]
     colour_HW3[mask_HW == IGNORE] = _IGNORED
     return colour_HW3

@@ -58,7 +58,7 @@ class Segmentation:
     pixels and leave the mask: the classes of what is hidden are still asked for.
 
     Attributes:
-      augmentation: of the pixels and, where these move, of the mask.
+      augmentation: what happens to the pixels and, where these move, to the mask.
       num_classes: K, at most 255.
     """
 
@@ -150,7 +150,7 @@ class Segmentation:
     def summarize(self, metrics: Confusion) -> dict[str, Any]:
         """Returns {"loss" (nats), "mean_iou", "pixel_accuracy" (0..1), "iou", counts}.
 
-        Of the confusion matrix of the whole split, not of batches or images: the IoU of a class is
+        The whole split has one confusion matrix, not each batch or image: the IoU of a class is
         hits / (pixels of it + pixels taken for it - hits). A class that is in no mask and no
         prediction is left out of the mean; its entry in "iou", a list of K, is None.
         """

@@ -29,7 +29,7 @@ class Rendered(NamedTuple):
     picture_HWC: np.ndarray | None = None
 
 
-Evidence = dict[str, np.ndarray]  # of a split: (N, ...) a name, see `Task.report`
+Evidence = dict[str, np.ndarray]  # a split's: (N, ...) a name, see `Task.report`
 
 
 class Report(NamedTuple):
@@ -72,7 +72,7 @@ class Task(Protocol):
         """Returns the task of a validated config.
 
         Args:
-          config: of the run.
+          config: the run's.
           num_classes: K.
           train: the training split, from which a task may learn how common its classes are; None
             where nothing is trained.
@@ -142,7 +142,7 @@ class Task(Protocol):
         """Returns what a report of a split says.
 
         Args:
-          found: of every example of the split, in its order: the task's predictions by their names,
+          found: each example of the split, in its order: the task's predictions by their names,
             its targets as "true_NAME", and "weight", 0 where an example could not be read.
           class_names: K.
           held: returns the same of the validation part, on which what is fitted to the model

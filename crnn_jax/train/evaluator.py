@@ -32,10 +32,10 @@ class Evaluator:
     """The evaluation of one split, compiled once; call it with a state.
 
     Attributes:
-      task: of the run.
+      task: the run's.
       pipeline: over the split.
       count: (state, totals, inputs, first_index) -> totals.
-      predict: of the same -> (totals, predictions).
+      predict: takes the same -> (totals, predictions).
       empty: the totals of no example.
       skips: whether unreadable examples may be left out.
       stuck_seconds: how long to wait for a batch.
@@ -57,7 +57,7 @@ class Evaluator:
         """Returns the task's summary: its score, "loss", "num_examples" and more.
 
         Args:
-          state: of which the weights are evaluated.
+          state: whose weights are evaluated.
           interruptible: makes the block in which to wait for data; it may raise.
 
         Raises:
@@ -109,7 +109,7 @@ class Evaluator:
 def make_evaluator(experiment: Experiment, pipeline: Pipeline, tta: str = "none") -> Evaluator:
     """Returns the evaluator of a pipeline's split; `config.eval.weights` says of which weights.
 
-    `tta`: of test-time augmentation, as `config.eval.tta`, which says what a run reports beside the
+    `tta`: test-time augmentation, as `config.eval.tta`, which says what a run reports beside the
     plain score.
     """
     config, task = experiment.config, experiment.task

@@ -121,7 +121,7 @@ class Experiment:
 
     @functools.cached_property
     def compiler_options(self) -> dict[str, str | bool] | None:
-        """Of `jax.jit` for the training step: what oneDNN saves must be worth its compilation.
+        """What `jax.jit` gets in training: what oneDNN saves must be worth its compilation.
 
         In bfloat16 it is, in any training: XLA's own convolutions take twice as long as in float32,
         and its own products do not use AMX. In float32 its own products are the faster ones.
@@ -134,7 +134,7 @@ class Experiment:
 
     @property
     def evaluation_options(self) -> dict[str, str | bool] | None:
-        """Of `jax.jit` for an evaluation: in bfloat16 the training's, else such as can be stored.
+        """What `jax.jit` gets to evaluate: in bfloat16 the training's, else such as can be stored.
 
         XLA's own convolutions in bfloat16 take many times as long, and a whole split is worth a
         compilation at each start. A prediction of a few images is not.
@@ -178,7 +178,7 @@ def build(
     """Returns the `Experiment` of a validated config.
 
     Args:
-      config: of any keys; the experiment's has nothing left to choose (`resolve`).
+      config: any keys; the experiment's has nothing left to choose (`resolve`).
       input_shape: (H, W, C) of the images as stored, (F, H, W, C) of clips.
       num_classes: K.
       num_train: examples of the training split, without the validation part.

@@ -30,7 +30,7 @@ def skip_if_not_finite(
     Args:
       before: the state, whose `skipped` is there.
       after: the state after the update, but for the average.
-      metrics: of the batch.
+      metrics: the batch's.
       most: skipped in a row; the next one is taken, so that the run ends of it.
     """
     good = is_finite(after.params, after.batch_stats, after.opt_state, metrics)

@@ -27,8 +27,8 @@ def without(tree: Tree, patterns: Sequence[str], above: str = "") -> Tree:
 
     Args:
       tree: nested dicts, "params" or "batch_stats" of a model.
-      patterns: of names; none: the tree itself.
-      above: of the tree's own name, with a slash.
+      patterns: for names that are left out; none: the tree itself.
+      above: the tree's own name, with a slash.
     """
     if not patterns:
         return tree

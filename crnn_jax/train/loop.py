@@ -68,7 +68,7 @@ def train(
     """Returns the content of result.json of the run in `workdir`, which it starts or resumes.
 
     Args:
-      config: of the run; of a stored run it may differ in keys whose declaration says so.
+      config: the run's; it may differ from a stored run's in keys whose declaration says so.
       workdir: where its files are.
       accept_data: let a resumed run's files of data have other contents than they had.
       extend: let `config.duration` be longer than that of the stored run.

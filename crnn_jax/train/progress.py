@@ -24,7 +24,7 @@ class Plan:
     """What a run does up to its end.
 
     Attributes:
-      total_steps: of the run.
+      total_steps: steps of the run.
       batch_size: examples of a step.
       num_train: examples of an epoch.
       eval_every: steps between evaluations of the validation part; the last step has one too.
@@ -126,7 +126,7 @@ class Progress:
 
     @property
     def images_per_second(self) -> float:
-        """Of the last seconds of training, without evaluation and checkpoints; NaN at first."""
+        """Rate of the last seconds of training without evaluation and checkpoints; NaN at first."""
         return self._rate.read() * self._plan.batch_size
 
     def metrics(self, values: Mapping[str, float]) -> None:

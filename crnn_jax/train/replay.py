@@ -38,7 +38,7 @@ def keep_for_replay(
     before.
 
     Args:
-      experiment: of the run.
+      experiment: the run's.
       dataset: likewise.
       checkpoints: likewise.
       workdir: likewise.

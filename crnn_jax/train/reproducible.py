@@ -51,7 +51,7 @@ class ReproducibleStep:
     collect: Callable[[tuple[Tree, ...]], Tree]
     update: Callable[[TrainState, Metrics, Tree], tuple[TrainState, Metrics]]
     mesh: Mesh
-    shard_index: tuple[jax.Array, ...]  # of each round, which shard each device has
+    shard_index: tuple[jax.Array, ...]  # for each round, which shard each device has
 
     def __call__(
         self, state: TrainState, totals: Metrics, inputs: Inputs

@@ -24,9 +24,9 @@ def restore(
     the optimizer's state is nested, and whether skipped updates are counted.
 
     Args:
-      checkpoints: of the run.
-      experiment: of its config as it is now.
-      step: of a checkpoint; None: the newest good one.
+      checkpoints: the run's.
+      experiment: made of its config as it is now.
+      step: which checkpoint; None: the newest good one.
 
     Raises:
       UserError: as `Checkpoints.restore` and `Checkpoints.restore_step`.

@@ -30,7 +30,7 @@ class Start:
     """What the arrays of a new run begin with.
 
     Attributes:
-      experiment: of the run.
+      experiment: the run's.
       source: what is known of the weights' run (`Weights.metadata`); {} for none.
       loaded: the arrays that are taken from it, by name; those of "norm/" are `TrainState.norm`.
       table: {name: {"state": of `STATES`, "frozen", "shape", "there": the shape in the source}}.
@@ -50,8 +50,8 @@ def read_start(experiment: Experiment, class_names: tuple[str, ...]) -> Start:
     the data's own pixels, so is the norm.
 
     Args:
-      experiment: of the run.
-      class_names: of its data.
+      experiment: the run's.
+      class_names: those of its data.
 
     Raises:
       UserError: no weights there, none that fit, a pattern without a match, nothing to train, or a
@@ -90,9 +90,9 @@ def begin(start: Start, norm: dict[str, Any], workdir: pathlib.Path) -> TrainSta
     """Returns the state at step 0; prints the table and writes it to init.json, if there is one.
 
     Args:
-      start: of `read_start`.
-      norm: of `Dataset.norm`.
-      workdir: of the run.
+      start: what `read_start` returns.
+      norm: what `Dataset.norm` returns.
+      workdir: folder of the run.
     """
     if start.table:
         say("\n".join(describe(start)))

@@ -27,7 +27,7 @@ class TrainState:
     norm: Tree  # {"mean_C", "std_C"} of the training split: a checkpoint can predict by itself
     params: Tree  # float32
     batch_stats: Tree  # float32; empty for a model without BatchNorm
-    opt_state: Tree  # of the trained parameters
+    opt_state: Tree  # the trained parameters'
     # {"params", "batch_stats"} of what is not frozen: sums from 0, see `variables`; None: none
     ema: Tree
     skipped: Tree = None  # {"in_a_row", "total"} int32, updates; None if they are never skipped

@@ -228,11 +228,11 @@ def make_eval_step(
     compute them.
 
     Args:
-      model: of `models.build_model`.
+      model: from `models.build_model`.
       task: says what the model sees and what is counted.
-      assemble: of a pipeline.
+      assemble: a pipeline's.
       weights: "last" or "ema".
-      ema_decay: of the average.
+      ema_decay: the average's.
       tta: "none", or the task's views of an example whose outputs are combined.
     """
 
@@ -261,7 +261,7 @@ def apply_views(
 ) -> Any:
     """Returns the model's output of prepared pixels, combined from the views that `tta` names.
 
-    `keys`: of `order_keys`.
+    `keys`: what `order_keys` returns.
     """
     weights, views = zip(*task.views(pixels, tta), strict=True)
     outputs = [model.apply(tree, view, train=False, **keys) for view in views]

@@ -44,7 +44,7 @@ class Watchdog:
     def paused(self) -> Iterator[None]:
         """Lets a run of one process take its time: an evaluation may take long and makes no step.
 
-        Of several, one that is slower than all others would go unseen.
+        With several, one that is slower than all others would go unseen.
         """
         self._paused = self._alone
         try:

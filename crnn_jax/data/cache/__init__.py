@@ -23,7 +23,7 @@ from crnn_jax.disk import note_use
 from crnn_jax.errors import UserError
 
 MANIFEST = "manifest.json"  # its time of change is that of the entry's last use
-_FORMAT = 3  # of the folder; another one is decoded again
+_FORMAT = 3  # the folder's; another one is decoded again
 _WEIGHT = "weight_N"  # beside the fields
 STALE_SECONDS = 24 * 3600  # what a killed writer left is removed after this
 

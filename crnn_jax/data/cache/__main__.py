@@ -105,7 +105,7 @@ def prune(found: list[Entry], oldest: float, num_bytes: float) -> list[Entry]:
     Args:
       found: as from `entries`.
       oldest: seconds since 1970.
-      num_bytes: of all that is kept; what was used longest ago goes first.
+      num_bytes: most that is kept in all; what was used longest ago goes first.
 
     Returns:
       What is kept, in the same order.

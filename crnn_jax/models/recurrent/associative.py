@@ -10,10 +10,10 @@ def associative(
     """Returns (state_BTN, last_BN), float32, by the cell's own parallel form.
 
     Args:
-      settings: of a cell with `Cell.parallel`; remat changes nothing.
+      settings: for a cell with `Cell.parallel`; remat changes nothing.
       feature_BTD: any float dtype.
       mask_BT: bool; where False the step is the identity.
-      weights: of the layer.
+      weights: the layer's.
     """
     parallel = CELLS[settings.cell].parallel
     assert parallel is not None

@@ -101,7 +101,7 @@ def fastest(
       num_steps: T.
       hidden_units: N.
       batch: examples on one device.
-      dtype: of the products.
+      dtype: what the products read.
       backend: 'cpu', 'gpu' or 'tpu'; None: the one in use.
       remat: then it is 'scan', which alone computes its steps again; 'fused' would keep its gates.
     """

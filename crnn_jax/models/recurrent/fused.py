@@ -53,7 +53,7 @@ def fits(num_units: int, batch: int, dtype: Any) -> bool:
     Args:
       num_units: N.
       batch: examples on one device.
-      dtype: of the products.
+      dtype: what the products read.
     """
     return choose_tile(batch, pad_units(num_units), dtype, *_device()) is not None
 
@@ -68,10 +68,10 @@ def fused_recurrence(
     the backward pass and the gates' gradients are in `settings.dtype`.
 
     Args:
-      settings: of the cell 'gru'.
+      settings: for the cell 'gru'.
       feature_BTD: any float dtype.
       mask_BT: bool; where False the step is the identity.
-      weights: of the layer.
+      weights: the layer's.
 
     Raises:
       UserError: the weights do not fit the device (`fits`).

@@ -33,10 +33,10 @@ def hoisted(
     With remat it is `scan`, and for a cell without `num_summed` a scan over the projected inputs.
 
     Args:
-      settings: of any cell, with or without remat.
+      settings: for any cell, with or without remat.
       feature_BTD: any float dtype.
       mask_BT: bool; where False the step is the identity.
-      weights: of the layer.
+      weights: the layer's.
     """
     if settings.remat:
         return scan(settings, feature_BTD, mask_BT, weights)
@@ -54,10 +54,10 @@ def recurrence(
     """Returns (state_BTN, last_BN) of a cell from a zero carry, float32.
 
     Args:
-      settings: of a cell with `num_summed`, without remat.
+      settings: for a cell with `num_summed`, without remat.
       feature_BTD: any float dtype.
       mask_BT1: bool; where False the step is the identity.
-      weights: of the layer.
+      weights: the layer's.
     """
     states, last, _ = _forward(settings, feature_BTD, mask_BT1, weights, keep=False)
     return states[0], last
@@ -147,7 +147,7 @@ def known_step(
     """Returns the next carry, where all products are known.
 
     Args:
-      cell: of `CELLS`.
+      cell: one of `CELLS`.
       carry: before the step.
       gates: the sum of both projections (B, summed), and of the other gates the input's and the
         state's projection, (B, G - summed) each.

@@ -24,7 +24,7 @@ class Implementation(NamedTuple):
     """
 
     run: Callable[[Settings, Array, Array | None, Weights], tuple[Array, Array]]
-    cells: Collection[str]  # of `CELLS`, that it runs
+    cells: Collection[str]  # those of `CELLS` that it runs
     remat: bool = True  # whether it may be asked for with `remat`
     # (num_units, examples on one device, dtype) -> whether the device has room for it.
     fits: Callable[[int, int, Any], bool] = _always

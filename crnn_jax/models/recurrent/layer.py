@@ -142,7 +142,7 @@ def recurrent_calls(
 
     Args:
       model: called as `model.apply(variables, pixels, train=False)`; nothing is computed.
-      input_shape: of an example: (H, W, C), or (F, H, W, C) of a clip.
+      input_shape: shape of an example: (H, W, C), or (F, H, W, C) for a clip.
       batch: examples. A layer may read more of them: lines of an image.
     """
     found: list[tuple[Recurrent, jax.ShapeDtypeStruct]] = []

@@ -20,10 +20,10 @@ def scan(
     """Returns (state_BTN, last_BN), float32: each step projects its own input.
 
     Args:
-      settings: of any cell, with or without remat.
+      settings: for any cell, with or without remat.
       feature_BTD: any float dtype.
       mask_BT: bool; where False the step is the identity.
-      weights: of the layer.
+      weights: the layer's.
     """
 
     def project(feature_BD: Array) -> Array:

@@ -11,7 +11,7 @@ from crnn_jax.models.recurrent.cells import Array, Carry
 class Settings(NamedTuple):
     """What is known when the program is traced."""
 
-    cell: str  # of `CELLS`
+    cell: str  # one of `CELLS`
     reverse: bool  # from the last step to the first
     dtype: Any  # that the matmuls read
     remat: bool = False  # the backward pass computes each step again
