@@ -14,13 +14,12 @@ PACKAGE = "crnn_jax"
 LEVELS = (
     ("streams",),
     ("errors", "ending"),
-    ("disk",),
+    ("disk", "new_file"),
     (
         "axes",
         "mesh",
         "distributed",
         "kernels",
-        "new_file",
         "compile_cache",
         "compiler",
         "file_lock",
