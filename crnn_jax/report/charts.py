@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from crnn_jax.errors import printable
 
 WIDTH, HEIGHT = 420, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 34  # at least
+_CHARACTER = 7.4  # of a tick's text, in a wide font
 COLOURS = 7  # classes c0 to c6 of the style sheet
 _WRITTEN = 12  # columns of a heat map up to which its cells have their text
 
@@ -54,6 +55,11 @@ def short(value: float) -> str:
     return f"{value / 1000:.4g}k" if size >= 10_000 else f"{value:.4g}"
 
 
+def text_width(text: str) -> float:
+    """Returns room enough for the text of a tick, in the units of a chart."""
+    return _CHARACTER * len(text)
+
+
 def line_chart(
     title: str,
     x_name: str,
@@ -86,18 +92,21 @@ def line_chart(
     x0, x1 = x_range or own_range
     y0, y1 = y_range or _widened(min(ys), max(ys))
 
+    x_ticks, y_ticks = x_ticks or nice_ticks(x0, x1), nice_ticks(y0, y1)
+    left, right = _edges(x_ticks, y_ticks)
+
     def at(x: float, y: float) -> tuple[float, float]:
-        across = _LEFT + (x - x0) / (x1 - x0) * (WIDTH - _LEFT - _RIGHT)
+        across = left + (x - x0) / (x1 - x0) * (right - left)
         up = HEIGHT - _BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - _TOP - _BOTTOM)
         return round(across, 1), round(up, 1)
 
-    parts = [_axes(x_ticks or nice_ticks(x0, x1), nice_ticks(y0, y1), at, x_name)]
+    parts = [_axes(x_ticks, y_ticks, at, x_name, (left, right))]
     if diagonal:
         (a, b), (c, d) = at(max(x0, y0), max(x0, y0)), at(min(x1, y1), min(x1, y1))
         parts.append(f'<path class="diagonal" d="M{a} {b}L{c} {d}"/>')
     for line in series:
         parts.append(_line(line, [at(x, y) for x, y in line.points]))
-    data = _told(x_name, (x0, x1), series)
+    data = _told(x_name, (x0, x1), series, (left, right))
     if legend is None:
         legend = series if len(series) > 1 else ()
     entries = "".join(_legend_entry(line) for line in legend)
@@ -112,13 +121,25 @@ def line_chart(
     )
 
 
-def _told(x_name: str, x_range: tuple[float, float], series: Sequence[Series]) -> str:
+def _edges(x_ticks: Sequence[float], y_ticks: Sequence[float]) -> tuple[float, float]:
+    """Returns where the lines' area begins and ends, so that every tick's text has room."""
+    left = max(_LEFT, *(6 + text_width(short(value)) for value in y_ticks))
+    half = max(text_width(short(value)) for value in x_ticks) / 2
+    return round(max(left, half), 1), round(WIDTH - max(_RIGHT, half), 1)
+
+
+def _told(
+    x_name: str,
+    x_range: tuple[float, float],
+    series: Sequence[Series],
+    edges: tuple[float, float],
+) -> str:
     """Returns what the page's script reads of a chart, as an attribute."""
     lines = [
         {"name": line.name, "points": [[_digits(x), _digits(y)] for x, y in line.points]}
         for line in series
     ]
-    box = [_LEFT, _TOP, WIDTH - _RIGHT, HEIGHT - _BOTTOM]
+    box = [edges[0], _TOP, edges[1], HEIGHT - _BOTTOM]
     return _attribute({"x": x_name, "box": box, "range": x_range, "series": lines})
 
 
@@ -142,16 +163,23 @@ def _digits(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _axes(x_ticks: Sequence[float], y_ticks: Sequence[float], at: Any, x_name: str) -> str:
+def _axes(
+    x_ticks: Sequence[float],
+    y_ticks: Sequence[float],
+    at: Any,
+    x_name: str,
+    edges: tuple[float, float],
+) -> str:
+    left, right = edges
     parts = []
     for value in y_ticks:
         _, y = at(x_ticks[0], value)
-        parts.append(f'<path class="grid" d="M{_LEFT} {y}H{WIDTH - _RIGHT}"/>')
-        parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y + 4}">{short(value)}</text>')
+        parts.append(f'<path class="grid" d="M{left} {y}H{right}"/>')
+        parts.append(f'<text class="tick end" x="{left - 6}" y="{y + 4}">{short(value)}</text>')
     for value in x_ticks:
         x, _ = at(value, y_ticks[0])
         parts.append(f'<text class="tick mid" x="{x}" y="{HEIGHT - 18}">{short(value)}</text>')
-    middle = (WIDTH + _LEFT - _RIGHT) / 2
+    middle = (left + right) / 2
     parts.append(f'<text class="name mid" x="{middle}" y="{HEIGHT - 3}">{escape(x_name)}</text>')
     return "".join(parts)
 
