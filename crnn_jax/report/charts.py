@@ -229,15 +229,15 @@ def heat_map(
     if len(column_names) > _WRITTEN:
         cell = max(4, 360 // len(column_names))
     named = max(len(row_names), len(column_names)) <= 30
-    edge = 80 if named else 6
-    width, height = edge + cell * len(column_names) + 6, edge + cell * len(row_names) + 6
-    parts = _cells(shares, texts, edge, cell, " small" if is_long and cell == 30 else "")
+    left, top = (_room(names) if named else 6 for names in (row_names, column_names))
+    width, height = left + cell * len(column_names) + 6, top + cell * len(row_names) + 6
+    parts = _cells(shares, texts, (left, top), cell, " small" if is_long and cell == 30 else "")
     if named:
-        parts += _names(row_names, column_names, edge, cell)
-    parts.append(f'<rect class="frame" x="{edge}" y="{edge}" width="{width - edge - 6}" '
-                 f'height="{height - edge - 6}"/>')  # fmt: skip
+        parts += _names(row_names, column_names, (left, top), cell)
+    parts.append(f'<rect class="frame" x="{left}" y="{top}" width="{width - left - 6}" '
+                 f'height="{height - top - 6}"/>')  # fmt: skip
     data = {
-        "edge": edge,
+        "edge": [left, top],
         "cell": cell,
         "axes": axes,
         "rows": row_names,
@@ -257,7 +257,7 @@ def heat_map(
 def _cells(
     shares: Sequence[Sequence[float]],
     texts: Sequence[Sequence[str]],
-    edge: int,
+    edge: tuple[int, int],
     cell: int,
     small: str,
 ) -> list[str]:
@@ -266,7 +266,7 @@ def _cells(
         for x, share in enumerate(row):
             if share <= 0:
                 continue
-            left, top = edge + x * cell, edge + y * cell
+            left, top = edge[0] + x * cell, edge[1] + y * cell
             parts.append(f'<rect class="cell" x="{left}" y="{top}" width="{cell}" height="{cell}" '
                          f'fill-opacity="{min(1.0, share):.3f}"/>')  # fmt: skip
             if len(row) <= _WRITTEN:
@@ -277,17 +277,24 @@ def _cells(
     return parts
 
 
-def _names(row_names: list[str], column_names: list[str], edge: int, cell: int) -> list[str]:
-    parts = []
+def _names(
+    row_names: list[str], column_names: list[str], edge: tuple[int, int], cell: int
+) -> list[str]:
+    (left, top), parts = edge, []
     for y, name in enumerate(row_names):
-        at = edge + (y + 0.5) * cell + 4
-        parts.append(f'<text class="tick end" x="{edge - 5}" y="{at}">{_cut(name)}</text>')
+        at = top + (y + 0.5) * cell + 4
+        parts.append(f'<text class="tick end" x="{left - 5}" y="{at}">{escape(_cut(name))}</text>')
     for x, name in enumerate(column_names):
-        at = edge + (x + 0.5) * cell + 4
-        parts.append(f'<text class="tick" transform="translate({at} {edge - 5}) rotate(-90)">'
-                     f"{_cut(name)}</text>")  # fmt: skip
+        at = left + (x + 0.5) * cell + 4
+        parts.append(f'<text class="tick" transform="translate({at} {top - 5}) rotate(-90)">'
+                     f"{escape(_cut(name))}</text>")  # fmt: skip
     return parts
 
 
 def _cut(name: str) -> str:
-    return escape(name if len(name) <= 10 else f"{name[:9]}…")
+    return name if len(name) <= 10 else f"{name[:9]}…"
+
+
+def _room(names: Sequence[str]) -> int:
+    """Returns the room beside the cells that their names need."""
+    return round(6 + max((text_width(_cut(name)) for name in names), default=0))

@@ -1,11 +1,13 @@
-"""Charts of lines: every tick's text lies inside of the chart."""
+"""Charts: every tick's text has the room that it needs, and no more."""
 
+import html
+import json
 import re
 
 import pytest
 
 from crnn_jax.report.bars import Measured, dot_rows
-from crnn_jax.report.charts import WIDTH, Series, line_chart, text_width
+from crnn_jax.report.charts import WIDTH, Series, heat_map, line_chart, text_width
 
 TICK = re.compile(r'class="tick (end|mid)" x="([\d.]+)"[^>]*>([^<]*)<')
 
@@ -34,3 +36,18 @@ def test_no_name_or_tick_of_dot_rows_is_cut():
     chart = dot_rows("y", rows, ("ours", "theirs"), "%")
     assert ">a name of any <" in chart
     assert all(start >= -0.1 and end <= WIDTH + 0.1 for start, end in spans(chart))
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "edge"),
+    [(["0", "1"], ["a", "b"], [13, 13]), (["a rather long name"], ["1"], [80, 13])],
+)
+def test_names_beside_a_heat_map_have_the_room_they_need(rows, columns, edge):
+    shares, texts = [[0.5] * len(columns)] * len(rows), [["1"] * len(columns)] * len(rows)
+    chart = heat_map("title", rows, columns, shares, texts, axes=("true", "predicted"))
+    found = re.search(r'data-heat="([^"]*)"', chart)
+    assert found is not None
+    assert json.loads(html.unescape(found[1]))["edge"] == edge
+    cell = re.search(r'class="cell" x="(\d+)" y="(\d+)"', chart)
+    assert cell is not None
+    assert [int(cell[1]), int(cell[2])] == edge
