@@ -5,7 +5,7 @@ from html import escape
 from typing import NamedTuple
 
 from crnn_jax.errors import printable
-from crnn_jax.report.charts import COLOURS, WIDTH, nice_ticks, short
+from crnn_jax.report.charts import COLOURS, WIDTH, nice_ticks, short, text_width
 
 
 class Measured(NamedTuple):
@@ -36,21 +36,23 @@ def dot_rows(title: str, rows: Sequence[Measured], names: tuple[str, str], unit:
     known = [x for row in rows for x in (row.value, row.reference) if x is not None]
     room = max(0.08 * (max(known) - min(known)), 1e-9)
     low, high = min(known) - room, max(known) + room
-    left, height = 84, 28 * len(rows) + 34
+    labels, ticks = [printable(row.name)[:14] for row in rows], nice_ticks(low, high)
+    left, height = max(84, *(8 + text_width(label) for label in labels)), 28 * len(rows) + 34
+    right = WIDTH - max(8, *(text_width(short(tick)) / 2 for tick in ticks))
 
     def at(value: float) -> float:
-        return round(left + (value - low) / (high - low) * (WIDTH - left - 8), 1)
+        return round(left + (value - low) / (high - low) * (right - left), 1)
 
     parts = []
-    for tick in nice_ticks(low, high):
+    for tick in ticks:
         parts.append(f'<path class="grid" d="M{at(tick)} 0V{height - 30}"/>')
         parts.append(
             f'<text class="tick mid" x="{at(tick)}" y="{height - 14}">{short(tick)}</text>'
         )
     for line, row in enumerate(rows):
         y, tip = 28 * line + 14, [f"{row.name}: {names[0]} {short(row.value)}{unit}"]
-        parts.append(f'<text class="tick end" x="{left - 8}" y="{y + 4}">'
-                     f"{escape(printable(row.name)[:14])}</text>")  # fmt: skip
+        parts.append(f'<text class="tick end" x="{left - 8:.1f}" y="{y + 4}">'
+                     f"{escape(labels[line])}</text>")  # fmt: skip
         if row.half is not None:
             ends = f"M{at(row.value - row.half)} {y}H{at(row.value + row.half)}"
             parts.append(f'<path class="line c0" d="{ends}"/>')

@@ -32,6 +32,7 @@ class Study:
     Attributes:
       title: for people.
       path: where the JSON file is.
+      shown: the path from its folder on, for people.
       content: what it holds.
       picture: a file beside it, maybe absent.
       charts: drawn from its numbers.
@@ -41,6 +42,7 @@ class Study:
 
     title: str
     path: pathlib.Path
+    shown: str
     content: dict[str, Any]
     picture: pathlib.Path
     charts: list[str]
@@ -66,7 +68,9 @@ def studies_of_runs(runs: Sequence[RunFiles], results: pathlib.Path) -> dict[str
                     continue
                 if inside or names_workdir(str(content.get("command", "")), run.workdir):
                     taken.add(path.resolve())
-                    found[run.name].append(_read(path, content, _OF_A_RUN[content["study"]]))
+                    shown = shown_path(path, run.workdir if inside else folder)
+                    title = _OF_A_RUN[content["study"]]
+                    found[run.name].append(_read(path, shown, content, title))
         found[run.name].sort(key=lambda study: list(_OF_A_RUN.values()).index(study.title))
     return found
 
@@ -77,7 +81,7 @@ def studies_of_all(results: pathlib.Path) -> list[Study]:
     for path in sorted(results.glob("*.json")):
         if (content := _study(path, _OF_ALL)) is not None:
             title = f"{_OF_ALL[content['study']]}: {path.stem}"
-            found.append(_read(path, content, title))
+            found.append(_read(path, shown_path(path, results), content, title))
     found.sort(key=lambda study: list(_OF_ALL).index(study.content["study"]))
     for path in sorted((results / "scaling").glob("*.json")):
         content = _json(path)
@@ -87,10 +91,14 @@ def studies_of_all(results: pathlib.Path) -> list[Study]:
             note = (
                 f"{content.get('mode')} scaling of {content.get('config')}, {content.get('date')}"
             )
-            found.append(
-                Study(title, path, content, path.with_suffix(".png"), charts, table, [note])
-            )
+            shown, picture = shown_path(path, results), path.with_suffix(".png")
+            found.append(Study(title, path, shown, content, picture, charts, table, [note]))
     return found
+
+
+def shown_path(path: pathlib.Path, folder: pathlib.Path) -> str:
+    """Returns a path from the name of the folder on: where that lies is no reader's business."""
+    return f"{folder.resolve().name}/{path.relative_to(folder).as_posix()}"
 
 
 def names_workdir(command: str, workdir: pathlib.Path) -> bool:
@@ -122,15 +130,15 @@ def _study(path: pathlib.Path, kinds: dict[str, str]) -> dict[str, Any] | None:
     return content if content is not None and str(content.get("study")) in kinds else None
 
 
-def _read(path: pathlib.Path, content: dict[str, Any], title: str) -> Study:
+def _read(path: pathlib.Path, shown: str, content: dict[str, Any], title: str) -> Study:
     charts, table, notes = [], [], []
     try:
         table, notes = parsed(STUDY_TABLES[content["study"]](content))
         if draw := {"sensitivity": sensitivity_chart, "table1": table1_chart}.get(content["study"]):
             charts = [draw(content)]
     except _OTHER_SHAPE:
-        notes = [f"'{path}' is of another version, and has no table here"]
-    return Study(title, path, content, path.with_suffix(".png"), charts, table, notes)
+        notes = [f"'{shown}' is of another version, and has no table here"]
+    return Study(title, path, shown, content, path.with_suffix(".png"), charts, table, notes)
 
 
 def parsed(markdown: str) -> tuple[list[list[str]], list[str]]:

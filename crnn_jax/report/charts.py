@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from crnn_jax.errors import printable
 
 WIDTH, HEIGHT = 420, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 34  # at least
+_CHARACTER = 7.4  # of a tick's text, in a wide font
 COLOURS = 7  # classes c0 to c6 of the style sheet
 _WRITTEN = 12  # columns of a heat map up to which its cells have their text
 
@@ -54,6 +55,11 @@ def short(value: float) -> str:
     return f"{value / 1000:.4g}k" if size >= 10_000 else f"{value:.4g}"
 
 
+def text_width(text: str) -> float:
+    """Returns room enough for the text of a tick, in the units of a chart."""
+    return _CHARACTER * len(text)
+
+
 def line_chart(
     title: str,
     x_name: str,
@@ -86,18 +92,21 @@ def line_chart(
     x0, x1 = x_range or own_range
     y0, y1 = y_range or _widened(min(ys), max(ys))
 
+    x_ticks, y_ticks = x_ticks or nice_ticks(x0, x1), nice_ticks(y0, y1)
+    left, right = _edges(x_ticks, y_ticks)
+
     def at(x: float, y: float) -> tuple[float, float]:
-        across = _LEFT + (x - x0) / (x1 - x0) * (WIDTH - _LEFT - _RIGHT)
+        across = left + (x - x0) / (x1 - x0) * (right - left)
         up = HEIGHT - _BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - _TOP - _BOTTOM)
         return round(across, 1), round(up, 1)
 
-    parts = [_axes(x_ticks or nice_ticks(x0, x1), nice_ticks(y0, y1), at, x_name)]
+    parts = [_axes(x_ticks, y_ticks, at, x_name, (left, right))]
     if diagonal:
         (a, b), (c, d) = at(max(x0, y0), max(x0, y0)), at(min(x1, y1), min(x1, y1))
         parts.append(f'<path class="diagonal" d="M{a} {b}L{c} {d}"/>')
     for line in series:
         parts.append(_line(line, [at(x, y) for x, y in line.points]))
-    data = _told(x_name, (x0, x1), series)
+    data = _told(x_name, (x0, x1), series, (left, right))
     if legend is None:
         legend = series if len(series) > 1 else ()
     entries = "".join(_legend_entry(line) for line in legend)
@@ -112,13 +121,25 @@ def line_chart(
     )
 
 
-def _told(x_name: str, x_range: tuple[float, float], series: Sequence[Series]) -> str:
+def _edges(x_ticks: Sequence[float], y_ticks: Sequence[float]) -> tuple[float, float]:
+    """Returns where the lines' area begins and ends, so that every tick's text has room."""
+    left = max(_LEFT, *(6 + text_width(short(value)) for value in y_ticks))
+    half = max(text_width(short(value)) for value in x_ticks) / 2
+    return round(max(left, half), 1), round(WIDTH - max(_RIGHT, half), 1)
+
+
+def _told(
+    x_name: str,
+    x_range: tuple[float, float],
+    series: Sequence[Series],
+    edges: tuple[float, float],
+) -> str:
     """Returns what the page's script reads of a chart, as an attribute."""
     lines = [
         {"name": line.name, "points": [[_digits(x), _digits(y)] for x, y in line.points]}
         for line in series
     ]
-    box = [_LEFT, _TOP, WIDTH - _RIGHT, HEIGHT - _BOTTOM]
+    box = [edges[0], _TOP, edges[1], HEIGHT - _BOTTOM]
     return _attribute({"x": x_name, "box": box, "range": x_range, "series": lines})
 
 
@@ -142,16 +163,23 @@ def _digits(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _axes(x_ticks: Sequence[float], y_ticks: Sequence[float], at: Any, x_name: str) -> str:
+def _axes(
+    x_ticks: Sequence[float],
+    y_ticks: Sequence[float],
+    at: Any,
+    x_name: str,
+    edges: tuple[float, float],
+) -> str:
+    left, right = edges
     parts = []
     for value in y_ticks:
         _, y = at(x_ticks[0], value)
-        parts.append(f'<path class="grid" d="M{_LEFT} {y}H{WIDTH - _RIGHT}"/>')
-        parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y + 4}">{short(value)}</text>')
+        parts.append(f'<path class="grid" d="M{left} {y}H{right}"/>')
+        parts.append(f'<text class="tick end" x="{left - 6}" y="{y + 4}">{short(value)}</text>')
     for value in x_ticks:
         x, _ = at(value, y_ticks[0])
         parts.append(f'<text class="tick mid" x="{x}" y="{HEIGHT - 18}">{short(value)}</text>')
-    middle = (WIDTH + _LEFT - _RIGHT) / 2
+    middle = (left + right) / 2
     parts.append(f'<text class="name mid" x="{middle}" y="{HEIGHT - 3}">{escape(x_name)}</text>')
     return "".join(parts)
 
@@ -201,15 +229,15 @@ def heat_map(
     if len(column_names) > _WRITTEN:
         cell = max(4, 360 // len(column_names))
     named = max(len(row_names), len(column_names)) <= 30
-    edge = 80 if named else 6
-    width, height = edge + cell * len(column_names) + 6, edge + cell * len(row_names) + 6
-    parts = _cells(shares, texts, edge, cell, " small" if is_long and cell == 30 else "")
+    left, top = (_room(names) if named else 6 for names in (row_names, column_names))
+    width, height = left + cell * len(column_names) + 6, top + cell * len(row_names) + 6
+    parts = _cells(shares, texts, (left, top), cell, " small" if is_long and cell == 30 else "")
     if named:
-        parts += _names(row_names, column_names, edge, cell)
-    parts.append(f'<rect class="frame" x="{edge}" y="{edge}" width="{width - edge - 6}" '
-                 f'height="{height - edge - 6}"/>')  # fmt: skip
+        parts += _names(row_names, column_names, (left, top), cell)
+    parts.append(f'<rect class="frame" x="{left}" y="{top}" width="{width - left - 6}" '
+                 f'height="{height - top - 6}"/>')  # fmt: skip
     data = {
-        "edge": edge,
+        "edge": [left, top],
         "cell": cell,
         "axes": axes,
         "rows": row_names,
@@ -229,7 +257,7 @@ def heat_map(
 def _cells(
     shares: Sequence[Sequence[float]],
     texts: Sequence[Sequence[str]],
-    edge: int,
+    edge: tuple[int, int],
     cell: int,
     small: str,
 ) -> list[str]:
@@ -238,7 +266,7 @@ def _cells(
         for x, share in enumerate(row):
             if share <= 0:
                 continue
-            left, top = edge + x * cell, edge + y * cell
+            left, top = edge[0] + x * cell, edge[1] + y * cell
             parts.append(f'<rect class="cell" x="{left}" y="{top}" width="{cell}" height="{cell}" '
                          f'fill-opacity="{min(1.0, share):.3f}"/>')  # fmt: skip
             if len(row) <= _WRITTEN:
@@ -249,17 +277,24 @@ def _cells(
     return parts
 
 
-def _names(row_names: list[str], column_names: list[str], edge: int, cell: int) -> list[str]:
-    parts = []
+def _names(
+    row_names: list[str], column_names: list[str], edge: tuple[int, int], cell: int
+) -> list[str]:
+    (left, top), parts = edge, []
     for y, name in enumerate(row_names):
-        at = edge + (y + 0.5) * cell + 4
-        parts.append(f'<text class="tick end" x="{edge - 5}" y="{at}">{_cut(name)}</text>')
+        at = top + (y + 0.5) * cell + 4
+        parts.append(f'<text class="tick end" x="{left - 5}" y="{at}">{escape(_cut(name))}</text>')
     for x, name in enumerate(column_names):
-        at = edge + (x + 0.5) * cell + 4
-        parts.append(f'<text class="tick" transform="translate({at} {edge - 5}) rotate(-90)">'
-                     f"{_cut(name)}</text>")  # fmt: skip
+        at = left + (x + 0.5) * cell + 4
+        parts.append(f'<text class="tick" transform="translate({at} {top - 5}) rotate(-90)">'
+                     f"{escape(_cut(name))}</text>")  # fmt: skip
     return parts
 
 
 def _cut(name: str) -> str:
-    return escape(name if len(name) <= 10 else f"{name[:9]}…")
+    return name if len(name) <= 10 else f"{name[:9]}…"
+
+
+def _room(names: Sequence[str]) -> int:
+    """Returns the room beside the cells that their names need."""
+    return round(6 + max((text_width(_cut(name)) for name in names), default=0))

@@ -56,8 +56,23 @@ def _chart(runs: Sequence[RunFiles], title: str, keys: list[str]) -> str:
             colour = number if len(runs) > 1 else place
             points = thinned(points_of(run, key), room)
             series.append(Series(name or title, points, colour, _STYLES.get(split, "dots")))
+    title, series = _in_units(title, series)
     x_name = "epoch" if all(map(_has_epochs, runs)) else "step"
     return line_chart(title, x_name, series, legend=_short_legend(runs, keys))
+
+
+def _in_units(title: str, series: list[Series]) -> tuple[str, list[Series]]:
+    """Returns bytes as GB or MB, the unit in the title; other figures as they are."""
+    if not title.endswith(" bytes"):
+        return title, series
+    largest = max((abs(y) for line in series for _, y in line.points), default=0)
+    size, unit = (1e9, "GB") if largest >= 1e9 else (1e6, "MB")
+    named = f"{title.removesuffix(' bytes')} memory, {unit}"
+    return named, [
+        line._replace(name=named if line.name == title else line.name,
+                      points=[(x, y / size) for x, y in line.points])
+        for line in series
+    ]  # fmt: skip
 
 
 def _short_legend(runs: Sequence[RunFiles], keys: list[str]) -> list[Series] | None:

@@ -7,6 +7,7 @@ from crnn_jax.report.drawing import COLOURS, GRAY, pyplot, save, shown_name
 
 _NUMBERED = 20  # classes up to which a cell has its number
 _COLUMNS = 6  # mistakes side by side
+_CAPTION = 2.2  # inches, the longest caption of a mistake
 
 
 def draw_figures(facts: dict[str, Any], folder: pathlib.Path) -> None:
@@ -92,12 +93,10 @@ def mistakes_figure(facts: dict[str, Any], path: pathlib.Path) -> None:
 
     plt = pyplot()
     items = facts["mistakes"]
-    columns = _COLUMNS if "predicted" in items[0] else 2
-    lines = -(-len(items) // columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(9.6, lines * (2.1 if columns > 2 else 1.9)), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    most, width, height = (_COLUMNS, 1.6, 2.1) if "predicted" in items[0] else (2, 4.8, 1.9)
+    columns, lines = min(most, len(items)), -(-len(items) // most)
+    size = (max(_CAPTION, columns * width), lines * height)
+    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, item in zip(axes.flat, items, strict=False):

@@ -93,7 +93,7 @@ def _lines(run: RunFiles, facts: Facts) -> list[str]:
         lines.append(f"Left out, since they could not be read: {facts['num_unreadable']}.")
     steps = (run.result or {}).get("steps")
     if steps not in (None, facts["step"]):
-        lines.append(f"Of the checkpoint of step {facts['step']}, not the last, {steps}.")
+        lines.append(f"The checkpoint is that of step {facts['step']}, not the last, {steps}.")
     return lines
 
 

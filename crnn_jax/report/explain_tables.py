@@ -15,7 +15,7 @@ def explain_table(results: pathlib.Path) -> str:
         [titles[name], f"{seconds['seconds']:.1f}", f"{seconds['cpu_seconds']:.1f}"]
         for name, seconds in last["programs"].items()
     ]
-    header = ["program, on the digits' models", "seconds", "of the processor"]
+    header = ["program, on the digits' models", "seconds", "processor seconds"]
     return f"{markdown(header, rows)}\n\nOne run of each, with its start; {where(last)}."
 
 

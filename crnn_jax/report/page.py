@@ -3,6 +3,7 @@
 import base64
 import datetime
 import hashlib
+import itertools
 import math
 import pathlib
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from crnn_jax.report.shapes import score_name
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
 _PICTURES = 3_300_000  # bytes of pictures in a page, of which all has to stay below 5 MB
 _STUDY_PIXELS = 1400  # longer side of a study's picture
+_LONG = 28  # characters in a cell from which on its column is one of texts
 _OPEN_RUNS = 3  # where there are more, each is folded
 
 
@@ -42,6 +44,7 @@ def make_page(workdirs: Sequence[str], results: str, *, live: bool = False) -> b
     budgets = {run.name: Budget(_PICTURES // len(runs)) for run in runs}
     beside = studies_of_runs(runs, folder)
     shown = [_run(run, beside[run.name], budgets[run.name]) for run in runs]
+    differing = [[key, *values] for key, values in config_differences(runs)]
     script, style = ((_TEMPLATES / name).read_text() for name in ("page.js", "page.css"))
     template = _environment().get_template("page.html")
     page: str = template.render(
@@ -51,7 +54,7 @@ def make_page(workdirs: Sequence[str], results: str, *, live: bool = False) -> b
         curves=learning_curves(runs),
         rates=rate_chart(runs),
         phases=phases_chart(runs),
-        differences=config_differences(runs),
+        differences=[["key", *(run.name for run in runs)], *differing] if differing else [],
         studies=studies_of_all(folder),
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         live=live,
@@ -77,8 +80,17 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"name": lambda value: printable(str(value))}
+    environment.filters |= {
+        "name": lambda value: printable(str(value)),
+        "long_columns": long_columns,
+    }
     return environment
+
+
+def long_columns(rows: Sequence[Sequence[Any]]) -> list[bool]:
+    """Returns of each column of a table whether it has a text that may need several lines."""
+    columns = itertools.zip_longest(*rows, fillvalue="")
+    return [max(len(str(value)) for value in column) > _LONG for column in columns]
 
 
 def _hash(text: str) -> str:

@@ -57,15 +57,22 @@ def test_studies_in_the_workdir_and_beside_it_are_found_once(make_workdir, tmp_p
     found = studies_of_runs(read_runs([str(a), str(b)]), tmp_path / "runs")
     assert [study.path.name for study in found["a"]] == ["robustness.json"]
     assert [study.path.name for study in found["b"]] == ["saliency.json"]
+    shown = [study.shown for study in found["a"] + found["b"]]
+    assert shown == ["runs/robustness.json", "b/saliency.json"]
+    notes = [note for study in found["a"] + found["b"] for note in study.notes]
+    assert len(notes) == 2
+    assert not any(str(tmp_path) in note for note in notes)
 
 
 def test_the_project_s_own_results():
     found = {study.title: study for study in studies_of_all(RESULTS)}
     table1 = found["Table 1 of the paper: table1_cifar10_cpu"]
     assert [row[0] for row in table1.table[1:]] == ["cnn", "rnn", "rnn_deep", "lrcn", "tsn", "crnn"]
+    assert table1.shown == "results/table1_cifar10_cpu.json"
     assert "the paper" in table1.charts[0]
     assert any(title.startswith("Fig. 2") for title in found)
     scaling = found["Scaling: digits_crnn_weak"]
+    assert scaling.shown == "results/scaling/digits_crnn_weak.json"
     assert [row[0] for row in scaling.table[1:]] == ["1", "2", "4", "8"]
     assert all(study.table for study in found.values())
 

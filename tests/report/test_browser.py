@@ -28,6 +28,7 @@ FLAGS = (
     "--virtual-time-budget=20000 --dump-dom"
 ).split()
 
+PRINTED = 718  # pixels of a line on A4 with margins of 10 mm
 PROBE = """
 const found = { errors: [], violations: [], serious: [] };
 const frame = document.querySelector("iframe");
@@ -50,6 +51,12 @@ frame.addEventListener("load", async () => {
   found.end = told(page.querySelector("svg[data-lines]"), 0.97, 0.5);
   found.cell = told(page.querySelector("svg[data-heat]"), 0.88, 0.7);
   found.bar = told(page.querySelector("[data-tip]"), 0.5, 0.5);
+  const aligned = (cell) => inner.getComputedStyle(cell).textAlign.replace("start", "left");
+  found.tables = [...page.querySelectorAll("#studies table.wide")].map((table) => ({
+    headers: [...table.tHead.rows[0].cells].map(aligned),
+    cells: [...table.tBodies[0].rows].map((row) => [...row.cells].map(aligned)),
+    height: table.tBodies[0].rows[0].offsetHeight,
+  }));
   const svg = page.querySelector("svg[data-lines]");
   svg.dispatchEvent(new inner.KeyboardEvent("keydown", { bubbles: true, key: "Escape" }));
   found.hidden = tip.hidden;
@@ -60,6 +67,15 @@ frame.addEventListener("load", async () => {
     found.serious = results.violations.filter((v) => ["serious", "critical"].includes(v.impact));
     found.serious = found.serious.map((v) => v.id + ": " + v.nodes[0].html.slice(0, 200));
   }
+  for (const rule of page.styleSheets[0].cssRules) {  // as it is printed
+    if (rule.media && rule.media.mediaText === "print") rule.media.mediaText = "all";
+  }
+  frame.width = PRINTED;
+  const long = [...page.querySelectorAll("#studies table.wide td.long")];
+  found.printed = {
+    narrowest: Math.min(...long.map((cell) => cell.offsetWidth)),
+    widest: Math.max(...[...page.querySelectorAll("#studies table")].map((t) => t.offsetWidth)),
+  };
   document.getElementById("found").textContent = JSON.stringify(found);
 });
 """
@@ -72,9 +88,10 @@ def look(page, folder, width):
         inner = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", inner)
         inner = inner.replace("<head>", f"<head><script>{pathlib.Path(AXE).read_text()}</script>")
     frame = f'<iframe width="{width}" height="800" srcdoc="{html.escape(inner)}"></iframe>'
+    probe = PROBE.replace("PRINTED", str(PRINTED))
     outer = folder / "outer.html"
     outer.write_text(
-        f"<!DOCTYPE html><script>addEventListener('DOMContentLoaded', () => {{{PROBE}}})</script>"
+        f"<!DOCTYPE html><script>addEventListener('DOMContentLoaded', () => {{{probe}}})</script>"
         f"<pre id=found></pre>{frame}"
     )
     profile = f"--user-data-dir={folder / 'profile'}"
@@ -101,5 +118,11 @@ def test_the_page_works_and_fits(make_workdir, tmp_path, width):
     assert "a validation: 1.25" in found["end"]
     assert found["cell"].startswith("true: dog\npredicted: <script>")
     assert found["bar"].startswith("a: train 5.0 s")
+    for table in found["tables"]:
+        assert all(cells == table["headers"] for cells in table["cells"])
+        assert width > 390 or table["height"] < 40  # one line: what is long is out of sight
+    assert len(found["tables"]) == 2
+    assert found["printed"]["narrowest"] > 60
+    assert found["printed"]["widest"] <= PRINTED
     assert found["hidden"] is True
     assert found["closed"] == 0

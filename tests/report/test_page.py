@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html.parser
 import json
+import pathlib
 import re
 import time
 
@@ -13,8 +14,10 @@ from PIL import Image
 
 from crnn_jax.errors import UserError
 from crnn_jax.report.__main__ import main
-from crnn_jax.report.page import config_differences, make_page, state_of, wilson
+from crnn_jax.report.page import config_differences, long_columns, make_page, state_of, wilson
 from crnn_jax.report.run_files import changed_at, read_runs, short_names
+
+RESULTS = pathlib.Path(__file__).parents[2] / "results"
 
 
 class Page(html.parser.HTMLParser):
@@ -124,6 +127,17 @@ def test_configs_side_by_side(make_workdir, tmp_path):
     )
     assert config_differences(runs) == [("model.extra", ["-", "1"]), ("model.width", ["4", "8"])]
     assert config_differences(runs[:1]) == []
+
+
+def test_a_header_has_the_class_of_its_column(make_workdir, tmp_path):
+    assert long_columns([["on", "n"], ["a", 1], ["a" * 29, "b" * 28]]) == [True, False]
+    assert long_columns([["on"], ["a", "b" * 29]]) == [False, True]
+    (tmp_path / "results").mkdir()
+    content = (RESULTS / "table1_cifar10_cpu.json").read_text()
+    (tmp_path / "results" / "table1.json").write_text(content)
+    text = page_of(make_workdir(tmp_path / "a"), results=tmp_path / "results").decode()
+    assert '<th scope="col" class="long">on</th>' in text
+    assert '<th scope="col">epochs</th>' in text
 
 
 def test_a_run_that_is_still_training(make_workdir, tmp_path):

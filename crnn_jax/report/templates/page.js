@@ -77,8 +77,8 @@
     const pick = svg.querySelector(".pick");
     if (row < 0 || column < 0 || row >= data.rows.length || column >= data.columns.length) return hide(svg);
     svg.chartPlace = [column, row];
-    pick.setAttribute("x", data.edge + column * data.cell);
-    pick.setAttribute("y", data.edge + row * data.cell);
+    pick.setAttribute("x", data.edge[0] + column * data.cell);
+    pick.setAttribute("y", data.edge[1] + row * data.cell);
     pick.setAttribute("visibility", "visible");
     const text = data.texts[row][column] || "-";
     show(`${data.axes[0]}: ${data.rows[row]}\n${data.axes[1]}: ${data.columns[column]}\n${text}`, left, top);
@@ -93,7 +93,8 @@
     const [x, y] = inside(svg, event);
     if (svg.dataset.lines) return showLines(svg, x, event.clientX, event.clientY);
     const data = dataOf(svg, "heat");
-    showCell(svg, Math.floor((x - data.edge) / data.cell), Math.floor((y - data.edge) / data.cell), event.clientX, event.clientY);
+    const [left, top] = data.edge;
+    showCell(svg, Math.floor((x - left) / data.cell), Math.floor((y - top) / data.cell), event.clientX, event.clientY);
   }
 
   function step(event) {
