@@ -197,3 +197,28 @@ def draw():
         return jax.tree_util.tree_map_with_path(leaf, shapes)
 
     return make
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """drawn(): the texts of the figure written last, each with its place, and the figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    written, savefig = [], Figure.savefig
+
+    def keep(figure, *args, **kwargs):
+        savefig(figure, *args, **kwargs)
+        written.append(figure)
+
+    def look():
+        figure = written[-1]
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+        return [(text.get_text(), text.get_window_extent(renderer)) for text in texts], figure
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return look

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from crnn_jax.report.drawing import GRAY, engineering, pyplot, save
+from crnn_jax.report.drawing import GRAY, engineering, fitted_name, pyplot, save
 
 _FILLS = {  # light shades of Okabe and Ito's colours
     "input": "#E8E8E8",
@@ -81,10 +81,11 @@ def architecture_figure(content: dict[str, Any], path: pathlib.Path) -> None:
         if index:
             _arrow(axis, edge, middle - half)
         edge, left = middle + half, left + width
-    total = (
-        f"{content['config']}: {_count(content['parameters'])} parameters, "
+    costs = (
+        f": {_count(content['parameters'])} parameters, "
         f"{engineering(content['flops'])}FLOP an example"
     )
+    total = fitted_name(content["config"], 72 * sum(widths), 9, costs)
     axis.text(sum(widths) / 2, -2.12, total, ha="center", fontsize=9, color=GRAY)
     save(figure, path)
     save(figure, path.with_suffix(".svg"))

@@ -9,6 +9,7 @@ from typing import Any
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # beside the colours, for prints in gray
 GRAY = "#595959"
+_LONGEST = 80  # characters of a name
 
 
 def pyplot() -> Any:
@@ -33,10 +34,10 @@ def save(figure: Any, path: pathlib.Path, dpi: int = 160) -> None:
 def shown_name(name: str, length: int = 24) -> str:
     """Returns a name of a user's (a class, a file) as a figure can show it, on one line.
 
-    Too long a name keeps both of its ends; what is no visible character, or is not in the figures'
-    font, becomes a box.
+    Too long a name keeps both of its ends. A character that the figures' font lacks is written as
+    its code point (U+1F984), so that two names of such characters stay two names.
     """
-    text = "".join(c if _is_drawable(c) else "□" for c in unicodedata.normalize("NFC", name))
+    text = "".join(map(_drawable, unicodedata.normalize("NFC", name)))
     if len(text) > length:
         tail = (length - 1) // 3
         text = f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
@@ -44,8 +45,36 @@ def shown_name(name: str, length: int = 24) -> str:
     return f"\u200a{text}" if text.startswith("_") else text
 
 
-def _is_drawable(character: str) -> bool:
-    return unicodedata.category(character)[0] != "C" and ord(character) in _characters()
+def fitted_name(name: str, room: float, size: float, tail: str = "") -> str:
+    """Returns a name as `shown_name` does, as much of it as there is room for, then the tail.
+
+    Args:
+      name: of a user's.
+      room: points.
+      size: of the font, points.
+      tail: what follows the name and is kept in full, such as " (90%)".
+    """
+    length = len(shown_name(name, _LONGEST))
+    while length > 1 and text_width(shown_name(name, length) + tail, size) > room:
+        length -= 1
+    return shown_name(name, length) + tail
+
+
+def text_width(text: str, size: float) -> float:
+    """Returns the width of one line of text in points, at most; `size` is that of its font."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    width, _, _ = TextToPath().get_text_width_height_descent(text, FontProperties(size=size), False)
+    return 1.04 * width  # drawn small, letters are set to whole pixels and become wider
+
+
+def _drawable(character: str) -> str:
+    if character.isspace():
+        return " "
+    if unicodedata.category(character)[0] != "C" and ord(character) in _characters():
+        return character
+    return f"U+{ord(character):04X}"
 
 
 @functools.cache

@@ -3,11 +3,13 @@
 import pathlib
 from typing import Any
 
-from crnn_jax.report.drawing import COLOURS, GRAY, pyplot, save, shown_name
+from crnn_jax.report.drawing import COLOURS, GRAY, fitted_name, pyplot, save
 
 _NUMBERED = 20  # classes up to which a cell has its number
 _COLUMNS = 6  # mistakes side by side
-_CAPTION = 2.2  # inches, the longest caption of a mistake
+_WIDTH = 1.6  # inches, one of them
+_SIZE = 8  # points, names
+_ROOM = 90  # points, for the name of a class beside the matrix
 
 
 def draw_figures(facts: dict[str, Any], folder: pathlib.Path) -> None:
@@ -39,8 +41,9 @@ def confusion_figure(facts: dict[str, Any], path: pathlib.Path) -> None:
                               color="white" if shares[y][x] > 0.5 else "black")  # fmt: skip
     every = max(1, -(-len(names) // 40))
     ticks = range(0, len(names), every)
-    axis.set_xticks(ticks, [shown_name(names[k], 16) for k in ticks], rotation=90, fontsize=8)
-    axis.set_yticks(ticks, [shown_name(names[k], 16) for k in ticks], fontsize=8)
+    shown = [fitted_name(names[k], _ROOM, _SIZE) for k in ticks]
+    axis.set_xticks(ticks, shown, rotation=90, fontsize=_SIZE)
+    axis.set_yticks(ticks, shown, fontsize=_SIZE)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     bar = figure.colorbar(image, ax=axis, shrink=0.8, label="share of the true class")
@@ -93,16 +96,16 @@ def mistakes_figure(facts: dict[str, Any], path: pathlib.Path) -> None:
 
     plt = pyplot()
     items = facts["mistakes"]
-    most, width, height = (_COLUMNS, 1.6, 2.1) if "predicted" in items[0] else (2, 4.8, 1.9)
+    most, width, height = (_COLUMNS, _WIDTH, 2.1) if "predicted" in items[0] else (2, 4.8, 1.9)
     columns, lines = min(most, len(items)), -(-len(items) // most)
-    size = (max(_CAPTION, columns * width), lines * height)
+    size = (columns * width, lines * height)
     figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, item in zip(axes.flat, items, strict=False):
         with Image.open(path.parent / item["picture"]) as image:
             axis.imshow(image)
-        axis.set_title(caption(item), fontsize=8)
+        axis.set_title(caption(item), fontsize=_SIZE)
     save(figure, path, dpi=110)
     plt.close(figure)
 
@@ -111,5 +114,7 @@ def caption(item: dict[str, Any]) -> str:
     """Returns what is written over a mistake's picture."""
     if "predicted" not in item:
         return f"example {item['index']}: mean IoU {item['mean_iou']:.3f}"
-    predicted, true = shown_name(item["predicted"], 18), shown_name(item["true"], 18)
-    return f"{predicted} {100 * item['probability']:.1f}%\nis {true}"
+    room = 0.95 * 72 * _WIDTH
+    predicted = fitted_name(item["predicted"], room, _SIZE, f" {100 * item['probability']:.1f}%")
+    true = fitted_name(f"is {item['true']}", room, _SIZE)
+    return f"{predicted}\n{true}"

@@ -5,10 +5,12 @@ import pathlib
 import re
 from typing import Any
 
-from crnn_jax.report.drawing import COLOURS, MARKERS, pyplot, save, shown_name
+from crnn_jax.report.drawing import COLOURS, MARKERS, fitted_name, pyplot, save, shown_name
 from crnn_jax.report.formats import measured_on
 
 _COLUMNS = 3  # panels side by side
+_WIDTH = 8.6  # inches
+_ROOM = 72 * _WIDTH / _COLUMNS - 50  # points, for a name beside its line in the legend
 
 
 def half_interval(accuracy: float, count: int) -> float:
@@ -70,7 +72,7 @@ def robustness_figure(content: dict[str, Any], path: pathlib.Path) -> None:
     names = list(content["corruptions"])
     lines = -(-len(names) // _COLUMNS)
     figure, axes = plt.subplots(
-        lines, _COLUMNS, figsize=(8.6, 2.55 * lines + 0.4), sharey=True, squeeze=False,
+        lines, _COLUMNS, figsize=(_WIDTH, 2.55 * lines + 0.4), sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
     handles: list[Any] = []
@@ -100,8 +102,8 @@ def robustness_figure(content: dict[str, Any], path: pathlib.Path) -> None:
     for axis in axes[:, 0]:
         axis.set_ylabel("test accuracy, %", fontsize=8.5)
     figure.legend(
-        handles, [shown_name(run["run"], 40) for run in content["runs"]],
-        loc="outside lower center", ncols=3, frameon=False, fontsize=9,
+        handles, [fitted_name(run["run"], _ROOM, 9) for run in content["runs"]],
+        loc="outside lower center", ncols=_COLUMNS, frameon=False, fontsize=9,
     )  # fmt: skip
     save(figure, path)
     plt.close(figure)

@@ -6,10 +6,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnn_jax.report.drawing import COLOURS, GRAY, MARKERS, pyplot, save, shown_name
+from crnn_jax.report.drawing import (
+    COLOURS,
+    GRAY,
+    MARKERS,
+    fitted_name,
+    pyplot,
+    save,
+    shown_name,
+    text_width,
+)
 
 _CELL = 1.25  # inches
-_TEXT, _STEPS = 1.45, 2.3  # widths of the first and the last column
+_STEPS = 2.3  # width of the last column
+_FACTS, _CLASSES = (1.3, 2.4), (0.65, 1.3)  # least and most room for names, left and right
+_FACT_SIZE, _CLASS_SIZE = 8.5, 7  # points
 _PREDICTED, _TRUE, _WRONG = COLOURS[0], COLOURS[1], COLOURS[1]
 _RELEVANCE, _ATTENTION = "#D0D0D0", COLOURS[3]
 
@@ -41,19 +52,24 @@ def draw(path: pathlib.Path, rows: Sequence[Row], signed: Sequence[str], *, side
     """
     plt = pyplot()
     methods, has_steps = list(rows[0].maps), "steps" in rows[0].facts
-    widths = [_TEXT, *[_CELL] * (1 + len(methods)), *[_STEPS] * has_steps]
-    bottom = 0.75 if has_steps else 0.1
-    size = sum(widths) * 1.06, len(rows) * _CELL * 1.08 + 0.35 + bottom
+    said = [name + tail for row in rows for name, tail, _ in _facts(row.facts)]
+    text = _room(said, _FACT_SIZE, *_FACTS)
+    widths = [text, *[_CELL] * (1 + len(methods)), *[_STEPS] * has_steps]
+    bottom = 0.9 if has_steps else 0.1
+    names = [name for row in rows for name in row.facts["steps"]["class"]] if has_steps else []
+    classes = _room(names, _CLASS_SIZE, *_CLASSES) * (has_steps and not sideways)
+    gap = 0.3 if has_steps else 0.1
+    size = sum(widths) * 1.06 + classes, len(rows) * (_CELL + gap) + 0.2 + bottom
     figure, axes = plt.subplots(
         len(rows), len(widths), figsize=size, squeeze=False, width_ratios=widths
     )
     figure.subplots_adjust(
-        left=0.005, right=1 - 0.65 / size[0] * has_steps, top=1 - 0.3 / size[1],
-        bottom=bottom / size[1], wspace=0.06, hspace=0.1,
+        left=0.005, right=1 - (classes + 0.05 * has_steps) / size[0], top=1 - 0.3 / size[1],
+        bottom=bottom / size[1], wspace=0.06, hspace=gap / _CELL,
     )  # fmt: skip
     for axis in axes[:, -1] if has_steps else ():  # room for the numbers of the steps
         place = axis.get_position()
-        room = 0.2 / size[0]
+        room = 0.38 / size[0]
         axis.set_position((place.x0 + room, place.y0, place.width - room, place.height))
     for row, line in zip(rows, axes, strict=True):
         for axis in line[: 2 + len(methods)]:
@@ -68,27 +84,46 @@ def draw(path: pathlib.Path, rows: Sequence[Row], signed: Sequence[str], *, side
         for axis, (name, map_HW) in zip(line[2:], row.maps.items(), strict=False):
             _draw_map(axis, map_HW, name in signed)
         if has_steps:
-            _draw_steps(line[-1], row.facts, sideways=sideways, last=row is rows[-1])
+            _draw_steps(line[-1], row.facts, sideways=sideways)
+            if not sideways:
+                _write_classes(line[-1], row.facts["steps"]["class"], 72 * classes)
     for axis, name in zip(axes[0, 1:], ["image", *methods], strict=False):
         axis.set_title(name, fontsize=9)
     if has_steps:
         axes[0, -1].set_title("after each step", fontsize=9)
+        axes[-1, -1].set_xlabel("step" if sideways else "probability", fontsize=_CLASS_SIZE)
         _add_legend(figure, rows)
     save(figure, path)
     plt.close(figure)
 
 
-def _write_facts(axis: Any, facts: dict[str, Any]) -> None:
-    said = f"{shown_name(facts['class'], 15)} ({facts['probability']:.0%})"
+def _room(names: Sequence[str], size: float, least: float, most: float) -> float:
+    """Returns the inches that the longest of the names takes, as far as there are so many."""
+    longest = max((text_width(shown_name(name, 80), size) for name in names), default=0.0)
+    return min(max(longest / 72 + 0.12, least), most)
+
+
+def _facts(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Returns lines: a name, what follows it in any case, and their colour."""
+    sure = f" ({facts['probability']:.0%})"
     if "true" not in facts:
-        lines = [(shown_name(facts["image"], 20), GRAY), (said, "black")]
-    elif facts["true"] == facts["class"]:
-        lines = [(said, "black"), ("right", GRAY)]
-    else:
-        lines = [(said, _PREDICTED), ("wrong, it is", "black"), (shown_name(facts["true"]), _TRUE)]
-    for place, (line, colour) in enumerate(lines):
+        return [(facts["image"], "", GRAY), (facts["class"], sure, "black")]
+    if facts["true"] == facts["class"]:
+        return [(facts["class"], sure, "black"), ("right", "", GRAY)]
+    return [
+        (facts["class"], sure, _PREDICTED),
+        ("wrong, it is", "", "black"),
+        (facts["true"], "", _TRUE),
+    ]
+
+
+def _write_facts(axis: Any, facts: dict[str, Any]) -> None:
+    room = 72 * axis.get_window_extent().width / axis.figure.dpi
+    lines = _facts(facts)
+    for place, (name, tail, colour) in enumerate(lines):
         y = 0.5 + 0.13 * ((len(lines) - 1) / 2 - place)
-        axis.text(0.02, y, line, fontsize=8.5, color=colour, va="center", transform=axis.transAxes)
+        axis.text(0.02, y, fitted_name(name, 0.96 * room, _FACT_SIZE, tail), fontsize=_FACT_SIZE,
+                  color=colour, va="center", transform=axis.transAxes)  # fmt: skip
 
 
 def _draw_map(axis: Any, map_HW: np.ndarray, is_signed: bool) -> None:
@@ -100,7 +135,7 @@ def _draw_map(axis: Any, map_HW: np.ndarray, is_signed: bool) -> None:
         axis.imshow(map_HW, cmap="inferno", vmin=0, vmax=limit)
 
 
-def _draw_steps(axis: Any, facts: dict[str, Any], *, sideways: bool, last: bool) -> None:
+def _draw_steps(axis: Any, facts: dict[str, Any], *, sideways: bool) -> None:
     """Draws the class's probability after each step as a line along the reading direction."""
     steps = facts["steps"]
     count = len(steps["class"])
@@ -126,22 +161,27 @@ def _draw_steps(axis: Any, facts: dict[str, Any], *, sideways: bool, last: bool)
         axis.set(xlim=(0, count), ylim=(0, 1.02))
         axis.set_xticks(place[numbers], [str(n + 1) for n in numbers], fontsize=7)
         axis.set_yticks([0, 0.5, 1], ["0", ".5", "1"], fontsize=7)
+        axis.set_ylabel("probability", fontsize=_CLASS_SIZE, labelpad=1)
     else:
         axis.set(xlim=(0, 1.02), ylim=(count, 0))
         axis.set_yticks(place[numbers], [str(n + 1) for n in numbers], fontsize=7)
-        axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"] if last else ["", "", ""], fontsize=7)
-        _write_classes(axis, steps["class"], place)
+        axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
+        axis.set_ylabel("step", fontsize=_CLASS_SIZE, labelpad=1)
     axis.tick_params(length=2, pad=2)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _write_classes(axis: Any, names: Sequence[str], place: np.ndarray) -> None:
+def _write_classes(axis: Any, names: Sequence[str], room: float) -> None:
     """Writes the class on the right of the steps where it changes, as far as there is room."""
     previous, free = None, 0.0
-    for name, y in zip(names, place, strict=True):
-        if name != previous and y >= free:
-            axis.text(1.05, y, shown_name(name, 9), fontsize=7, va="center", clip_on=False)
-            free = y + len(place) / 9
+    for step, name in enumerate(names):
+        if name != previous and step + 0.5 >= free:
+            axis.annotate(
+                fitted_name(name, room, _CLASS_SIZE), (1, step + 0.5), xytext=(6, 0),
+                xycoords=axis.get_yaxis_transform(), textcoords="offset points",
+                fontsize=_CLASS_SIZE, va="center", annotation_clip=False,
+            )  # fmt: skip
+            free = step + 0.5 + len(names) / 9
             previous = name
 
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from crnn_jax.report.drawing import engineering, pyplot, shown_name
+from crnn_jax.report.drawing import (
+    engineering,
+    fitted_name,
+    pyplot,
+    shown_name,
+    text_width,
+)
 
 
 @pytest.mark.parametrize(
@@ -10,8 +16,8 @@ from crnn_jax.report.drawing import engineering, pyplot, shown_name
     [
         ("cat", "cat"),
         ("$a_b$ <i>", "$a_b$ <i>"),
-        ("two\nlines", "two□lines"),
-        ("\U0001f984 é", "□ é"),
+        ("two\nlines", "two lines"),
+        ("\U0001f984 é", "U+1F984 é"),
         ("e\u0301", "é"),  # one name in both Unicode forms
         ("_private", "\u200a_private"),
         ("a" * 30 + "end", "a" * 16 + "…" + "aaaaend"),
@@ -38,3 +44,16 @@ def test_a_dollar_is_a_dollar():
 )  # fmt: skip
 def test_engineering(value, text):
     assert engineering(value) == text
+
+
+@pytest.mark.parametrize("name", ["cat", "W" * 60, "long " * 12, "\U0001f984" * 9, "_" * 40, ""])
+@pytest.mark.parametrize(("room", "size"), [(60, 7), (90, 8.5)])
+def test_a_fitted_name_is_no_wider_than_its_room(name, room, size):
+    plt = pyplot()
+    figure = plt.figure(dpi=100)
+    text = fitted_name(name, room, size, " (90%)")
+    drawn = figure.text(0, 0, text, fontsize=size)
+    assert text.endswith(" (90%)")
+    assert drawn.get_window_extent().width <= 100 / 72 * room
+    assert text_width(text, size) >= 0.8 * room or text == f"{shown_name(name, 80)} (90%)"
+    plt.close(figure)

@@ -2,26 +2,15 @@
 
 import json
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from crnn_jax.run import open_run
 from crnn_jax.studies import saliency
 from crnn_jax.studies.explanations import METHODS, make_maps
-from crnn_jax.studies.saliency_figure import Row, draw
 from crnn_jax.train.loop import train
 
 pytestmark = pytest.mark.long
-
-HOSTILE = (
-    "$\\frac{1}{2}$ & <b>_",
-    "_hidden",
-    "\U0001f984 unicorn",
-    "line\nbreak",
-    "long " * 12,
-    "",
-)
 
 
 @pytest.fixture(scope="module")
@@ -94,27 +83,6 @@ def test_steps_agree_with_the_run_itself(workdir):
     (row, *_) = saliency.explain(run, maps, saliency.choose(run, 2))
     probability_K = run.apply(row.image_HWC[None])["probability"][0]
     assert row.facts["steps"]["probability"][-1] == pytest.approx(probability_K.max(), abs=1e-5)
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("sideways", [False, True])
-@pytest.mark.parametrize("name", HOSTILE)
-def test_names_of_any_kind_do_no_harm(tmp_path, name, sideways):
-    steps = {
-        "class": [name, "b", name], "probability": [0.1, 0.5, 0.9], "relevance": [0.2, 0.5, 0.3],
-        "true_probability": [0.3, 0.2, 0.1], "attention": None,
-    }  # fmt: skip
-    facts = {
-        "image": name,
-        "class": name,
-        "probability": 0.9,
-        "true": f"not {name}",
-        "steps": steps,
-    }
-    image_HWC, maps = np.zeros((8, 8, 1), np.uint8), {"gradient": np.ones((8, 8))}
-    draw(tmp_path / "a.png", [Row(image_HWC, maps, facts)], (), sideways=sideways)
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.height < 500
 
 
 def test_a_number_of_images_is_checked(tmp_path, capsys):
