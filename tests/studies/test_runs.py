@@ -129,7 +129,15 @@ def test_the_figures_of_the_last_validation_are_the_task_s(tmp_path):
     assert found == {"mean_iou": 0.4, "pixel_accuracy": 0.5}
 
 
-SCENES = "configs/digit_scenes.py"
+SCENES = "configs/scenes.py"
+EVERY_MODEL = """
+from crnn_jax import config as defaults
+
+def get_config(argument):
+    config = defaults.default_config(defaults.parse_argument(argument, defaults.MODEL_DEFAULTS)[0])
+    config.task, config.data.source = "segmentation", "digit_scenes"
+    return config
+"""
 
 
 @pytest.mark.parametrize(
@@ -138,12 +146,17 @@ SCENES = "configs/digit_scenes.py"
         ("sensitivity", [f"--config={SCENES}:reseg"]),
         ("race", [f"--config={SCENES}:reseg", "--target=0.5"]),
         ("recurrence", [f"--config={SCENES}:crnn"]),
-        ("table1", ["--dataset=digit_scenes", "--budget=full"]),
-        ("table1", ["--dataset=digit_scenes", "--budget=equal_flops"]),
-        ("efficiency", ["--dataset=digit_scenes", "--budget=full"]),
+        ("table1", ["--dataset=scenes", "--budget=full"]),
+        ("table1", ["--dataset=scenes", "--budget=equal_flops"]),
+        ("efficiency", ["--dataset=scenes", "--budget=full"]),
     ],
 )
-def test_a_study_of_accuracies_takes_no_other_task(stub, tmp_path, capsys, study, flags):
+def test_a_study_of_accuracies_takes_no_other_task(
+    stub, tmp_path, capsys, monkeypatch, study, flags
+):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / SCENES).write_text(EVERY_MODEL)
+    monkeypatch.chdir(tmp_path)
     module = importlib.import_module(f"crnn_jax.studies.{study}")
     with pytest.raises(SystemExit) as stop:
         module.main([f"--results={tmp_path}", *flags])
