@@ -12,16 +12,20 @@ _FILLS = {  # light shades of Okabe and Ito's colours
     "input": "#E8E8E8",
     "cut": "#E8E8E8",
     "map": "#A9D2EC",
+    "block": "#F6CE8B",
     "recurrence": "#F6CE8B",
     "readout": "#F3DFB9",
     "head": "#A6DCC8",
     "rest": "#A6DCC8",
 }
 _EDGE = "#333333"
-_WIDTHS = {"recurrence": 2.5, "readout": 1.25, "rest": 1.35}  # inches; the others:
+_WIDTHS = {"block": 2.15, "recurrence": 2.5, "readout": 1.25, "rest": 1.35}  # inches; the others:
 _WIDTH = 1.55
 _HEIGHT = 1.05  # the largest map's
 _MIDDLE = 0.0  # height at which everything is centred
+_TOP = 0.9  # height of the page above the middle
+_CAPTION = -0.8  # height at which captions begin
+_TITLE_LINE, _LINE = 0.165, 0.15  # heights of their lines
 _SHOWN_STEPS = 5  # a longer sequence shows its first ones and its last
 
 
@@ -68,16 +72,19 @@ def architecture_figure(content: dict[str, Any], path: pathlib.Path) -> None:
     plt = pyplot()
     found = content["stages"]
     widths = [_WIDTHS.get(stage["kind"], _WIDTH) for stage in found]
-    figure = plt.figure(figsize=(sum(widths) + 0.2, 3.15))
+    captions = [_caption(stage, width) for stage, width in zip(found, widths, strict=True)]
+    footer = min(_end(*caption) for caption in captions) - 0.25
+    bottom = footer - 0.15
+    figure = plt.figure(figsize=(sum(widths) + 0.2, _TOP - bottom))
     axis = figure.add_axes((0, 0, 1, 1))
-    axis.set(xlim=(-0.1, sum(widths) + 0.1), ylim=(-2.25, 0.9))
+    axis.set(xlim=(-0.1, sum(widths) + 0.1), ylim=(bottom, _TOP))
     axis.set_axis_off()
     largest = max((max(stage["output"][-3:-1]) for stage in found if _is_map(stage)), default=1)
     left = edge = 0.0
     for index, (stage, width) in enumerate(zip(found, widths, strict=True)):
         middle = left + width / 2
         half = _draw_of(stage)(axis, middle, stage, largest)
-        _write(axis, middle, width, stage)
+        _write(axis, middle, *captions[index])
         if index:
             _arrow(axis, edge, middle - half)
         edge, left = middle + half, left + width
@@ -86,14 +93,14 @@ def architecture_figure(content: dict[str, Any], path: pathlib.Path) -> None:
         f"{engineering(content['flops'])}FLOP an example"
     )
     total = fitted_name(content["config"], 72 * sum(widths), 9, costs)
-    axis.text(sum(widths) / 2, -2.12, total, ha="center", fontsize=9, color=GRAY)
+    axis.text(sum(widths) / 2, footer, total, ha="center", fontsize=9, color=GRAY)
     save(figure, path)
     save(figure, path.with_suffix(".svg"))
     plt.close(figure)
 
 
 def _is_map(stage: dict[str, Any]) -> bool:
-    return stage["kind"] in ("input", "map", "cut") and len(stage["output"]) > 2
+    return stage["kind"] in ("input", "map", "block", "cut") and len(stage["output"]) > 2
 
 
 def _draw_of(stage: dict[str, Any]) -> Callable[[Any, float, dict[str, Any], int], float]:
@@ -191,10 +198,9 @@ def _arrow(
     axis.annotate("", (end, y), (start, y), arrowprops={**arrow, "shrinkA": 0, "shrinkB": 0})
 
 
-def _write(axis: Any, middle: float, width: float, stage: dict[str, Any]) -> None:
-    """Writes the stage's title, size, notes and costs below it."""
+def _caption(stage: dict[str, Any], width: float) -> tuple[list[str], list[str]]:
+    """Returns the lines of a stage's title, and those of its size, notes and costs."""
     columns = int(width * 11.5)
-    title = textwrap.wrap(stage["title"], columns)
     facts = [shape_text(stage["output"])]
     for note in stage["notes"]:
         facts += textwrap.wrap(note, columns)
@@ -202,10 +208,20 @@ def _write(axis: Any, middle: float, width: float, stage: dict[str, Any]) -> Non
         facts.append(f"{_count(stage['parameters'])} parameters")
     if stage["flops"]:
         facts.append(f"{engineering(stage['flops'])}FLOP")
-    y = -0.8
+    return textwrap.wrap(stage["title"], columns), facts
+
+
+def _end(title: list[str], facts: list[str]) -> float:
+    """Returns the height at which a caption ends."""
+    return _CAPTION - _TITLE_LINE * len(title) - _LINE * len(facts)
+
+
+def _write(axis: Any, middle: float, title: list[str], facts: list[str]) -> None:
+    """Writes a caption below its stage."""
+    y = _CAPTION
     for line in title:
         axis.text(middle, y, line, ha="center", va="top", fontsize=9, fontweight="bold")
-        y -= 0.165
+        y -= _TITLE_LINE
     for line in facts:
         axis.text(middle, y, line, ha="center", va="top", fontsize=8, color=GRAY)
-        y -= 0.15
+        y -= _LINE

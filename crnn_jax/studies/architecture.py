@@ -41,9 +41,10 @@ def stages(model: nn.Module, input_shape: Sequence[int]) -> list[Stage]:
     """Returns what an example passes through, in order, as the figure and the table show it.
 
     A stage is {"kind", "title", "notes", "output", "steps", "parameters", "flops"}: `kind` is
-    "input", "cut" (into bands), "map", "recurrence", "readout", "head" or "rest"; `output` its
-    shape for one example; `steps` what a recurrence reads one after the other, else None. Numbers
-    of parameters and FLOPs add up to the model's.
+    "input", "cut" (into bands), "map", "block", "recurrence", "readout", "head" or "rest"; `output`
+    its shape for one example; `steps` how many a recurrence reads one after the other, at most of
+    the recurrences of a block, else None. Equal blocks in a row are one stage. Numbers of
+    parameters and FLOPs add up to the model's.
 
     Args:
       model: from `models.build_model`.
@@ -52,17 +53,23 @@ def stages(model: nn.Module, input_shape: Sequence[int]) -> list[Stage]:
     *calls, whole = module_calls(model, input_shape)
     is_clip = len(input_shape) == 4
     found = [_stage("input", "input", input_shape)]
-    for part, group in itertools.groupby(calls, key=lambda call: call.path[0]):
-        inner = list(group)
+    for parts in _repeated(calls):
+        inner = parts[0]
         top = inner[-1]  # the part itself ends after what is inside it
-        if any(isinstance(call.module, _CONVOLUTIONS) for call in inner):
+        part = top.path[0]
+        if _is_block(inner):
+            found.append(_block_stage(parts))
+        elif isinstance(top.module, nn.LayerNorm):
+            found[-1]["notes"].append("then LayerNorm")
+            found[-1]["parameters"] += top.num_parameters
+        elif any(isinstance(call.module, _CONVOLUTIONS) for call in inner):
             frames, *frame_shape = inner[0].arguments[0].shape
             if isinstance(top.module, Trunk) and frames > 1 and not is_clip:
                 found.append(_stage("cut", f"{frames} bands", (frames, *frame_shape)))
             found += _map_stages(inner[:-1], part)
         else:
             stage = _part_stage(top, _reading_order(model, part, is_clip=is_clip))
-            if (found[-1]["kind"], stage["kind"]) == ("map", "head"):
+            if found[-1]["kind"] in ("map", "block") and stage["kind"] == "head":
                 is_map = top.arguments[0].ndim == 4
                 stage["notes"].insert(0, "of each pixel" if is_map else "of the map's mean")
             found.append(stage)
@@ -74,6 +81,42 @@ def stages(model: nn.Module, input_shape: Sequence[int]) -> list[Stage]:
         output = whole.output.logits_BK.shape[1:]
         found.append({**_stage("rest", "consensus", output), **rest})
     return found
+
+
+def _repeated(calls: list[Call]) -> list[list[list[Call]]]:
+    """Returns the calls of each part, parts that are equal blocks in a row together."""
+    parts = [list(group) for _, group in itertools.groupby(calls, key=lambda call: call.path[0])]
+
+    def key(inner: list[Call]) -> Any:
+        top = inner[-1]
+        if not _is_block(inner):
+            return top.path[0]  # of one part alone
+        return type(top.module), _frame_shape(top.output), top.num_parameters, top.flops
+
+    return [list(group) for _, group in itertools.groupby(parts, key=key)]
+
+
+def _is_block(inner: list[Call]) -> bool:
+    """Tells whether a part has recurrences inside and is none itself."""
+    return any(isinstance(call.module, Recurrent) for call in inner[:-1])
+
+
+def _block_stage(parts: list[list[Call]]) -> Stage:
+    recurrences = [call for call in parts[0] if isinstance(call.module, Recurrent)]
+    top, first = parts[0][-1], recurrences[0].module
+    assert isinstance(first, Recurrent)
+    notes = [f"{first.cell.upper()} {first.hidden_units}" + ", both ways" * first.bidirectional]
+    read = {call.path[-1]: call.arguments[0].shape[1:] for call in recurrences}
+    notes += [f"{name}: {steps} steps of {features:,}" for name, (steps, features) in read.items()]
+    return _stage(
+        "block",
+        f"{len(parts)} × {type(top.module).__name__.lower()}",
+        _frame_shape(top.output),
+        notes,
+        steps=max(steps for steps, _ in read.values()),
+        parameters=sum(inner[-1].num_parameters for inner in parts),
+        flops=sum(inner[-1].flops for inner in parts),
+    )
 
 
 def _stage(
@@ -145,6 +188,9 @@ def _part_stage(call: Call, order: str) -> Stage:
     if isinstance(module, Readout):
         title = f"readout: {type(module).__name__.lower()}"
         return _stage("readout", title, output.shape[1:], **facts)
+    if isinstance(module, nn.Dense) and output.ndim == 4:
+        notes = [f"patches of {shapes[0][-1]:,}"]
+        return _stage("map", "linear embedding", output.shape[1:], notes, **facts)
     notes = []
     if isinstance(module, Classifier) and module.dropout > 0:
         notes.append(f"dropout {module.dropout:g}")

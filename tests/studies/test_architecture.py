@@ -61,6 +61,26 @@ def test_frames_both_ways_and_layers_are_said():
     assert "2 layers" in stages[1]["notes"]
 
 
+def test_equal_blocks_in_a_row_are_one_stage():
+    keys = {"depths": (3, 2), "channels": (8, 16), "patch_sizes": (2, 2)}
+    model, stages = stages_of("sequencer", (16, 12, 3), **keys)
+    assert [(s["kind"], s["title"], s["output"], s["steps"]) for s in stages] == [
+        ("input", "input", [16, 12, 3], None),
+        ("map", "linear embedding", [8, 6, 8], None),
+        ("block", "3 × block", [8, 6, 8], 8),
+        ("map", "linear embedding", [4, 3, 16], None),
+        ("block", "2 × block", [4, 3, 16], 4),
+        ("head", "fully connected", [10], None),
+    ]
+    read = ["LSTM 2, both ways", "columns: 8 steps of 8", "rows: 6 steps of 8"]
+    assert stages[2]["notes"] == read
+    assert stages[4]["notes"][-1] == "then LayerNorm"
+    assert stages[5]["notes"] == ["of the map's mean"]
+    blocks = [c for c in module_calls(model, (16, 12, 3)) if c.path == ("block_0_0",)]
+    assert stages[2]["parameters"] == 3 * blocks[0].num_parameters
+    assert stages[2]["flops"] == 3 * blocks[0].flops
+
+
 @pytest.mark.parametrize(
     "config",
     ["configs/digits.py:crnn", "configs/imagenet.py:lrcn", "configs/digit_scenes.py:reseg"],
