@@ -78,7 +78,13 @@ def tiny():
             "model.depths": (1,),
             "model.channels": (8,),
         }
-        config = resolve_config(f"configs/digits.py:{model}", {})
+        other = model in cfg.SEGMENTERS  # the digits have no preset of it
+        config = resolve_config(f"configs/digits.py:{'cnn' if other else model}", {})
+        if other:
+            keys = cfg.default_config(model).model
+            known = {k: v for k, v in config.model.items() if k in keys and k != "name"}
+            config.model = keys
+            config.model.update(known)
         for key, value in small.items():
             if key.removeprefix("model.") in config.model:
                 cfg.override(config, key, str(value))

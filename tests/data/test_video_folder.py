@@ -172,7 +172,7 @@ def test_random_frames_stream_and_an_evaluation_sees_the_centres(root):
         (lambda path: path.write_bytes(b""), "no format"),
         (
             lambda path: write_video(path, 3),
-            r"'data.num_frames' \(4\), found 3; to train on it, lower",
+            r"'data.num_frames' \(4\), found 3: leave it out, or train with a lower one",
         ),
         (lambda path: path.unlink(), "no such file"),
     ],
