@@ -6,6 +6,9 @@ from typing import Any
 from crnn_jax.report.drawing import COLOURS, GRAY, MARKERS, engineering, pyplot, save
 from crnn_jax.report.formats import measured_on
 
+_NEAR = 8  # points: the size of a marker and a little more
+_PLACES = ((0, 5), (0, -5), (5, 5), (-5, -5))  # of a number beside its point, points
+
 
 def _saved(content: dict[str, Any], row: dict[str, Any]) -> float:
     """Returns the percentage of the model's FLOPs that is not spent; below 0 if more are."""
@@ -51,16 +54,17 @@ def anytime_figure(content: dict[str, Any], path: pathlib.Path) -> None:
     left.set_xlabel(f"steps read, of {content['steps']}")
     left.set_ylabel(f"{content['split']} accuracy, %")
     left.xaxis.get_major_locator().set_params(integer=True)
-    left.set_title("every sequence cut after a step", fontsize=10)
+    left.set_title("every sequence ends after this step", fontsize=10)
     exits = content["exits"]
     saved = [_saved(content, row) for row in exits]
     accuracy = [100 * row["accuracy"] for row in exits]
-    right.plot(saved, accuracy, color=COLOURS[1], marker=MARKERS[1])
-    right.axhline(full, color=GRAY, linewidth=1, linestyle="--", zorder=0)
-    right.axvline(0, color=GRAY, linewidth=0.6, zorder=0)
+    right.plot(saved, accuracy, color=COLOURS[1])
+    right.axhline(full, color=GRAY, linewidth=1, linestyle="--", zorder=0, label="all steps read")
+    right.axvspan(0, 0, color=GRAY, linewidth=0.6, zorder=0)  # no line: numbers may cover it
     right.set_xlabel("FLOPs saved by leaving early, %")
-    right.set_title("each left once this sure (dashed: never)", fontsize=10)
+    right.set_title("a sequence ends at the probability written", fontsize=10)
     right.margins(x=0.14)
+    right.legend(loc="lower left", frameon=False, fontsize=8.5)
     for axis, shown in ((left, [100 * row["accuracy"] for row in content["after"]]),
                         (right, [full, *accuracy])):  # fmt: skip
         room = max(0.14 * (max(shown) - min(shown)), 1.0)  # small differences look small
@@ -74,13 +78,40 @@ def anytime_figure(content: dict[str, Any], path: pathlib.Path) -> None:
 
 
 def _write_thresholds(axis: Any, x: list[float], y: list[float], thresholds: list[float]) -> None:
-    """Writes the thresholds beside their points, but those that would cover another."""
+    """Draws the points with their thresholds, points that would cover each other as one.
+
+    A number that finds no place beside its point without a line or another number is left out.
+    """
     axis.figure.canvas.draw()  # so that places on the page are known
-    taken: list[tuple[float, float]] = []
-    order = [0, len(x) - 1, *range(1, len(x) - 1)]  # the ends first
-    for index in order:
-        across, up = axis.transData.transform((x[index], y[index]))
-        if all(abs(across - a) > 40 or abs(up - b) > 14 for a, b in taken):
-            axis.annotate(f"{thresholds[index]:g}", (x[index], y[index]), xytext=(5, 5),
-                          textcoords="offset points", fontsize=8)  # fmt: skip
-            taken.append((across, up))
+    near = _NEAR * axis.figure.dpi / 72
+    groups: list[list[int]] = []
+    places = axis.transData.transform(list(zip(x, y, strict=True)))
+    for index, (across, up) in enumerate(places):
+        first = places[groups[-1][0]] if groups else None
+        if first is not None and max(abs(across - first[0]), abs(up - first[1])) < near:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    firsts = [group[0] for group in groups]
+    axis.plot([x[k] for k in firsts], [y[k] for k in firsts], MARKERS[1], color=COLOURS[1])
+    taken: list[Any] = []
+    for group in (groups[0], *groups[:0:-1]):  # the ends first
+        ends = dict.fromkeys(f"{thresholds[k]:g}" for k in (group[0], group[-1]))
+        box = _write_beside(axis, (x[group[0]], y[group[0]]), "–".join(ends), taken)
+        taken += [box] * (box is not None)
+
+
+def _write_beside(axis: Any, point: tuple[float, float], text: str, taken: list[Any]) -> Any:
+    """Returns the box of a text where it lies beside a point on nothing else; None for nowhere."""
+    for right, up in _PLACES:
+        written = axis.annotate(
+            text, point, xytext=(right, up), textcoords="offset points", fontsize=8,
+            ha={-5: "right", 0: "center", 5: "left"}[right], va="bottom" if up > 0 else "top",
+        )  # fmt: skip
+        box = written.get_window_extent().padded(1)
+        lines = [line.get_transform().transform_path(line.get_path()) for line in axis.lines]
+        crossed = any(line.intersects_bbox(box, filled=False) for line in lines)
+        if not crossed and not box.count_overlaps(taken):
+            return box
+        written.remove()
+    return None

@@ -1,6 +1,7 @@
 """What figures share: pyplot without a screen, colours that everyone can tell apart, safe names."""
 
 import functools
+import math
 import pathlib
 import unicodedata
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # beside the colours, for prints in gray
 GRAY = "#595959"
-_LONGEST = 80  # characters of a name
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_LONGEST = 160  # characters of a name
 
 
 def pyplot() -> Any:
@@ -82,6 +84,19 @@ def _characters() -> frozenset[int]:
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     return frozenset(get_font(findfont(FontProperties())).get_charmap())
+
+
+def label_decades(axis: Any) -> None:
+    """Writes the ticks of a logarithmic axis as powers of ten; matplotlib would as mathematics."""
+    from matplotlib import ticker
+
+    def text(value: float, place: int | None) -> str:
+        del place
+        return "10" + f"{math.log10(value):.0f}".translate(_RAISED)
+
+    axis.set_major_locator(ticker.LogLocator())
+    axis.set_major_formatter(text)
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def engineering(value: float) -> str:

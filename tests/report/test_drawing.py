@@ -5,6 +5,7 @@ import pytest
 from crnn_jax.report.drawing import (
     engineering,
     fitted_name,
+    label_decades,
     pyplot,
     shown_name,
     text_width,
@@ -57,3 +58,13 @@ def test_a_fitted_name_is_no_wider_than_its_room(name, room, size):
     assert drawn.get_window_extent().width <= 100 / 72 * room
     assert text_width(text, size) >= 0.8 * room or text == f"{shown_name(name, 80)} (90%)"
     plt.close(figure)
+
+
+def test_decades_are_written_without_mathematics():
+    plt = pyplot()
+    figure, axis = plt.subplots()
+    axis.set(yscale="log", ylim=(0.05, 2e11))
+    label_decades(axis.yaxis)
+    shown = {text.get_text() for text in axis.get_yticklabels()}
+    plt.close(figure)
+    assert {"10⁻¹", "10⁹"} <= shown
