@@ -19,8 +19,6 @@ from crnn_jax import config as defaults
 from crnn_jax.errors import UserError
 
 RECIPES = ("finetune", "probe")
-# The model's keys that have no weights, and may be other than those of the run before.
-_FREE = ("model.dropout", "model.implementation", "model.remat", "model.norm_momentum")
 
 
 def get_config(argument: str = "crnn") -> ConfigDict:
@@ -97,7 +95,7 @@ def _size_as_run(config: ConfigDict, source: str) -> None:
             f"'{model['name']}' in '{source}': use configs/finetune.py:{model['name']}"
         )
     for name, value in model.items():
-        if f"model.{name}" not in _FREE:
+        if f"model.{name}" not in defaults.SHAPELESS_KEYS:
             config.model[name] = value
     # A float32 run has no rounding to lose; a bfloat16 one may come from a faster machine.
     config.precision = "auto" if precision == "bfloat16" else precision

@@ -11,6 +11,7 @@ from crnn_jax.config.declared import (
     PLACEMENT_KEYS,
     PROGRAM_KEYS,
     SEGMENTERS,
+    SHAPELESS_KEYS,
     default_config,
     keys_of,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "PLACEMENT_KEYS",
     "PROGRAM_KEYS",
     "SEGMENTERS",
+    "SHAPELESS_KEYS",
     "config_hash",
     "config_of_flat",
     "default_config",

@@ -53,6 +53,8 @@ def default_config(model: str) -> ConfigDict:
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     model: {name: key.default for name, key in keys.items()} for model, keys in MODEL_KEYS.items()
 }
+# Keys of section `model` that no array's shape depends on.
+SHAPELESS_KEYS = ("model.dropout", "model.implementation", "model.norm_momentum", "model.remat")
 SEGMENTERS = ("reseg",)  # models that give each pixel a class
 EVERY_KEY = {name: key for model in MODEL_KEYS for name, key in keys_of(model).items()}
 # Keys that only place or report a run: they may change when a run is resumed.

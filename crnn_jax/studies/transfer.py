@@ -21,7 +21,7 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from crnn_jax.config import flatten, override
+from crnn_jax.config import SHAPELESS_KEYS, flatten, override
 from crnn_jax.entry import run_training
 from crnn_jax.errors import UserError, one_line_errors
 from crnn_jax.flags import resolve_config
@@ -37,7 +37,6 @@ _AUGMENTATION = (
     "crop_padding", "flip", "cutout", "mixup", "cutmix", "erase",
     "rand_augment", "rand_augment_magnitude",
 )  # fmt: skip
-_OF_TRAINING = ("dropout", "norm_momentum")
 _IMAGES = 100  # images of each class to be learned
 # Each row: its recipe in `_FINETUNE`, whether it has the source's weights, and what is shown.
 ROWS: dict[str, dict[str, str]] = {
@@ -73,8 +72,9 @@ def target_config(
         mixed.checkpoint.every = config.checkpoint.every
         if source:
             mixed.data.image_size = config.data.image_size
-            sizes = {k: v for k, v in config.model.items() if k not in _OF_TRAINING}
-            mixed.model.update(sizes)
+            for name, value in config.model.items():
+                if f"model.{name}" not in SHAPELESS_KEYS:
+                    mixed.model[name] = value
         return mixed
     config.precision = base.precision
     for name in () if source else base.model:

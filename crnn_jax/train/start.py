@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from crnn_jax.checksums import named_leaves
-from crnn_jax.config import PROGRAM_KEYS, flatten
+from crnn_jax.config import SHAPELESS_KEYS, flatten
 from crnn_jax.distributed import is_first, say
 from crnn_jax.errors import UserError, closest
 from crnn_jax.train.experiment import Experiment
@@ -19,8 +19,8 @@ from crnn_jax.weights import Arrays, Weights, load_weights
 from crnn_jax.writers import plain, write_json_atomically
 
 _SHOWN = 6  # names or groups of names on a line of the table
+_DIFFERENT = 3  # keys that a line names
 _NORM = "norm/"
-_WITHOUT_SIZE = ("model.dropout", "model.norm_momentum")
 # What becomes of an array of the model, in the order of the table.
 STATES = ("loaded", "mismatched", "skipped", "absent", "unused")
 
@@ -216,11 +216,13 @@ def _check_frozen(table: dict[str, dict[str, Any]]) -> None:
 
 def _differences(here: dict[str, Any], there: dict[str, Any]) -> str:
     """Returns "model.width is 24 there and 16 here; ...", of keys that sizes depend on."""
-    return "; ".join(
+    different = [
         f"{key} is {plain(value)!r} there and {plain(here.get(key))!r} here"
         for key, value in there.items()
-        if key not in (*PROGRAM_KEYS, *_WITHOUT_SIZE) and plain(here.get(key)) != plain(value)
-    )
+        if key not in SHAPELESS_KEYS and plain(here.get(key)) != plain(value)
+    ]
+    more = f"; and {len(different) - _DIFFERENT} more" if len(different) > _DIFFERENT else ""
+    return "; ".join(different[:_DIFFERENT]) + more
 
 
 def _nothing_fits(
