@@ -107,22 +107,26 @@ class Dataset:
         return self.splits[name]
 
     def decode(self, split: str) -> None:
-        """Decodes a split that the resident pipeline will ask for, unless a cache holds it.
+        """Decodes the split that is reported and the validation part, unless a cache holds them.
 
-        So a file that cannot be used is known before a training, and not at its end.
+        So a file that cannot be used is known before a training, and not in its course. Streaming
+        finds it when it reads it.
 
         Raises:
           UserError: there is no such split, or see `cache.decoded`.
         """
-        found = self.split(split)
-        name = entry_name(self.source.fingerprint, found.parent or found)
-        if self.config.data.pipeline == "resident" and not (self.cache / "decoded" / name).exists():
-            decoded(
-                found,
-                cache_dir=self.cache,
-                fingerprint=self.source.fingerprint,
-                skip_corrupt=self.config.data.skip_corrupt,
-            )
+        evaluated = [self.split(split), self.splits.get("validation")]
+        for found in evaluated if self.config.data.pipeline == "resident" else ():
+            if found is None:
+                continue
+            name = entry_name(self.source.fingerprint, found.parent or found)
+            if not (self.cache / "decoded" / name).exists():
+                decoded(
+                    found,
+                    cache_dir=self.cache,
+                    fingerprint=self.source.fingerprint,
+                    skip_corrupt=self.config.data.skip_corrupt,
+                )
 
     def pipeline(self, split: str, batch_size: int, mesh: Mesh) -> Pipeline:
         """Returns the pipeline over `split`.

@@ -240,7 +240,7 @@ def _class_names(root: pathlib.Path, train: list[_Pair], data_config: Any) -> tu
                 f"{len(names)}, of which {len(set(names))} are different"
             )
         return names
-    present = {1}
+    count_K = np.zeros(IGNORE + 1, np.int64)
     for _, mask in train:
         try:
             mask_HW = decode_mask(root / mask.path, data_config.max_pixels)
@@ -248,7 +248,8 @@ def _class_names(root: pathlib.Path, train: list[_Pair], data_config: Any) -> tu
             if not data_config.skip_corrupt:
                 raise
             continue
-        present |= set(np.unique(mask_HW[mask_HW != IGNORE]).tolist())
+        count_K += np.bincount(mask_HW.ravel(), minlength=IGNORE + 1)
+    present = {1, *np.flatnonzero(count_K[:IGNORE]).tolist()}
     if missing := set(range(max(present))) - present - {0}:
         print(
             f"'{root}': the classes are the numbers 0 to {max(present)}, and no training mask has "

@@ -1,6 +1,7 @@
 """Runs on a user's own folder of images: sizes that differ, an image that is broken."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -41,15 +42,18 @@ def test_a_broken_image_is_named(tiny, folder, tmp_path, pipeline):
         train(config, str(tmp_path / "run"))
 
 
-def test_a_broken_test_image_is_named_before_the_training(tiny, folder, tmp_path):
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_a_broken_image_of_an_evaluation_is_named_before_the_training(tiny, folder, tmp_path, part):
+    shutil.copytree(folder / "test", folder / "val")
     whole = (folder / "train" / "dark" / "6.png").read_bytes()
     (folder / "train" / "dark" / "7.png").write_bytes(whole)
-    (folder / "test" / "bright" / "2.png").write_bytes(whole[:60])
-    with pytest.raises(CorruptImageError, match=r"test/bright/2\.png.*skip_corrupt"):
+    broken = folder / part / "bright" / "2.png"
+    broken.write_bytes(whole[:60])
+    with pytest.raises(CorruptImageError, match=rf"{part}/bright/2\.png.*skip_corrupt"):
         train(make_config(tiny, folder), str(tmp_path / "run"))
     # Nothing was trained, and the workdir belongs to nobody.
     assert [path.name for path in (tmp_path / "run").iterdir()] == []
-    (folder / "test" / "bright" / "2.png").write_bytes(whole)
+    broken.write_bytes(whole)
     assert train(make_config(tiny, folder), str(tmp_path / "run"))["steps"] == 40
 
 
