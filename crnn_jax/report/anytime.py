@@ -7,7 +7,7 @@ from crnn_jax.report.drawing import COLOURS, GRAY, MARKERS, engineering, pyplot,
 from crnn_jax.report.formats import measured_on
 
 _NEAR = 8  # points: the size of a marker and a little more
-_PLACES = ((0, 5), (0, -5), (5, 5), (-5, -5))  # of a number beside its point, points
+_PLACES = ((0, 5), (0, -5), (5, 5), (-5, -5))  # a number beside its point, in points
 
 
 def _saved(content: dict[str, Any], row: dict[str, Any]) -> float:

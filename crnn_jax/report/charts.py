@@ -14,7 +14,7 @@ from crnn_jax.errors import printable
 
 WIDTH, HEIGHT = 420, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 34  # at least
-_CHARACTER = 7.4  # of a tick's text, in a wide font
+_CHARACTER = 7.4  # width of one in a tick's text, in a wide font
 COLOURS = 7  # classes c0 to c6 of the style sheet
 _WRITTEN = 12  # columns of a heat map up to which its cells have their text
 

@@ -51,9 +51,9 @@ def fitted_name(name: str, room: float, size: float, tail: str = "") -> str:
     """Returns a name as `shown_name` does, as much of it as there is room for, then the tail.
 
     Args:
-      name: of a user's.
+      name: a user's text.
       room: points.
-      size: of the font, points.
+      size: the font's, points.
       tail: what follows the name and is kept in full, such as " (90%)".
     """
     length = len(shown_name(name, _LONGEST))

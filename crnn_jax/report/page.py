@@ -88,7 +88,7 @@ def _environment() -> Any:
 
 
 def long_columns(rows: Sequence[Sequence[Any]]) -> list[bool]:
-    """Returns of each column of a table whether it has a text that may need several lines."""
+    """Tells for each column of a table whether it has a text that may need several lines."""
     columns = itertools.zip_longest(*rows, fillvalue="")
     return [max(len(str(value)) for value in column) > _LONG for column in columns]
 

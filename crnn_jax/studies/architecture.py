@@ -90,7 +90,7 @@ def _repeated(calls: list[Call]) -> list[list[list[Call]]]:
     def key(inner: list[Call]) -> Any:
         top = inner[-1]
         if not _is_block(inner):
-            return top.path[0]  # of one part alone
+            return top.path[0]  # no other part has it
         return type(top.module), _frame_shape(top.output), top.num_parameters, top.flops
 
     return [list(group) for _, group in itertools.groupby(parts, key=key)]

@@ -5,16 +5,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax.report.evaluation import confusion_figure, mistakes_figure
-
-HOSTILE = (
-    "$\\frac{1}{2}$ & <b>_",
-    "_hidden",
-    "\U0001f984",
-    "line\nbreak",
-    "long " * 12,
-    "W" * 60,
-    "",
-)
+from tests.names import HOSTILE
 
 
 @pytest.mark.filterwarnings("error")

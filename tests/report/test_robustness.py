@@ -3,16 +3,7 @@
 import pytest
 
 from crnn_jax.report.robustness import robustness_figure
-
-HOSTILE = (
-    "$\\frac{1}{2}$ & <b>_",
-    "_hidden",
-    "\U0001f984",
-    "line\nbreak",
-    "long " * 12,
-    "W" * 60,
-    "",
-)
+from tests.names import HOSTILE
 
 
 @pytest.mark.filterwarnings("error")
@@ -30,6 +21,6 @@ def test_the_legend_stays_on_the_page(drawn, tmp_path):
     robustness_figure(content, tmp_path / "a.png")
     texts, figure = drawn()
     page = figure.bbox
-    assert "U+1F984" in {text for text, _ in texts}
+    assert "U+1F984 unicorn" in {text for text, _ in texts}
     for text, place in texts:
         assert page.x0 <= place.x0 <= place.x1 <= page.x1, text

@@ -4,16 +4,7 @@ import numpy as np
 import pytest
 
 from crnn_jax.studies.saliency_figure import Row, draw
-
-HOSTILE = (
-    "$\\frac{1}{2}$ & <b>_",
-    "_hidden",
-    "\U0001f984 unicorn",
-    "line\nbreak",
-    "long " * 12,
-    "W" * 60,
-    "",
-)
+from tests.names import HOSTILE
 
 
 def row(name, *, true=None):
