@@ -18,6 +18,7 @@ from crnn_jax.config import round_up, steps
 from crnn_jax.data.cache import cache_dir
 from crnn_jax.data.dataset import Dataset
 from crnn_jax.data.sources import Split
+from crnn_jax.mesh import check_batch
 from crnn_jax.models.fit import check_fit
 from crnn_jax.peaks import peak_flops
 from crnn_jax.sharding import tree_shardings
@@ -91,14 +92,19 @@ class Experiment:
         """Returns the run's `make_train_step` with `assemble`, `steps_per_dispatch` times in a row.
 
         `assemble` is a pipeline's; `task`, where given, takes the place of the run's own.
+
+        Raises:
+          UserError: the batch cannot be split over the devices and `optim.accumulation_steps`.
         """
+        accumulation_steps = self.config.optim.accumulation_steps
+        check_batch(self.config.batch_size, self.mesh, steps=accumulation_steps)
         step = make_train_step(
             self.model,
             task or self.task,
             self.optimizer,
             assemble,
             ema_decay=self.config.optim.ema_decay,
-            accumulation_steps=self.config.optim.accumulation_steps,
+            accumulation_steps=accumulation_steps,
             skip_nonfinite=self.config.optim.skip_nonfinite,
             mesh=self.mesh,
             frozen=self.config.init.freeze,

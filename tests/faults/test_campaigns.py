@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from crnn_jax.config import default_config
 from tests.faults import config_cases, damage, kills, long_run
 from tests.faults.campaign import BAD
 from tests.faults.runs import finished, stopped
@@ -16,6 +17,15 @@ def test_random_configs_are_traced_or_one_line():
     counts = config_cases.run(200, seed=1, most_traced=2)
     assert 0 < counts["refused"] < 200
     assert counts["traced"] == 2
+
+
+@pytest.mark.parametrize("steps", ["3", "65536"])
+def test_a_batch_without_equal_parts_is_one_line(steps):
+    config = default_config("cnn")
+    assert config_cases.mistake(config, [("optim.accumulation_steps", steps)]) is None
+    message = config_cases.trace_step(config, (8, 8, 1))
+    assert message is not None
+    assert f"the {steps} of 'optim.accumulation_steps'" in message
 
 
 def test_damage_is_found(tmp_path):
