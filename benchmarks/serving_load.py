@@ -12,6 +12,7 @@ server. Prints the verdicts; --write keeps all of it in results/benchmarks/servi
 
 import argparse
 import asyncio
+import gc
 import io
 import json
 import os
@@ -192,6 +193,7 @@ def main() -> None:
         if not line:
             raise SystemExit("the server did not start: see above")
         host, _, port = line.split()[3].removeprefix("http://").rpartition(":")
+        gc.freeze()  # a pause of the clients is no pause of the server
         found = asyncio.run(measure((host, int(port)), server.pid, flags))
     finally:
         server.terminate()

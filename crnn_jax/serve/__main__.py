@@ -9,6 +9,7 @@ who they are.
 
 import asyncio
 import contextlib
+import gc
 import importlib.util
 import ipaddress
 import os
@@ -86,6 +87,16 @@ def warm_up(predictor: Any) -> None:
 
     for size in SIZES:
         predictor.apply(np.zeros((size, *predictor.input_shape), np.uint8))
+
+
+def keep_heap() -> None:
+    """Leaves what is loaded out of the collections of garbage to come.
+
+    JAX and the model are a few hundred thousand objects, none of which is ever freed. To go through
+    them takes a tenth of a second, in which nobody is answered.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def run(app: Any, listener: socket.socket) -> None:
@@ -167,6 +178,7 @@ def _serve(flags: Any, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     with _one_line(host, port):  # when two start at once, one is bound and cannot listen
         listener.listen(1024)
+    keep_heap()
     shown = f"[{host}]" if ":" in host else host
     if not ipaddress.ip_address(host).is_loopback:
         print("others can reach it, and it asks nobody who they are", file=sys.stderr)

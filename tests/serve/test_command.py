@@ -1,5 +1,6 @@
 """The command: mistakes, a port in use, and its end."""
 
+import gc
 import io
 import json
 import os
@@ -56,6 +57,19 @@ def test_missing_packages_are_named(monkeypatch, capsys):
         command.main(["--model=digits_crnn"])
     expected = 'expects uvicorn, found no such package: pip install -e ".[serve]"'
     assert expected in capsys.readouterr().err
+
+
+def test_a_collection_of_garbage_leaves_out_what_is_loaded(monkeypatch):
+    counts = []
+    monkeypatch.setattr(command, "run", lambda *_: counts.append(gc.get_freeze_count()))
+    monkeypatch.setattr(command, "warm_up", lambda predictor: None)
+    before = gc.get_freeze_count()
+    try:
+        command.main(["--model=digits_crnn", "--port=0"])
+    finally:
+        gc.unfreeze()
+    (during,) = counts
+    assert during > before + 100_000
 
 
 @pytest.mark.slow
