@@ -101,7 +101,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
         except UserError as error:
             assert str(path) in str(error)  # noqa: PT017
             continue
-        # Of what is left, a blank of the header's padding, say, nothing is read.
+        # Nothing is read of what is left, such as a blank of the header's padding.
         assert dataclasses.replace(found, arrays={}) == dataclasses.replace(CONTENT, arrays={})
         for name, array in CONTENT.arrays.items():
             np.testing.assert_array_equal(found.arrays[name], array)

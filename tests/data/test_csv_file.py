@@ -97,7 +97,7 @@ def test_weights_have_the_mean_1_in_training(table):
 @pytest.mark.long
 @pytest.mark.parametrize("pipeline", ["resident", "streaming"])
 def test_a_weight_of_0_is_no_training(table, tiny, tmp_path, pipeline):
-    """Of two files that differ in the class of one image of weight 0, the runs are equal."""
+    """The runs are equal of two files that differ in the class of one image of weight 0."""
     losses = []
     for name in ("a", "b"):
         rows = [f"images/{i}.png,{'ab'[i // 5]},train,2" for i in range(8)]

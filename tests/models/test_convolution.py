@@ -155,7 +155,7 @@ def test_a_sharded_batch_is_not_gathered(dtype, monkeypatch):
 def test_other_platforms_keep_xlas_gradient():
     gradient = jax.jit(jax.grad(lambda kernel, image: conv2d(image, kernel).sum()))
     arguments = normal((3, 3, 16, 8)), normal((64, 32, 32, 16))
-    # Of the memory layout of a gradient on a GPU, which another version of XLA need not know.
+    # The call sets a gradient's memory layout on a GPU; another XLA need not know it.
     checks = [export.DisabledSafetyCheck.custom_call("LayoutConstraint")]
     text = {
         platform: export.export(gradient, platforms=[platform], disabled_checks=checks)(

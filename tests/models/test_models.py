@@ -166,7 +166,7 @@ def test_a_task_may_bring_its_own_head():
 
 
 def test_choices_are_the_registries():
-    """Of a config's keys, that its validation and the tables of the models agree."""
+    """The validation of a config's keys and the tables of the models agree."""
     choices = {
         "cell": tuple(CELLS),
         "implementation": ("auto", *IMPLEMENTATIONS),

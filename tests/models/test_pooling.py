@@ -96,7 +96,7 @@ def test_the_product_gives_the_first_of_equal_values_the_gradient():
     _, place = product_max(image_BHWC, kernel_HWIO)
     np.testing.assert_array_equal(place, jnp.zeros((1, 1, 1, 1), jnp.uint8))
     grad = product_kernel_grad(image_BHWC, place, jnp.ones((1, 1, 1, 1)))
-    # Of the pixel at the top left, which sees itself, and those to the right and below.
+    # The pixel at the top left sees itself, and those to the right and below.
     np.testing.assert_array_equal(grad[..., 0, 0], [[0, 0, 0], [0, 1, 1], [0, 1, 1]])
 
 

@@ -60,7 +60,7 @@ def test_every_order_is_as_likely():
 @pytest.mark.parametrize("step_order", ["natural", "fixed", "per_image"])
 @pytest.mark.parametrize("name", ["crnn", "rnn", "lrcn"])
 def test_the_recurrence_reads_the_steps_in_this_order(name, step_order, draw):
-    """Of what a model's recurrence reads: the natural order's steps, in the named order."""
+    """A model's recurrence reads the natural order's steps in the named order."""
 
     def read(step_order, variables=None):
         config = default_config(name).model

@@ -53,7 +53,7 @@ def test_smoothing_takes_noise_of_the_size_that_it_says():
     found = attributions.smooth_gradient(
         lambda x: x**2, image_BHWC, jax.random.key(0), num_samples=20
     )
-    # Of the gradient x^2 the mean is the noise's variance where the image is 0.
+    # The mean of the gradient x^2 is the noise's variance where the image is 0.
     assert np.mean(found[0, 1:]) == pytest.approx((0.15 * 2) ** 2, rel=0.05)
 
 

@@ -84,7 +84,7 @@ def test_only_the_last_step_counts_where_the_state_forgets(made):
     class_B = jnp.array([0, 1, 2])
     found_BT = steps.read_steps(model, weights, image_BHWC, class_B).relevance_BT
     np.testing.assert_allclose(found_BT, np.eye(8)[[7, 7, 7]], atol=1e-6)
-    # Of the mean of the states a step's share, by hand: |W_x ((1 - h_t^2) * w_c)|, made to sum 1.
+    # A step's share in the mean of the states, by hand: |W_x ((1 - h_t^2) * w_c)|, made to sum 1.
     model = dataclasses.replace(model, readout=made("rnn", readout="mean")[0].readout)
     found_BT = steps.read_steps(model, weights, image_BHWC, class_B).relevance_BT
     state_BTN = through_recurrence(model, weights, image_BHWC).state_BTN

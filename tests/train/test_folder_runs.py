@@ -71,7 +71,7 @@ def test_a_broken_image_is_skipped_and_counted_if_the_config_says_so(
 
 
 def test_rare_classes_count_as_much_if_the_config_says_so(tiny, folder, tmp_path):
-    """Of 12 dark images and 20 bright ones: the first batch's loss is another."""
+    """The first batch's loss is another with 12 dark images and 20 bright ones."""
     for path in sorted((folder / "train" / "dark").iterdir())[:8]:
         path.unlink()
     losses = []

@@ -37,7 +37,7 @@ def lowered(config_name, platform, **overrides):
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), experiment.abstract_state()
     )
     totals = jax.eval_shape(experiment.task.empty)
-    # Of the memory layout of a gradient on a GPU: what is exported here is not kept.
+    # The call sets the memory layout of a gradient on a GPU; what is exported here is not kept.
     checks = [export.DisabledSafetyCheck.custom_call("LayoutConstraint")]
     program = export.export(jax.jit(step), platforms=[platform], disabled_checks=checks)
     return program(state, totals, batch)

@@ -99,7 +99,7 @@ def test_mingru_by_hand(draw):
 
 
 def test_associative_scan_accumulates_in_float32():
-    """Of 64 states near 1, a step adds 2**-9: bfloat16 would lose all of it."""
+    """A step adds 2**-9 to 64 states near 1: bfloat16 would lose all of it."""
     gate_x_BTG = jnp.concatenate(
         [jnp.full((1, 64, 1), -6.0, jnp.bfloat16), jnp.full((1, 64, 1), 2.0, jnp.bfloat16)], -1
     )
