@@ -40,6 +40,26 @@ def test_damage_is_found(tmp_path):
     damage.damage_records(stopped(tmp_path), config, 2, seed=1, kinds=damage.JSON_FILES[:2])
 
 
+def left(train):
+    """Returns what a run with these (step, mean loss) left, as `kills.kept` does."""
+    lines = [(step, "train/loss", mean) for step, mean in train]
+    rest = {"state": "crc", "lines": [], "test": {"accuracy": 0.5}}
+    return {"train": {"train/loss": kills.sums(lines, "train/loss")}, **rest}
+
+
+def test_a_stop_may_log_a_line_more_and_nothing_else():
+    whole = left([(3, 2.0), (6, 1.0)])
+    stopped = left([(1, 4.0), (3, 1.0), (6, 1.0)])
+    assert kills.same(stopped, whole, 1)
+    assert kills.same(whole, whole, 3)
+    assert not kills.same(stopped, whole, None)  # nobody stopped it
+    assert not kills.same(stopped, whole, 2)
+    assert not kills.same(left([(1, 4.0), (3, 1.5), (6, 1.0)]), whole, 1)  # a loss is another
+    assert not kills.same(left([(3, 2.0), (6, 1.0), (6, 1.0)]), whole, 3)  # a line twice
+    assert not kills.same(left([(6, 1.5)]), whole, 3)  # a line is missing
+    assert not kills.same({**whole, "state": "other"}, whole, 3)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_kills_and_failures_cost_nothing(tmp_path):
