@@ -36,11 +36,11 @@ from timing import append, interleave, spread
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
 from crnn_jax.data import jpeg, reading, tf_example
-from crnn_jax.data.dataset import load_source
 from crnn_jax.data.fields import Field
 from crnn_jax.data.imagenet_archives import Item
 from crnn_jax.data.imagenet_shards import NAME, VERSION, prepare
-from crnn_jax.data.sources import Split
+from crnn_jax.data.sources import load_source
+from crnn_jax.data.splits import Split
 from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.data.tfds_metadata import data_dir
 from crnn_jax.huge_pages import restart_with_huge_pages

@@ -2,8 +2,8 @@
 
 from crnn_jax.config import default_config
 from crnn_jax.data.crops import Crop
-from crnn_jax.data.dataset import load_source
-from crnn_jax.data.sources import Source
+from crnn_jax.data.sources import load_source
+from crnn_jax.data.splits import Source
 from crnn_jax.errors import CorruptImageError
 
 SIZE = 224

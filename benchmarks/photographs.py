@@ -12,7 +12,7 @@ import pathlib
 
 from jpegs import files, load
 
-from crnn_jax.data.sources import labels_of
+from crnn_jax.data.splits import labels_of
 
 ANIMALS = 398  # classes 0 to 397; 398, abacus, is the first thing
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from crnn_jax.data.decode import to_channels
 from crnn_jax.data.fields import Example
-from crnn_jax.data.sources import Encoded, Split
+from crnn_jax.data.splits import Encoded, Split
 from crnn_jax.disk import cannot_write
 from crnn_jax.distributed import is_first
 from crnn_jax.provenance import command, utc_now

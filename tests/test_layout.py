@@ -63,7 +63,7 @@ LINES_OF_FILE = 300
 LINES_OF_FUNCTION = 60
 LONGER_FUNCTIONS = {"crnn_jax/train/loop.py": 120}
 # Modules that know what is learned; the names of targets stand in no other.
-KNOW_TARGETS = ("tasks/", "data/sources.py", "data/digit", "data/folder.py", "data/tf")
+KNOW_TARGETS = ("tasks/", "data/splits.py", "data/digit", "data/folder.py", "data/tf")
 KNOW_TARGETS += ("data/prepare", "data/imagenet_", "report/", "studies/scaling_figures.py")
 KNOW_TARGETS += ("data/moving_digits.py", "data/video_folder.py", "data/classes.py")
 KNOW_TARGETS += ("data/csv_file.py", "serve/metrics.py")  # the last has Prometheus's labels

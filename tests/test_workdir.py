@@ -12,7 +12,7 @@ from crnn_jax import config as cfg
 from crnn_jax import workdir as workdirs
 from crnn_jax.config.declared import FORMER_NAMES
 from crnn_jax.data import record
-from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import load_source
 from crnn_jax.errors import UserError
 from tests.data.test_mask_folder import save
 from tests.data.toy_tfds import png, write_toy

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from crnn_jax.data.sources import Split
+from crnn_jax.data.splits import Split
 
 LARGEST_RATIO = 10
 

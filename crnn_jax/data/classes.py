@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from crnn_jax.data.fields import IGNORE, Example
-from crnn_jax.data.sources import Encoded, Source, Split, subset
+from crnn_jax.data.splits import Encoded, Source, Split, subset
 from crnn_jax.errors import CorruptImageError, UserError
 
 

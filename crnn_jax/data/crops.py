@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.data.box import Box
 from crnn_jax.data.limits import MAX_PIXELS
-from crnn_jax.data.sources import Encoded
+from crnn_jax.data.splits import Encoded
 
 _TAG = 3  # keeps these random numbers apart from those of the seed's other uses
 _ATTEMPTS = 10

@@ -16,7 +16,7 @@ from crnn_jax.data.class_folders import hash_of_path
 from crnn_jax.data.content import Files, key_of
 from crnn_jax.data.decode import decoding
 from crnn_jax.data.fields import Example, Field
-from crnn_jax.data.sources import LOSS_WEIGHT, Encoded, Source, Split, fingerprint
+from crnn_jax.data.splits import LOSS_WEIGHT, Encoded, Source, Split, fingerprint
 from crnn_jax.data.walk import File, composed, file_of
 from crnn_jax.errors import CorruptImageError, UserError, closest
 

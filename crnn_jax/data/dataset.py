@@ -3,50 +3,25 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from crnn_jax import pretrained
-from crnn_jax.data import (
-    classes,
-    csv_file,
-    digit_scenes,
-    digits,
-    folder,
-    mask_folder,
-    moving_digits,
-    order,
-    record,
-    tfds_source,
-    video_folder,
-)
+from crnn_jax.data import classes, order, record
 from crnn_jax.data.cache import cache_dir, decoded, entry_name
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.data.reading import View
 from crnn_jax.data.resident import ResidentPipeline
-from crnn_jax.data.sources import Source, Split, hold_out, labels_of
+from crnn_jax.data.sources import PATHS, load_source
+from crnn_jax.data.splits import Source, Split, hold_out, labels_of
 from crnn_jax.data.statistics import mean_and_std
 from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.data.views import training_view
 from crnn_jax.data.whitening import patch_covariance, whitening_kernel
-from crnn_jax.errors import UserError, closest
+from crnn_jax.errors import UserError
 
-# What config key `data.source` may begin with: load(location, config.data, seed) -> Source.
-SOURCES: dict[str, Callable[[str, Any, int], Source]] = {
-    "digits": digits.load,
-    "moving_digits": moving_digits.load,
-    "digit_scenes": digit_scenes.load,
-    "tfds": tfds_source.load,
-    "folder": folder.load,
-    "csv": csv_file.load,
-    "video": video_folder.load,
-    "masks": mask_folder.load,
-}
-PATHS = ("folder", "csv", "video", "masks")  # those whose location is a path
-EMBEDDED = ("digits", "moving_digits", "digit_scenes")  # those without a location
 PIPELINES = ("resident", "streaming")
 
 
@@ -174,45 +149,6 @@ def with_absolute_paths(config: ConfigDict) -> ConfigDict:
 
 def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
-
-
-def load_source(data_config: Any, seed: int) -> Source:
-    """Returns the source that config key `data.source` names.
-
-    Args:
-      data_config: the `data` part of a config.
-      seed: chooses the test split of what is embedded; folders and TFDS do not depend on it.
-
-    Raises:
-      UserError: unknown source, missing data, or data that does not fit the config.
-    """
-    kind, _, location = data_config.source.partition(":")
-    if kind in SOURCES and kind not in EMBEDDED and not location:
-        raise UserError(
-            f"config key 'data.source' expects {kind}:{'PATH' if kind in PATHS else 'NAME'}, found "
-            f"'{data_config.source}'"
-        )
-    if kind not in SOURCES or (kind in EMBEDDED and location):
-        rest = location or data_config.source
-        is_folder = os.path.isdir(os.path.expanduser(rest))
-        kinds = [name for name in SOURCES if name not in EMBEDDED]
-        forms = [*EMBEDDED, *(f"{k}:{'NAME' if k == 'tfds' else 'PATH'}" for k in kinds)]
-        if is_folder:
-            valid = [f"{k}:{rest}" for k in (PATHS if location else PATHS[:1])]
-        elif os.path.isfile(os.path.expanduser(rest)):
-            valid = [f"csv:{rest}"]
-        else:
-            valid = [*EMBEDDED, *(f"{k}:{rest}" for k in kinds if location or k == "tfds")]
-        raise UserError(
-            f"config key 'data.source' expects {', '.join(forms[:-1])} or {forms[-1]}, "
-            f"found '{data_config.source}'{closest(data_config.source, valid)}"
-        )
-    if kind in EMBEDDED and not isinstance(data_config.image_size, int):
-        raise UserError(
-            f"config key 'data.image_size' expects one number for '{kind}', whose images are "
-            f"square, found {data_config.image_size}"
-        )
-    return SOURCES[kind](location, data_config, seed)
 
 
 def make_pipeline(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from crnn_jax.data.digits import choose_test, read_digits
 from crnn_jax.data.fields import IGNORE, Example
-from crnn_jax.data.sources import Source, Split, fingerprint, masked_fields
+from crnn_jax.data.splits import Source, Split, fingerprint, masked_fields
 from crnn_jax.errors import UserError
 
 CLASS_NAMES = ("background", *"0123456789")

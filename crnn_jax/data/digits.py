@@ -12,7 +12,7 @@ import numpy as np
 
 from crnn_jax.data.decode import resize_and_crop
 from crnn_jax.data.fields import Example
-from crnn_jax.data.sources import (
+from crnn_jax.data.splits import (
     TEST_TAG,
     Source,
     Split,

@@ -12,7 +12,7 @@ from crnn_jax.data.content import key_of
 from crnn_jax.data.decode import decode_image, decoding, match_source, read_file, sides
 from crnn_jax.data.fields import Example
 from crnn_jax.data.limits import TooCostlyError
-from crnn_jax.data.sources import (
+from crnn_jax.data.splits import (
     Encoded,
     Source,
     Split,

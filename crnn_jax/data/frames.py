@@ -12,7 +12,7 @@ import numpy as np
 
 from crnn_jax.data.decode import to_shape
 from crnn_jax.data.limits import MAX_PIXELS
-from crnn_jax.data.sources import Encoded
+from crnn_jax.data.splits import Encoded
 from crnn_jax.errors import CorruptImageError
 
 DECODING = 1  # raise it when the pixels change: caches of decoded clips are then made again

@@ -15,7 +15,7 @@ from crnn_jax.data.class_folders import IMAGES
 from crnn_jax.data.frames import Frames
 from crnn_jax.data.limits import MAX_PIXELS, TooCostlyError
 from crnn_jax.data.reading import View
-from crnn_jax.data.sources import Encoded
+from crnn_jax.data.splits import Encoded
 from crnn_jax.data.video_folder import VIDEOS
 from crnn_jax.data.walk import describe, walk_files
 from crnn_jax.errors import CorruptImageError, UserError

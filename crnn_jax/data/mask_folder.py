@@ -26,7 +26,7 @@ from crnn_jax.data.decode import (
 )
 from crnn_jax.data.fields import IGNORE, Example
 from crnn_jax.data.folder import first_shape
-from crnn_jax.data.sources import Source, Split, fingerprint, masked_fields
+from crnn_jax.data.splits import Source, Split, fingerprint, masked_fields
 from crnn_jax.data.walk import File, composed
 from crnn_jax.errors import CorruptImageError, UserError
 

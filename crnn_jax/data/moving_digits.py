@@ -12,7 +12,7 @@ import numpy as np
 from crnn_jax.data.decode import resize_and_crop
 from crnn_jax.data.digits import choose_test, read_digits
 from crnn_jax.data.fields import Example
-from crnn_jax.data.sources import Source, Split, fingerprint, labelled, labelled_fields
+from crnn_jax.data.splits import Source, Split, fingerprint, labelled, labelled_fields
 from crnn_jax.errors import UserError
 
 CANVAS = 16  # pixels of each side; what leaves it comes in again on the other side

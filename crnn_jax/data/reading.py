@@ -8,7 +8,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from crnn_jax.data.fields import Example, Field, Fields
-from crnn_jax.data.sources import Encoded, Split
+from crnn_jax.data.splits import Encoded, Split
 from crnn_jax.errors import CorruptImageError, UserError
 
 _ALIGNMENT = 64  # bytes: a CPU "device" of JAX takes an array that starts there without a copy

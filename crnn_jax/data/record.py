@@ -6,7 +6,7 @@ from typing import Any
 
 from crnn_jax.data import statistics
 from crnn_jax.data.content import digest_of
-from crnn_jax.data.sources import Source, Split
+from crnn_jax.data.splits import Source, Split
 
 _SHOWN = 3  # names of classes
 

@@ -16,7 +16,7 @@ from crnn_jax import mesh as mesh_lib
 from crnn_jax.data import cache, order
 from crnn_jax.data.fields import Fields
 from crnn_jax.data.pipeline import Batch, Inputs, Pipeline
-from crnn_jax.data.sources import Split
+from crnn_jax.data.splits import Split
 from crnn_jax.errors import UserError
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from crnn_jax.data import cache, reading
-from crnn_jax.data.sources import Split
+from crnn_jax.data.splits import Split
 from crnn_jax.disk import note_use
 from crnn_jax.errors import UserError
 

@@ -19,7 +19,7 @@ from crnn_jax.data import order, reading, workers
 from crnn_jax.data.pipeline import Batch, Inputs, Pipeline
 from crnn_jax.data.reading import View
 from crnn_jax.data.slots import Filled, MainSlots, worker_slots
-from crnn_jax.data.sources import Split
+from crnn_jax.data.splits import Split
 from crnn_jax.errors import UserError
 
 _PLACED_AHEAD = 2  # batches whose copy to the devices overlaps the step before

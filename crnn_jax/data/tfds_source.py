@@ -11,7 +11,7 @@ from crnn_jax.data import tfds_folder
 from crnn_jax.data.content import key_of
 from crnn_jax.data.decode import decode_image, decoding, match_source, sides
 from crnn_jax.data.fields import Example
-from crnn_jax.data.sources import (
+from crnn_jax.data.splits import (
     Encoded,
     Source,
     Split,

@@ -13,7 +13,7 @@ from crnn_jax.data.decode import sides
 from crnn_jax.data.fields import Example
 from crnn_jax.data.frames import DECODING, EXTENSIONS, Frames, frame_size, is_video_name
 from crnn_jax.data.limits import MAX_PIXELS
-from crnn_jax.data.sources import Encoded, Source, Split, fingerprint, labelled, labelled_fields
+from crnn_jax.data.splits import Encoded, Source, Split, fingerprint, labelled, labelled_fields
 from crnn_jax.data.walk import File
 from crnn_jax.errors import CorruptImageError, UserError
 

@@ -10,7 +10,7 @@ from crnn_jax.data.crops import make_crop
 from crnn_jax.data.decode import decode_image, to_shape
 from crnn_jax.data.frames import Frames
 from crnn_jax.data.reading import View
-from crnn_jax.data.sources import Encoded
+from crnn_jax.data.splits import Encoded
 from crnn_jax.errors import UserError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from crnn_jax.data import statistics
-from crnn_jax.data.sources import Split
+from crnn_jax.data.splits import Split
 from crnn_jax.errors import UserError
 
 _IMAGES = 5_000  # as airbench: the covariance of their millions of patches is known well enough

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 import crnn_jax
 from crnn_jax.config import PLACEMENT_KEYS, config_of_flat, default_config, flatten, with_absent
-from crnn_jax.data.dataset import PATHS
+from crnn_jax.data.sources import PATHS
 from crnn_jax.errors import UserError
 from crnn_jax.run import Run
 

@@ -271,7 +271,7 @@ def main(argv: list[str]) -> None:
         if flags.classes < 0:
             raise UserError(f"--classes expects 1 or more, found {flags.classes}")
         if not (shape and classes):
-            from crnn_jax.data.dataset import load_source
+            from crnn_jax.data.sources import load_source
 
             source = load_source(config.data, config.seed)
             shape, classes = shape or source.input_shape, classes or source.num_classes

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.data.sources import labels_of
+from crnn_jax.data.splits import labels_of
 from crnn_jax.errors import CorruptImageError, UserError
 
 _CHUNK = 1000  # images read at a time

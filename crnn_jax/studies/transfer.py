@@ -169,7 +169,7 @@ class Study:
             return
         if not missing:
             return
-        from crnn_jax.data.dataset import load_source
+        from crnn_jax.data.sources import load_source
 
         source = load_source(self.base.data, self.base.seed)
         numbers = list(range(source.num_classes))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from crnn_jax.data.sources import Source, Split
+from crnn_jax.data.splits import Source, Split
 from crnn_jax.errors import UserError
 from crnn_jax.models import MODELS, output_of
 from crnn_jax.tasks.classification import Classification

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.data import class_weights, mixing, transforms
 from crnn_jax.data.fields import Example, Fields
-from crnn_jax.data.sources import LOSS_WEIGHT, Split, labelled_fields, labels_of
+from crnn_jax.data.splits import LOSS_WEIGHT, Split, labelled_fields, labels_of
 from crnn_jax.errors import printable
 from crnn_jax.models.heads import Output
 from crnn_jax.tasks import losses

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.data import transforms
 from crnn_jax.data.fields import IGNORE, Example, Fields
-from crnn_jax.data.sources import Split, masked_fields
+from crnn_jax.data.splits import Split, masked_fields
 from crnn_jax.errors import UserError, printable
 from crnn_jax.models.heads import DenseOutput
 from crnn_jax.tasks import losses

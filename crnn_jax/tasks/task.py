@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.data.fields import Example, Fields
-from crnn_jax.data.sources import Split
+from crnn_jax.data.splits import Split
 from crnn_jax.tasks.sums import Sums
 
 Batch = dict[str, jax.Array]

@@ -17,7 +17,7 @@ from crnn_jax.compiler import compiler_options
 from crnn_jax.config import round_up, steps
 from crnn_jax.data.cache import cache_dir
 from crnn_jax.data.dataset import Dataset
-from crnn_jax.data.sources import Split
+from crnn_jax.data.splits import Split
 from crnn_jax.mesh import check_batch
 from crnn_jax.models.fit import check_fit
 from crnn_jax.peaks import peak_flops

@@ -10,7 +10,7 @@ from PIL import Image
 
 from crnn_jax.data import reading
 from crnn_jax.data.fields import Example
-from crnn_jax.data.sources import Encoded, Split, labelled, labelled_fields
+from crnn_jax.data.splits import Encoded, Split, labelled, labelled_fields
 from crnn_jax.errors import CorruptImageError
 
 

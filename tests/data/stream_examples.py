@@ -11,7 +11,7 @@ import jax
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
 from crnn_jax.data.crops import Crop
-from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import load_source
 from crnn_jax.data.streaming import StreamingPipeline
 
 BATCH = 16

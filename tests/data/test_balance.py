@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crnn_jax.data import balance
-from crnn_jax.data.sources import Split
+from crnn_jax.data.splits import Split
 
 NAMES = ("cat", "dog", "owl")
 

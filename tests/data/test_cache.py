@@ -10,7 +10,7 @@ import pytest
 
 from crnn_jax.config import default_config
 from crnn_jax.data import cache
-from crnn_jax.data.sources import subset
+from crnn_jax.data.splits import subset
 from crnn_jax.errors import CorruptImageError, UserError
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax.config import default_config
-from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import load_source
 from crnn_jax.errors import UserError
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))

@@ -9,7 +9,7 @@ import pytest
 from crnn_jax.data.cache import decoded
 from crnn_jax.data.classes import with_classes
 from crnn_jax.data.fields import IGNORE
-from crnn_jax.data.sources import (
+from crnn_jax.data.splits import (
     Encoded,
     Source,
     Split,

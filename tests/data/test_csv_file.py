@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax import config as cfg
-from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import load_source
 from crnn_jax.errors import CorruptImageError, UserError
 from crnn_jax.train.loop import train
 

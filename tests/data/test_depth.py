@@ -13,9 +13,9 @@ from PIL import Image
 from crnn_jax.config import default_config
 from crnn_jax.data import depth, inputs
 from crnn_jax.data.cache import decoded
-from crnn_jax.data.dataset import load_source
 from crnn_jax.data.decode import decode_image
-from crnn_jax.data.sources import Encoded
+from crnn_jax.data.sources import load_source
+from crnn_jax.data.splits import Encoded
 from crnn_jax.data.views import make_view, training_view
 from crnn_jax.errors import CorruptImageError, UserError
 from crnn_jax.validation import validate

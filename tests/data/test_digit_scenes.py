@@ -7,8 +7,8 @@ from sklearn.datasets import load_digits
 
 from crnn_jax.config import default_config
 from crnn_jax.data import digit_scenes
-from crnn_jax.data.dataset import load_source
 from crnn_jax.data.fields import IGNORE
+from crnn_jax.data.sources import load_source
 from crnn_jax.errors import UserError
 
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from crnn_jax.config import default_config
-from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import load_source
 from crnn_jax.errors import UserError
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from crnn_jax.config import default_config
 from crnn_jax.data import decode
 from crnn_jax.data.cache import decoded
-from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import load_source
 from tests.data.test_mask_folder import save
 from tests.data.test_video_folder import write_video
 from tests.data.toy_tfds import png, write_toy

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax.config import config_of_flat, default_config, flatten, override
-from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import load_source
 from crnn_jax.errors import CorruptImageError, UserError
 
 

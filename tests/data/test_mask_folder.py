@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from crnn_jax.config import default_config
-from crnn_jax.data.dataset import load_source
 from crnn_jax.data.decode import fit_map, to_shape
 from crnn_jax.data.fields import IGNORE
+from crnn_jax.data.sources import load_source
 from crnn_jax.errors import CorruptImageError, UserError
 
 CLASSES = "sky\nroad\ncar\n"

@@ -8,8 +8,8 @@ import pytest
 
 from crnn_jax.config import default_config
 from crnn_jax.data import moving_digits
-from crnn_jax.data.dataset import load_source
 from crnn_jax.data.digits import read_digits
+from crnn_jax.data.sources import load_source
 from crnn_jax.errors import UserError
 
 K = len(moving_digits.MOTIONS)

@@ -10,7 +10,8 @@ from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
 from crnn_jax.data import dataset
 from crnn_jax.data.dataset import make_pipeline
-from crnn_jax.data.sources import subset
+from crnn_jax.data.sources import load_source
+from crnn_jax.data.splits import subset
 from crnn_jax.errors import UserError
 
 
@@ -49,7 +50,7 @@ def test_both_pipelines_show_every_class_as_often(start, tmp_path):
 
 
 def digits(folder):
-    return dataset.load_source(default_config("crnn").data, 0).test
+    return load_source(default_config("crnn").data, 0).test
 
 
 def png_folder(folder):
@@ -63,7 +64,7 @@ def png_folder(folder):
     damaged.write_bytes(damaged.read_bytes()[:80])
     data_config = default_config("crnn").data
     data_config.source = f"folder:{folder}"
-    return dataset.load_source(data_config, 0).train
+    return load_source(data_config, 0).train
 
 
 @pytest.mark.smoke

@@ -16,8 +16,8 @@ import pytest
 
 from crnn_jax.config import default_config
 from crnn_jax.data import prepare
-from crnn_jax.data.dataset import load_source
 from crnn_jax.data.prepare import download, main, prepare_cifar10
+from crnn_jax.data.sources import load_source
 from crnn_jax.errors import UserError
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()

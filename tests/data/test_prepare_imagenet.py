@@ -16,7 +16,7 @@ from PIL import Image
 from crnn_jax.config import default_config
 from crnn_jax.data import imagenet_archives as archives
 from crnn_jax.data import imagenet_shards, prepare
-from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import load_source
 from crnn_jax.errors import UserError
 from tests.faults import processes
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from crnn_jax.config import default_config
 from crnn_jax.data import record
-from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import load_source
 
 OLD = {
     "input_shape": [4, 4, 3],

@@ -8,10 +8,11 @@ import pytest
 
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.config import default_config
-from crnn_jax.data import dataset, order, reading, slots, streaming
+from crnn_jax.data import order, reading, slots, streaming
 from crnn_jax.data.crops import Crop
 from crnn_jax.data.jpeg import decode_box
-from crnn_jax.data.sources import labelled_fields, subset
+from crnn_jax.data.sources import load_source
+from crnn_jax.data.splits import labelled_fields, subset
 from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.errors import CorruptImageError, UserError
 
@@ -54,7 +55,7 @@ def test_starting_late_continues_the_order(memory_split):
 
 
 def test_worker_processes_change_nothing():
-    split = dataset.load_source(default_config("crnn").data, 0).train
+    split = load_source(default_config("crnn").data, 0).train
     threads, processes = make(split), make(split, num_workers=2)
     jax.tree.map(np.testing.assert_array_equal, take(threads, 5, 5), take(processes, 5, 5))
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax.config import default_config
-from crnn_jax.data.dataset import load_source
+from crnn_jax.data.sources import load_source
 from crnn_jax.data.tfds_metadata import data_dir
 from crnn_jax.errors import CorruptImageError, UserError
 from tests.data.toy_tfds import png, write_toy

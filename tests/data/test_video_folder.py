@@ -12,9 +12,10 @@ from PIL import Image
 from crnn_jax import config as cfg
 from crnn_jax import evaluate, main, predict
 from crnn_jax.config import default_config
-from crnn_jax.data.dataset import load_dataset, load_source
+from crnn_jax.data.dataset import load_dataset
 from crnn_jax.data.frames import Frames, frame_size
-from crnn_jax.data.sources import Encoded
+from crnn_jax.data.sources import load_source
+from crnn_jax.data.splits import Encoded
 from crnn_jax.data.views import make_view
 from crnn_jax.errors import CorruptImageError, UserError
 from crnn_jax.flags import resolve_config

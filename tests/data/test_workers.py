@@ -17,7 +17,7 @@ import pytest
 from crnn_jax import mesh as mesh_lib
 from crnn_jax.data import slots, workers
 from crnn_jax.data.fields import Example
-from crnn_jax.data.sources import Split, labelled, labelled_fields
+from crnn_jax.data.splits import Split, labelled, labelled_fields
 from crnn_jax.data.streaming import StreamingPipeline
 from crnn_jax.errors import UserError
 from tests.faults import processes

@@ -10,7 +10,7 @@ import pytest
 
 from crnn_jax.data.dataset import load_dataset
 from crnn_jax.data.mixing import Mixing
-from crnn_jax.data.sources import labels_of
+from crnn_jax.data.splits import labels_of
 from crnn_jax.errors import UserError
 from crnn_jax.models.heads import Output
 from crnn_jax.tasks.augmentation import Augmentation

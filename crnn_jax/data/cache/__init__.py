@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.data import reading
 from crnn_jax.data.reading import Examples
-from crnn_jax.data.sources import Split
+from crnn_jax.data.splits import Split
 from crnn_jax.disk import note_use
 from crnn_jax.errors import UserError
 
