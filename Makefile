@@ -47,7 +47,7 @@ test-gpu: $(VENV)/.installed-test  ## Run the tests that need a GPU.
 smoke: $(VENV)/.installed-test  ## Run the few tests that every supported Python must pass.
 	$(RUN) -m pytest -n 2 -m smoke $(ARGS)
 
-faults: $(VENV)/.installed-test  ## Kill, damage and mistype: 4,600 faults, ten minutes; writes results/faults.json.
+faults: $(VENV)/.installed-test  ## Kill, damage and mistype: 4,600 faults, twenty minutes; writes results/faults.json.
 	JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 $(RUN) -m tests.faults.campaign results/faults.json $(ARGS)
 
 lint: $(VENV)/.installed-dev  ## Check format, style, types, and that the tables are those of results/.

@@ -26,23 +26,31 @@ def faults_table(results: pathlib.Path) -> str:
     if not path.exists():
         raise UserError(f"expected '{path}', found none: run make faults")
     content = json.loads(path.read_text())
-    lines = ["| faults | what | outcome | seconds |", "|---|---|---|---|"]
+    lines = ["| faults | what | outcome | seconds | date, commit |", "|---|---|---|---|---|"]
     for name, what in _PARTS:
         counts = content["faults"][name]
         number = counts.get("faults", counts.get("cases"))
-        lines.append(f"| {number:,} | {what} | {_outcome(counts)} | {counts['seconds']} |")
+        lines.append(f"| {number:,} | {what} | {_outcome(counts)} | {_end(counts)}")
     if run := content["faults"].get("long_run"):
         held = (
             f"resident memory {run['resident_mb'][0]:,} MB early, {run['resident_mb'][1]:,} late; "
             f"open files {run['files'][0]} and {run['files'][1]}, threads {run['threads'][0]} and "
             f"{run['threads'][1]}; left behind {run['left']}"
         )
-        lines.append(f"| {run['steps']:,} | steps of one training | {held} | {run['seconds']} |")
-    where = f"{content['devices']}, {content['date']}, {content['git_commit'][:7]}"
-    lines += ["", f"`{content['command']}`, seeds {content['seeds']}, on {where}."]
+        lines.append(f"| {run['steps']:,} | steps of one training | {held} | {_end(run)}")
+    made = [counts["about"] for counts in content["faults"].values()]
+    commands = ", ".join(f"`{command}`" for command in sorted({x["command"] for x in made}))
+    devices = "; ".join(sorted({x["devices"] for x in made}))
+    lines += ["", f"{commands}, seeds {content['seeds']}, on {devices}."]
     return "\n".join(lines)
+
+
+def _end(counts: dict[str, Any]) -> str:
+    about = counts["about"]
+    return f"{counts['seconds']} | {about['date']}, {about['git_commit'][:7]} |"
 
 
 def _outcome(counts: dict[str, Any]) -> str:
     left_out = ("faults", "cases", "seconds", "operations", "slowest_s", "slowest_stop_s")
+    left_out += ("about",)
     return ", ".join(f"{name} {value:,}" for name, value in counts.items() if name not in left_out)

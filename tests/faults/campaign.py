@@ -1,6 +1,7 @@
 """Runs the faults in their long form: make faults
 
-About ten minutes on two idle cores; ARGS="--kills=20 ..." changes how many there are of a kind.
+About twenty minutes on two idle cores. ARGS="--kills=20 ..." changes how many there are of a kind,
+ARGS=--part=kills measures one part again.
 Exits with 1 if a killed training was lost, wrong, hung, stopped late or ended in a traceback, or if
 a long one grew; other faults raise.
 """
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from tests.faults import config_cases, damage, kills, long_run, runs, test_image
 COUNTS = {"kills": 200, "checkpoints": 200, "records": 200, "configs": 2000, "images": 2000}
 COUNTS["traced"] = 100  # configs
 COUNTS["long_run"] = 10_000  # steps
+PARTS = ("configs", "images", "damage", "kills", "long_run")
 BAD = ("code", "hang", "late stop", "traceback", "lost", "other numbers")
 
 
@@ -54,36 +57,43 @@ def run_images(count: int) -> dict[str, int]:
     return {"cases": count, "read": read, "refused": count - read}
 
 
-def run_all(counts: dict[str, int], folder: pathlib.Path) -> dict[str, Any]:
-    """Returns the counts of each kind of fault, with its seconds."""
-    found: dict[str, Any] = {}
-
-    def measure(name: str, result: Any, start: float) -> None:
-        found[name] = {**result, "seconds": round(time.monotonic() - start)}
-        print(name, json.dumps(found[name]), flush=True)
-
-    start = time.monotonic()
-    measure("configs", config_cases.run(counts["configs"], 0, counts["traced"]), start)
-    start = time.monotonic()
-    measure("images", run_images(counts["images"]), start)
-    start = time.monotonic()
+def run_damage(counts: dict[str, int], folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Returns the counts of damaged checkpoints and of damaged records, of the same two runs."""
     config, workdir, abstract, states = runs.finished(folder)
-    measure(
-        "checkpoints",
-        damage.damage_checkpoints(workdir, abstract, states, counts["checkpoints"], 0),
-        start,
-    )
+    start = time.monotonic()
+    found = damage.damage_checkpoints(workdir, abstract, states, counts["checkpoints"], 0)
+    checkpoints = {**found, "seconds": round(time.monotonic() - start)}
     start = time.monotonic()
     half = counts["records"] // 2
-    result: Counter[str] = Counter()
+    records: Counter[str] = Counter()
     for path in (workdir, runs.stopped(folder)):
         kinds = damage.JSON_FILES if path == workdir else damage.JSON_FILES[:2]
-        result.update(damage.damage_records(path, config, half, 0, kinds=kinds))
-    measure("records", dict(result), start)
-    start = time.monotonic()
-    measure("kills", run_kills(counts["kills"], folder), start)
-    start = time.monotonic()
-    measure("long_run", long_run.run(counts["long_run"], folder / "long"), start)
+        records.update(damage.damage_records(path, config, half, 0, kinds=kinds))
+    return {
+        "checkpoints": checkpoints,
+        "records": {**records, "seconds": round(time.monotonic() - start)},
+    }
+
+
+def run_all(
+    counts: dict[str, int], folder: pathlib.Path, parts: Collection[str] = PARTS
+) -> dict[str, dict[str, Any]]:
+    """Returns the counts of each kind of fault of the `parts`, with its seconds."""
+    actions: dict[str, Callable[[], dict[str, Any]]] = {
+        "configs": lambda: config_cases.run(counts["configs"], 0, counts["traced"]),
+        "images": lambda: run_images(counts["images"]),
+        "damage": lambda: run_damage(counts, folder),
+        "kills": lambda: run_kills(counts["kills"], folder),
+        "long_run": lambda: long_run.run(counts["long_run"], folder / "long"),
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        start = time.monotonic()
+        result = actions[part]()
+        seconds = round(time.monotonic() - start)
+        new = result if part == "damage" else {part: {**result, "seconds": seconds}}
+        print(json.dumps(new), flush=True)
+        found |= new
     return found
 
 
@@ -91,26 +101,30 @@ def main(argv: list[str]) -> int:
     """Writes the counts; returns the exit code."""
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("path", type=pathlib.Path)
+    parser.add_argument(
+        "--part", choices=PARTS, action="append", help="measure this one; the file's others stay"
+    )
     for name, count in COUNTS.items():
         parser.add_argument(f"--{name}", type=int, default=count)
     flags = vars(parser.parse_args(argv))
-    path = flags.pop("path")
+    path, chosen = flags.pop("path"), flags.pop("part")
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
     with tempfile.TemporaryDirectory() as folder:
-        found = run_all(flags, pathlib.Path(folder))
+        measured = run_all(flags, pathlib.Path(folder), chosen or PARTS)
     changed = " ".join(argv[1:])
-    content = {
+    about = {
         "command": f'make faults ARGS="{changed}"' if changed else "make faults",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "git_commit": git_commit(),
-        "versions": versions(),
         "devices": describe_devices(),
-        "seeds": "numbered from 0",
-        "faults": found,
     }
+    found = {name: {**counts, "about": about} for name, counts in measured.items()}
+    if chosen:
+        found = {**json.loads(path.read_text())["faults"], **found}
+    content = {"versions": versions(), "seeds": "numbered from 0", "faults": found}
     path.write_text(json.dumps(content, indent=2) + "\n")
-    bad = any(found["kills"].get(name, 0) for name in BAD)
-    return int(bad or bool(long_run.problems(found["long_run"])))
+    bad = any(measured.get("kills", {}).get(name, 0) for name in BAD)
+    return int(bad or ("long_run" in measured and bool(long_run.problems(measured["long_run"]))))
 
 
 if __name__ == "__main__":
