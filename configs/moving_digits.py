@@ -3,9 +3,9 @@
     python -m crnn_jax.main --config=configs/moving_digits.py:crnn --workdir=runs/moving_digits_crnn
 
 The argument is cnn, rnn, lrcn, tsn or crnn; the class is the motion, which no single frame shows.
-Expected accuracy is in docs/video.md's table. `data.flip` must stay 'none': a mirrored
-clip shows another motion, as does `eval.tta`. There is no translation either, whose reflected
-border a digit that leaves on one side and enters on the other has not.
+Expected accuracy is in docs/video.md's table. `data.flip` and `eval.tta` must stay 'none', and
+nothing else is accepted: a mirrored clip shows another motion. There is no translation either,
+whose reflected border a digit that leaves on one side and enters on the other has not.
 """
 
 from ml_collections import ConfigDict

@@ -34,7 +34,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     - a frame, whichever, shows a digit at a uniformly random position in every class;
     - whoever sees the frames without their order (the mean of their scores, the statistics of a
       batch) cannot tell the classes apart at all.
-    A mirror turns each class into another: `data.flip` must stay 'none'.
+    A mirror turns each class into another, so the source is handed (`handed`).
 
     Args:
       location: empty.
@@ -68,6 +68,7 @@ def load(location: str, data_config: Any, seed: int) -> Source:
         fingerprint=fingerprint(
             "moving_digits", _MAKING, data_hash, size, int(is_test_N.sum()), seed
         ),
+        handed=True,
     )
 
 

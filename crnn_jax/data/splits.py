@@ -82,6 +82,7 @@ class Source:
       fingerprint: 16 hex digits; another when the data, the image size or the split changes.
       validation: what the data itself sets apart for choices, or None.
       files: those of each split, by its name, where they are read from files.
+      handed: whether a mirrored example is of another class by the making of the data.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Source:
     fingerprint: str
     validation: Split | None = None
     files: Mapping[str, Files] = dataclasses.field(default_factory=dict)
+    handed: bool = False
 
     @property
     def num_classes(self) -> int:

@@ -1,7 +1,7 @@
 """Draws what a run predicts of the first test examples: python -m crnn_jax.studies.pictures
 
-For tasks whose predictions are pictures. A segmentation's row is the image, the image under the
-predicted mask, and the image under its own. Writes RESULTS/NAME.png.
+For tasks whose predictions are pictures. A segmentation's row is the image, the predicted mask and
+the true one; a legend names the classes that are in them. Writes RESULTS/NAME.png.
 """
 
 import pathlib
@@ -11,11 +11,15 @@ import numpy as np
 
 from crnn_jax.errors import OneLineParser, UserError, one_line_errors
 from crnn_jax.flags import add_placement_flags, placement
+from crnn_jax.report.panels import draw
 from crnn_jax.run import Run, open_run
+from crnn_jax.tasks.task import Panels
 
 
-def draw_examples(run: Run, count: int) -> np.ndarray:
-    """Returns one uint8 RGB picture: a row for each of the first `count` test examples.
+def render_examples(run: Run, count: int) -> list[Panels]:
+    """Returns the panels of each of the first `count` test examples.
+
+    A task that draws one picture alone has one panel, without a title.
 
     Raises:
       UserError: the task's predictions are no pictures, or `count` is not in 1..N.
@@ -28,14 +32,14 @@ def draw_examples(run: Run, count: int) -> np.ndarray:
     rows = []
     for index, example in enumerate(examples):
         prediction = {name: array[index] for name, array in found.items()}
-        picture = task.render(prediction, run.class_names, example).picture_HWC
-        if picture is None:
+        rendered = task.render(prediction, run.class_names, example)
+        if rendered.picture_HWC is None:
             raise UserError(
                 f"--workdir expects a run whose predictions are pictures, found task "
                 f"'{run.config.task}'"
             )
-        rows.append(picture)
-    return np.concatenate(rows)
+        rows.append(rendered.panels or Panels({"": rendered.picture_HWC}, {}))
+    return rows
 
 
 def main(argv: list[str]) -> None:
@@ -48,14 +52,11 @@ def main(argv: list[str]) -> None:
     add_placement_flags(parser)
     flags = parser.parse_args(argv)
     with one_line_errors():
-        picture_HWC = draw_examples(
-            open_run(flags.workdir, placement=placement(flags)), flags.count
-        )
-        from PIL import Image
-
+        run = open_run(flags.workdir, placement=placement(flags))
+        rows = render_examples(run, flags.count)
+        legend = {number: entry for row in rows for number, entry in row.legend.items()}
         path = pathlib.Path(flags.results) / f"{flags.name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture_HWC).save(path, optimize=True)
+        draw(path, [row.pictures for row in rows], legend)
         print(path)
 
 

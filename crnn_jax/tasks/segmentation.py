@@ -17,7 +17,7 @@ from crnn_jax.errors import UserError, printable
 from crnn_jax.models.heads import DenseOutput
 from crnn_jax.tasks import losses
 from crnn_jax.tasks.augmentation import Augmentation
-from crnn_jax.tasks.mask_pictures import draw
+from crnn_jax.tasks.mask_pictures import draw, make_panels
 from crnn_jax.tasks.segmentation_report import make_report
 from crnn_jax.tasks.sums import Sums, loss_sums, no_sums
 from crnn_jax.tasks.task import Batch, Evidence, Predictions, Rendered, Report
@@ -198,7 +198,8 @@ class Segmentation:
     ) -> Rendered:
         """Returns the classes' shares of the pixels, and the image beside its mask.
 
-        Where the example has its own mask, that stands in the picture too, as the last.
+        Where the example has its own mask, that stands in the picture too, as the last. A figure's
+        panels show the masks without the image, so that their colours are those of the legend.
         """
         mask_HW = prediction["mask"]
         share_K = np.bincount(mask_HW.ravel(), minlength=len(class_names)) / mask_HW.size
@@ -207,8 +208,16 @@ class Segmentation:
         text = "\t".join(
             f"{printable(name)}\t{share:.4f}" for name, share in list(shares.items())[:_TOP]
         )
-        masks = [mask_HW, *([example["mask"]] if "mask" in example else [])]
-        return Rendered(text, {"shares": shares}, draw(example[self.pixels], masks))
+        masks = {"prediction": mask_HW}
+        if "mask" in example:
+            masks["truth"] = example["mask"]
+        image_HWC = example[self.pixels]
+        return Rendered(
+            text,
+            {"shares": shares},
+            draw(image_HWC, list(masks.values())),
+            make_panels(image_HWC, masks, class_names),
+        )
 
     def report(
         self, found: Evidence, class_names: Sequence[str], held: Callable[[], Evidence] | None

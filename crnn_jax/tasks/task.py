@@ -15,6 +15,19 @@ Batch = dict[str, jax.Array]
 Predictions = dict[str, Any]  # (B, ...) a name; on the host numpy arrays of one example
 
 
+class Panels(NamedTuple):
+    """The parts of a prediction's picture, for a figure with titles and a legend.
+
+    Attributes:
+      pictures: uint8 (H, W, 3) by its title, all of one size.
+      legend: what the colours in them mean: (name, its red, green and blue in 0..255) by a number
+        that orders them.
+    """
+
+    pictures: dict[str, np.ndarray]
+    legend: dict[int, tuple[str, tuple[int, int, int]]]
+
+
 class Rendered(NamedTuple):
     """A prediction for people.
 
@@ -22,11 +35,13 @@ class Rendered(NamedTuple):
       text: what follows the name of the input on its line.
       facts: the same and more, as JSON can hold it.
       picture_HWC: uint8, or None where a line says it all.
+      panels: what a figure shows in its place, or None.
     """
 
     text: str
     facts: dict[str, Any]
     picture_HWC: np.ndarray | None = None
+    panels: Panels | None = None
 
 
 Evidence = dict[str, np.ndarray]  # a split's: (N, ...) a name, see `Task.report`

@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from crnn_jax.data.dataset import Dataset
+from crnn_jax.data.handed import check_views
 from crnn_jax.data.pipeline import Pipeline
 from crnn_jax.errors import NotFiniteError
 from crnn_jax.mesh import batch_parts, replicated
@@ -152,7 +153,12 @@ def evaluate(
 def evaluator_of(
     experiment: Experiment, dataset: Dataset, split: str, tta: str = "none"
 ) -> Evaluator:
-    """Returns the evaluator of a split of the run's data; see `make_evaluator`."""
+    """Returns the evaluator of a split of the run's data; see `make_evaluator`.
+
+    Raises:
+      UserError: a view of an example is of another class.
+    """
+    check_views(dataset.source, tta)
     size = eval_batch_size(experiment.config.eval.batch_size, experiment.mesh)
     return make_evaluator(experiment, dataset.pipeline(split, size, experiment.mesh), tta)
 

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from crnn_jax import compile_cache, flops, models, optim, processor
 from crnn_jax.compiler import compiler_options
 from crnn_jax.config import round_up, steps
+from crnn_jax.data import handed
 from crnn_jax.data.cache import cache_dir
 from crnn_jax.data.dataset import Dataset
 from crnn_jax.data.splits import Split
@@ -225,7 +226,10 @@ def build_training(config: ConfigDict, dataset: Dataset) -> Experiment:
     """Returns the `Experiment` of a config that is trained on the data.
 
     Raises:
-      UserError: see `build`; or the task finds a mistake by the examples or by the classes.
+      UserError: see `build`; or the task finds a mistake by the examples or by the classes; or an
+        augmentation makes an example one of another class.
     """
+    handed.check_augmentation(dataset.source, config.data)
+    handed.check_views(dataset.source, config.eval.tta)
     names, train = dataset.source.class_names, dataset.split("train")
     return build(config, dataset.source.input_shape, len(names), dataset.num_train, train, names)

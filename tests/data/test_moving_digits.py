@@ -3,11 +3,12 @@
 import copy
 import pickle
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from crnn_jax.config import default_config
-from crnn_jax.data import moving_digits
+from crnn_jax.data import moving_digits, transforms
 from crnn_jax.data.digits import read_digits
 from crnn_jax.data.sources import load_source
 from crnn_jax.errors import UserError
@@ -33,6 +34,31 @@ def positions(clip_NFHWC):
     mass = clip_NFHWC[..., 0].astype(np.float64)
     rows, columns = (np.angle((m * np.exp(1j * angle)).sum(-1)) for m in (mass.sum(3), mass.sum(2)))
     return np.stack([rows, columns], -1) * 16 / (2 * np.pi)
+
+
+def test_a_mirror_and_a_reflected_border_show_another_motion():
+    source = load()
+    assert source.handed
+    clip_FHWC = source.train.read(0)["clip"]
+    (whole,) = positions(clip_FHWC[None])
+    for mirrored_FHWC in (clip_FHWC[:, :, ::-1], moved(clip_FHWC, rows=15)):
+        assert turn(whole) * turn(positions(mirrored_FHWC[None])[0]) < 0
+    assert turn(whole) * turn(positions(moved(clip_FHWC, rows=1)[None])[0]) > 0
+    assert not load_source(default_config("crnn").data, 0).handed
+
+
+def moved(clip_FHWC, rows):
+    """Returns the clip as `data.crop_padding` shows it, so many rows lower."""
+    placement = transforms.Placement(jnp.array([[rows, 0]]), None)
+    (found_FHWC,) = transforms.move(jnp.asarray(clip_FHWC[None]), "pixels", placement, (16, 16))
+    return np.asarray(found_FHWC)
+
+
+def turn(position_F2):
+    """Returns a sum whose sign is the direction of a closed path on the torus."""
+    step_F2 = (np.roll(position_F2, -1, axis=0) - position_F2 + 8) % 16 - 8
+    after_F2 = np.roll(step_F2, -1, axis=0)
+    return float(np.sum(step_F2[:, 0] * after_F2[:, 1] - step_F2[:, 1] * after_F2[:, 0]))
 
 
 def test_facts():

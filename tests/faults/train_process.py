@@ -1,7 +1,8 @@
 """Run by a test as a program: trains for ever as `crnn_jax.main` would, and says when it begins.
 
 python -m tests.faults.train_process WHERE. It then waits where a signal finds it: "setup", before
-the loop; "step", in the loop, in a step that hangs; "stopped", there after a first signal.
+the loop; "step", in the loop, in a step that hangs, and says when a signal was taken as a request;
+"stopped", there after a first signal.
 """
 
 import os
@@ -24,6 +25,10 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGINT)
             assert stop.requested == signal.SIGINT
         print("here", flush=True)
+        if where == "step":
+            while stop.requested is None:
+                threading.Event().wait(0.1)
+            print("requested", flush=True)
         hang()
 
 

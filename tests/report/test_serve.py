@@ -27,7 +27,7 @@ def served():
 
 
 def get(server, path="/", host=None):
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
     headers = {} if host is None else {"Host": host}
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()

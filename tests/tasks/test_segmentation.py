@@ -13,7 +13,7 @@ from crnn_jax.errors import UserError
 from crnn_jax.models.heads import DenseOutput
 from crnn_jax.tasks import Segmentation, make_task
 from crnn_jax.tasks.augmentation import Augmentation
-from crnn_jax.tasks.mask_pictures import PALETTE
+from crnn_jax.tasks.mask_pictures import PALETTE, colours
 from crnn_jax.validation import validate
 
 K = 4
@@ -178,6 +178,35 @@ def test_a_prediction_is_drawn_over_its_image():
     )
     assert with_truth.picture_HWC is not None
     assert with_truth.picture_HWC.shape == (256, 1152, 3)
+
+
+def test_panels_show_the_very_colours_that_the_legend_names():
+    task, names = segmentation(), ["ground", "", "b", "c"]
+    image_HWC = np.full((2, 3, 1), 100, np.uint8)
+    found_HW = np.array([[0, 0, 2], [0, 2, 2]], np.uint8)
+    truth_HW = np.array([[0, IGNORE, 1], [0, 2, K]], np.uint8)
+    panels = task.render({"mask": found_HW}, names, {"image": image_HWC}).panels
+    assert panels is not None
+    assert list(panels.pictures) == ["image", "prediction"]
+    assert [name for name, _ in panels.legend.values()] == ["ground", "b"]
+    panels = task.render({"mask": found_HW}, names, {"image": image_HWC, "mask": truth_HW}).panels
+    assert panels is not None
+    assert list(panels.pictures) == ["image", "prediction", "truth"]
+    np.testing.assert_array_equal(panels.pictures["image"], image_HWC.repeat(3, axis=2))
+    named = {k: name for k, (name, _) in panels.legend.items()}
+    assert named == {0: "ground", 1: "class 1", 2: "b", IGNORE: "(ignored)"}
+    for title, mask_HW in (("prediction", found_HW), ("truth", truth_HW)):
+        for k, colour in zip(mask_HW.ravel(), panels.pictures[title].reshape(-1, 3), strict=True):
+            number = int(k) if k < K else IGNORE  # K and above are not counted
+            assert panels.legend[number][1] == tuple(colour)
+
+
+def test_only_class_0_and_what_is_ignored_are_black_and_white():
+    shown_K3 = colours(np.arange(256, dtype=np.uint8)[None])[0].astype(int)
+    assert shown_K3[[0, IGNORE]].tolist() == [[0] * 3, [255] * 3]
+    assert shown_K3[1:IGNORE].sum(axis=1).min() > 0
+    assert shown_K3[1:IGNORE].min(axis=1).max() < 255
+    np.testing.assert_array_equal(shown_K3[: len(PALETTE)], PALETTE)
 
 
 def test_every_colour_of_the_palette_is_its_own():

@@ -174,6 +174,34 @@ def test_a_source_without_the_tasks_fields(tmp_path, capsys, task, source, words
     assert all(word in line for word in words)
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("data.flip=random", "'data.flip' expects none for 'moving_digits'"),
+        ("data.flip=alternating", "found 'alternating': set it to none"),
+        ("data.crop_padding=9", "'data.crop_padding' expects at most 8 for 'moving_digits'"),
+        ("eval.tta=mirror", "test-time augmentation expects none for 'moving_digits'"),
+        ("eval.tta=mirror_shift", "found 'mirror_shift': change 'eval.tta' or --tta"),
+    ],
+)
+def test_what_shows_another_motion_than_the_class_says_is_refused(tmp_path, capsys, setting, words):
+    argv = [*flags_of("cnn"), f"--workdir={tmp_path / 'a'}", f"--config.{setting}"]
+    assert words in run_expecting_one_line(main.main, argv, capsys)
+    assert not (tmp_path / "a" / "config.json").exists()
+
+
+def test_a_run_that_had_mirrors_opens_and_is_not_evaluated_by_them(tmp_path, capsys):
+    workdir = tmp_path / "a"
+    main.main([*flags_of("cnn"), f"--workdir={workdir}"])
+    config = json.loads((workdir / "config.json").read_text())
+    config["data"]["flip"], config["eval"]["tta"] = "random", "mirror"
+    (workdir / "config.json").write_text(json.dumps(config))
+    evaluate.main([f"--workdir={workdir}"])
+    assert "test accuracy 0." in capsys.readouterr().out
+    line = run_expecting_one_line(evaluate.main, [f"--workdir={workdir}", "--tta=mirror"], capsys)
+    assert "of which a mirrored example is of another class, found 'mirror'" in line
+
+
 def test_images_given_to_a_run_on_clips(tmp_path, capsys):
     from PIL import Image
 

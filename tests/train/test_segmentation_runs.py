@@ -162,11 +162,19 @@ def test_predict_writes_a_picture_and_a_line(scenes, run_of_eight, tmp_path, cap
     assert sum(facts["shares"].values()) == pytest.approx(1)
 
 
-def test_a_row_of_pictures_for_each_example(scenes, run_of_eight, tmp_path, capsys):
-    arguments = [f"--workdir={trained_on_eight(scenes, run_of_eight)}", f"--results={tmp_path}"]
+def test_a_row_of_panels_for_each_example(scenes, run_of_eight, drawn, tmp_path, capsys):
+    workdir = trained_on_eight(scenes, run_of_eight)
+    arguments = [f"--workdir={workdir}", f"--results={tmp_path}"]
     pictures.main([*arguments, "--name=a", "--count=2"])
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.size == (3 * 270, 2 * 270)  # 18 pixels, 15 times
+    assert (tmp_path / "a.png").exists()
+    texts, figure = drawn()
+    assert len(figure.axes) == 2 * 3
+    shown = [text for text, _ in texts]
+    assert shown[:3] == ["image", "prediction", "truth"]
+    assert (shown[3], shown[-1]) == ("background", "(ignored)")
+    truth = np.stack([load_dataset(scenes()).splits["test"].read(i)["mask"] for i in range(2)])
+    digits = {str(k - 1) for k in np.unique(truth).tolist() if 0 < k < IGNORE}
+    assert digits <= set(shown)
     with pytest.raises(SystemExit):
         pictures.main([*arguments, "--name=a", "--count=22"])
     assert "--count expects 1 to 21, found 22" in capsys.readouterr().err
