@@ -1,12 +1,14 @@
 """Fig. 1: what a model is made of, drawn from left to right, and the same as a table."""
 
+import contextlib
 import math
 import pathlib
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from crnn_jax.report.drawing import GRAY, engineering, fitted_name, pyplot, save
+from crnn_jax.report.drawing import GRAY, engineering, fitted_name, pyplot, save, shown_name
+from crnn_jax.report.inline_svg import inline_svg
 
 _FILLS = {  # light shades of Okabe and Ito's colours
     "input": "#E8E8E8",
@@ -27,6 +29,7 @@ _TOP = 0.9  # height of the page above the middle
 _CAPTION = -0.8  # height at which captions begin
 _TITLE_LINE, _LINE = 0.165, 0.15  # heights of their lines
 _SHOWN_STEPS = 5  # a longer sequence shows its first ones and its last
+_LONGEST = 160  # characters of a title or a note
 
 
 def shape_text(shape: list[int]) -> str:
@@ -69,13 +72,37 @@ def _mega(flops: float) -> str:
 
 def architecture_figure(content: dict[str, Any], path: pathlib.Path) -> None:
     """Writes the figure as `path`, a .png, and as .svg beside it."""
+    with _drawn(content) as figure:
+        save(figure, path)
+        save(figure, path.with_suffix(".svg"))
+
+
+def architecture_svg(content: dict[str, Any]) -> str:
+    """Returns the figure for the page; a screen reader says its stages and their sum."""
+    titles = ", ".join(shown_name(stage["title"], _LONGEST) for stage in content["stages"])
+    name = shown_name(content["config"], _LONGEST)
+    with _drawn(content) as figure:
+        return inline_svg(figure, f"Architecture of {name}: {titles}; {_costs(content)}")
+
+
+@contextlib.contextmanager
+def _drawn(content: dict[str, Any]) -> Iterator[Any]:
     plt = pyplot()
+    figure = plt.figure()
+    try:
+        _draw(figure, content)
+        yield figure
+    finally:
+        plt.close(figure)
+
+
+def _draw(figure: Any, content: dict[str, Any]) -> None:
     found = content["stages"]
     widths = [_WIDTHS.get(stage["kind"], _WIDTH) for stage in found]
     captions = [_caption(stage, width) for stage, width in zip(found, widths, strict=True)]
     footer = min(_end(*caption) for caption in captions) - 0.25
     bottom = footer - 0.15
-    figure = plt.figure(figsize=(sum(widths) + 0.2, _TOP - bottom))
+    figure.set_size_inches(sum(widths) + 0.2, _TOP - bottom)
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(-0.1, sum(widths) + 0.1), ylim=(bottom, _TOP))
     axis.set_axis_off()
@@ -88,15 +115,13 @@ def architecture_figure(content: dict[str, Any], path: pathlib.Path) -> None:
         if index:
             _arrow(axis, edge, middle - half)
         edge, left = middle + half, left + width
-    costs = (
-        f": {_count(content['parameters'])} parameters, "
-        f"{engineering(content['flops'])}FLOP an example"
-    )
-    total = fitted_name(content["config"], 72 * sum(widths), 9, costs)
+    total = fitted_name(content["config"], 72 * sum(widths), 9, f": {_costs(content)}")
     axis.text(sum(widths) / 2, footer, total, ha="center", fontsize=9, color=GRAY)
-    save(figure, path)
-    save(figure, path.with_suffix(".svg"))
-    plt.close(figure)
+
+
+def _costs(content: dict[str, Any]) -> str:
+    flops = engineering(content["flops"])
+    return f"{_count(content['parameters'])} parameters, {flops}FLOP an example"
 
 
 def _is_map(stage: dict[str, Any]) -> bool:
@@ -138,9 +163,9 @@ def _draw_steps(axis: Any, middle: float, stage: dict[str, Any], largest: int) -
     from matplotlib.patches import Circle, Rectangle
 
     steps = stage["steps"]
-    named = [str(step) for step in range(1, steps + 1)]
+    named = [str(step) for step in range(1, min(steps, _SHOWN_STEPS) + 1)]
     if steps > _SHOWN_STEPS:
-        named = [*named[: _SHOWN_STEPS - 2], "", named[-1]]
+        named = [*named[:-2], "", str(steps)]
     pitch = 0.43
     first = middle - pitch * (len(named) - 1) / 2
     between = "<|-|>" if "both ways" in stage["notes"] else "-|>"
@@ -203,12 +228,12 @@ def _caption(stage: dict[str, Any], width: float) -> tuple[list[str], list[str]]
     columns = int(width * 11.5)
     facts = [shape_text(stage["output"])]
     for note in stage["notes"]:
-        facts += textwrap.wrap(note, columns)
+        facts += textwrap.wrap(shown_name(note, _LONGEST), columns)
     if stage["parameters"]:
         facts.append(f"{_count(stage['parameters'])} parameters")
     if stage["flops"]:
         facts.append(f"{engineering(stage['flops'])}FLOP")
-    return textwrap.wrap(stage["title"], columns), facts
+    return textwrap.wrap(shown_name(stage["title"], _LONGEST), columns), facts
 
 
 def _end(title: list[str], facts: list[str]) -> float:

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from crnn_jax.report.architecture import architecture_svg
 from crnn_jax.report.bars import Measured, dot_rows
 from crnn_jax.report.charts import Series, heat_map, line_chart
 from crnn_jax.report.formats import percent
@@ -35,7 +36,7 @@ class Study:
       shown: the path from its folder on, for people.
       content: what it holds.
       picture: a file beside it, maybe absent.
-      charts: drawn from its numbers.
+      charts: drawn from its numbers, as inline SVG; where there is one, no picture is needed.
       table: rows of cells, the names of the columns first.
       notes: paragraphs.
     """
@@ -131,12 +132,12 @@ def _study(path: pathlib.Path, kinds: dict[str, str]) -> dict[str, Any] | None:
 
 
 def _read(path: pathlib.Path, shown: str, content: dict[str, Any], title: str) -> Study:
-    charts, table, notes = [], [], []
     try:
         table, notes = parsed(STUDY_TABLES[content["study"]](content))
-        if draw := {"sensitivity": sensitivity_chart, "table1": table1_chart}.get(content["study"]):
-            charts = [draw(content)]
+        draw = _CHARTS.get(content["study"])
+        charts = [draw(content)] if draw else []
     except _OTHER_SHAPE:
+        charts, table = [], []
         notes = [f"'{shown}' is of another version, and has no table here"]
     return Study(title, path, shown, content, path.with_suffix(".png"), charts, table, notes)
 
@@ -192,6 +193,13 @@ def sensitivity_chart(content: dict[str, Any]) -> str:
     columns = [f"{units} units" for units in content["units"]]
     title = f"test accuracy, {content['config']}, {content['duration']} a point"
     return heat_map(title, rows, columns, shares, texts, axes=("layers", "units"))
+
+
+_CHARTS = {
+    "architecture": architecture_svg,
+    "sensitivity": sensitivity_chart,
+    "table1": table1_chart,
+}
 
 
 def scaling(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

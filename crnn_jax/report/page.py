@@ -109,10 +109,16 @@ def _run(run: RunFiles, studies: list[Study], budget: Budget) -> Facts:
         "figures": figures_of(run, found),
         "made": made_of(run),
         "evaluations": found,
-        "studies": [(study, budget.embed(study.picture, _STUDY_PIXELS)) for study in studies],
+        "studies": [(study, *_shown(study, budget)) for study in studies],
         "config": sorted(run.settings.items()),
         "finished": bool(result),
     }
+
+
+def _shown(study: Study, budget: Budget) -> tuple[str | None, str | None]:
+    """Returns (drawing, picture) of a study: SVG, or else the address of what its file shows."""
+    drawing = budget.take("".join(study.charts)) or None
+    return drawing, None if drawing else budget.embed(study.picture, _STUDY_PIXELS)
 
 
 def state_of(run: RunFiles) -> str:

@@ -28,11 +28,14 @@ class Budget:
         if self.left <= 0 or not path.is_file():
             return None
         data = _small(path, longest)
-        text = f"data:image/webp;base64,{base64.b64encode(data).decode()}"
-        if len(text) > self.left:
+        return self.take(f"data:image/webp;base64,{base64.b64encode(data).decode()}")
+
+    def take(self, picture: str) -> str | None:
+        """Returns the picture, ASCII or nearly, if there is room for it."""
+        if len(picture) > self.left:
             return None
-        self.left -= len(text)
-        return text
+        self.left -= len(picture)
+        return picture
 
 
 def _small(path: pathlib.Path, longest: int) -> bytes:

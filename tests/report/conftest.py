@@ -99,6 +99,24 @@ _REPORT = {
 
 
 @pytest.fixture
+def architecture():
+    """What a study of a run of `make_workdir` writes, of a model with hostile names."""
+    shared = {"notes": [HOSTILE], "parameters": 617, "flops": 2839, "steps": None}
+    return {
+        "study": "architecture",
+        "command": "",
+        "config": f"folder_{HOSTILE}",
+        "parameters": 1234,
+        "flops": 5678,
+        "stages": [
+            {"kind": "input", "title": "input", "output": [8, 8, 1], **shared},
+            {"kind": "recurrence", "title": HOSTILE, "output": [8, 64], **shared, "steps": 10**12},
+            {"kind": "head", "title": "fully connected", "output": [3], **shared},
+        ],
+    }
+
+
+@pytest.fixture
 def make_workdir():
     """make(path, **model keys): a finished run with an evaluation report, as a page reads it."""
 

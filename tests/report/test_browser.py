@@ -47,6 +47,8 @@ frame.addEventListener("load", async () => {
   }
   found.title = page.title;
   found.width = [page.documentElement.scrollWidth, page.documentElement.clientWidth];
+  const curves = [...page.querySelectorAll("#curves .chart")];
+  found.end_of_charts = Math.max(...curves.map((chart) => chart.getBoundingClientRect().right));
   found.start = told(page.querySelector("svg[data-lines]"), 0.13, 0.5);
   found.end = told(page.querySelector("svg[data-lines]"), 0.97, 0.5);
   found.cell = told(page.querySelector("svg[data-heat]"), 0.88, 0.7);
@@ -114,6 +116,7 @@ def test_the_page_works_and_fits(make_workdir, tmp_path, width):
     assert found["serious"] == []
     assert "owned" not in found["title"]
     assert found["width"][0] <= found["width"][1] == width
+    assert found["end_of_charts"] > width - 60  # no part of the page stays empty
     assert found["start"].splitlines()[:2] == ["epoch 0.5", "a train: 2"]
     assert "a validation: 1.25" in found["end"]
     assert found["cell"].startswith("true: dog\npredicted: <script>")

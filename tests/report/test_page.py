@@ -47,8 +47,11 @@ def page_of(*workdirs, results="/nonexistent", **more):
 
 
 @pytest.fixture
-def page(make_workdir, tmp_path):
-    return page_of(make_workdir(tmp_path / "a"), make_workdir(tmp_path / "b", width=8, extra=1))
+def page(make_workdir, tmp_path, architecture):
+    workdirs = make_workdir(tmp_path / "a"), make_workdir(tmp_path / "b", width=8, extra=1)
+    for workdir in workdirs:
+        (workdir / "architecture.json").write_text(json.dumps(architecture))
+    return page_of(*workdirs)
 
 
 def test_the_page_says_how_a_result_was_made(page):
@@ -188,7 +191,7 @@ def test_a_page_that_cannot_be_written_is_one_line(make_workdir, tmp_path, capsy
     assert "--out expects a file that can be written" in capsys.readouterr().err
 
 
-def test_twenty_runs_are_a_small_page_soon(make_workdir, tmp_path):
+def test_twenty_runs_are_a_small_page_soon(make_workdir, tmp_path, architecture):
     noise = np.random.default_rng(0).integers(0, 256, (280, 380, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     workdirs = []
@@ -199,10 +202,12 @@ def test_twenty_runs_are_a_small_page_soon(make_workdir, tmp_path):
         for study in ("saliency", "anytime", "robustness"):
             (workdir / f"{study}.png").symlink_to(tmp_path / "noise.png")
             (workdir / f"{study}.json").write_text(json.dumps({"study": study, "command": ""}))
+        (workdir / "architecture.json").write_text(json.dumps(architecture))
         workdirs.append(workdir)
     started = time.process_time()  # of this process: others may keep the cores busy
     page = page_of(*workdirs)
     assert time.process_time() - started < 20
+    assert page.count(b'<svg class="drawing"') == 20
     assert 2e6 < len(page) < 3e6  # of 5: one picture in three has room
 
 
