@@ -54,15 +54,16 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     files = {name: files_of(root, part) for name, part in parts.items()}
     image_shape = first_shape(root, files["train"].files, data_config)
     key = key_of(files.values())
+    splits: dict[str, Any] = {
+        name: _split(name, root, part, class_names, image_shape, data_config)
+        for name, part in parts.items()
+    }
     return Source(
         name=f"folder:{location}",
         class_names=class_names,
         fingerprint=fingerprint("folder", key, data_config.image_size, decoding(data_config)),
         files=files,
-        **{
-            name: _split(name, root, part, class_names, image_shape, data_config)
-            for name, part in parts.items()
-        },
+        **splits,
     )
 
 

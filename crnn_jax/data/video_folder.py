@@ -49,14 +49,15 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     most = data_config.max_pixels
     view = Frames("center", max_pixels=most, whole=whole)
     about = shape, whole, DECODING, *([] if most == MAX_PIXELS else [most])
+    splits: dict[str, Any] = {
+        name: _split(name, root, part, class_names, shape, view) for name, part in parts.items()
+    }
     return Source(
         name=f"video:{location}",
         class_names=class_names,
         fingerprint=fingerprint("video", key_of(files.values()), *about),
         files=files,
-        **{
-            name: _split(name, root, part, class_names, shape, view) for name, part in parts.items()
-        },
+        **splits,
     )
 
 
