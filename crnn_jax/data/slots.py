@@ -8,6 +8,7 @@ A slot's last byte says whether it is in use. Slots are named PREFIX_WORKER_NUMB
 process finds all of a stream's at its end, those that never reached it too. The main process holds
 a lock on the file PREFIX.lock beside them; where nobody does, its slots are left from a run that
 was killed. (A process number is no proof: containers that share this memory have their own.)
+The semaphores of the queues to the workers lie there too, and are named and removed likewise.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import multiprocessing
 import pathlib
 import uuid
 import weakref
@@ -77,6 +79,8 @@ class MainSlots:
     def __init__(self) -> None:
         remove_orphans()
         self.prefix = f"crnn_{uuid.uuid4().hex[:12]}"
+        # What SemLock names its semaphores by: else /mp, and nobody knows whose they are.
+        getattr(multiprocessing.current_process(), "_config")["semprefix"] = f"/{self.prefix}"  # noqa: B009
         self._slots: dict[str, SharedMemory] = {}
         self._lock_path = _FOLDER / f"{self.prefix}.lock"
         self._lock = file_lock.take(self._lock_path, wait=True) if _FOLDER.is_dir() else None
@@ -106,13 +110,14 @@ class MainSlots:
 
 
 def remove_orphans() -> None:
-    """Removes the slots of runs that were killed together with all their processes."""
+    """Removes slots and semaphores of runs that were killed together with all their processes."""
     for path in _FOLDER.glob("crnn_*.lock"):
         # An error: it is held, another user's, or gone.
         with contextlib.suppress(OSError):
             file = file_lock.take(path, wait=False)
-            for slot in _FOLDER.glob(f"{path.stem}_*"):
-                slot.unlink(missing_ok=True)
+            for pattern in (f"{path.stem}_*", f"sem.{path.stem}-*"):
+                for left in _FOLDER.glob(pattern):
+                    left.unlink(missing_ok=True)
             file_lock.release(path, file)
 
 

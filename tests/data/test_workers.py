@@ -72,8 +72,8 @@ def held():
     program.communicate()
 
 
-def slots_on_this_machine():
-    return set(pathlib.Path("/dev/shm").glob("crnn_*"))
+def shared_on_this_machine():
+    return set(pathlib.Path("/dev/shm").glob("*crnn_*"))
 
 
 @pytest.mark.parametrize("number", workers.SIGNALS)
@@ -122,14 +122,15 @@ def test_workers_end_when_the_main_process_is_killed(held):
 @linux
 def test_what_a_killed_group_leaves_is_removed_by_the_next_stream(held):
     program, _ = held
-    before = slots_on_this_machine()
+    before = shared_on_this_machine()
     slots.remove_orphans()
-    assert slots_on_this_machine() >= {p for p in before if p.suffix == ".lock"}  # it is running
+    assert shared_on_this_machine() >= {p for p in before if p.suffix == ".lock"}  # it is running
     os.killpg(program.pid, signal.SIGKILL)
     program.wait()
-    before = slots_on_this_machine()  # the workers may have taken more until they ended
+    before = shared_on_this_machine()  # the workers may have taken more until they ended
+    assert any(path.name.startswith("sem.") for path in before)  # of the queues to the workers
     slots.MainSlots().close()
-    left = slots_on_this_machine()
+    left = shared_on_this_machine()
     assert len(before - left) >= 4  # a lock, two workers' numbers, a slot
 
 
