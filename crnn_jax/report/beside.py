@@ -22,7 +22,8 @@ _OF_A_RUN = {
     "anytime": "What fewer steps cost",
     "robustness": "What worse images cost",
 }
-_OTHER_SHAPE = (LookupError, TypeError, ValueError, StopIteration, AttributeError, ArithmeticError)
+# What is raised where a study's file has another shape than this version writes.
+OTHER_SHAPE = (LookupError, TypeError, ValueError, StopIteration, AttributeError, ArithmeticError)
 _OF_ALL = {"table1": "Table 1 of the paper", "sensitivity": "Fig. 2: layers and hidden units"}
 
 
@@ -136,7 +137,7 @@ def _read(path: pathlib.Path, shown: str, content: dict[str, Any], title: str) -
         table, notes = parsed(STUDY_TABLES[content["study"]](content))
         draw = _CHARTS.get(content["study"])
         charts = [draw(content)] if draw else []
-    except _OTHER_SHAPE:
+    except OTHER_SHAPE:
         charts, table = [], []
         notes = [f"'{shown}' is of another version, and has no table here"]
     return Study(title, path, shown, content, path.with_suffix(".png"), charts, table, notes)
@@ -206,7 +207,7 @@ def scaling(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Returns (charts, table) of the measured points of a scaling study; none of another shape."""
     try:
         return _scaling(content["points"])
-    except _OTHER_SHAPE:
+    except OTHER_SHAPE:
         return [], []
 
 

@@ -18,6 +18,7 @@ def redraw(path: pathlib.Path) -> None:
     Raises:
       UserError: it cannot be read, or is no study's.
     """
+    from crnn_jax.report.beside import OTHER_SHAPE
     from crnn_jax.report.study_tables import STUDY_TABLES
     from crnn_jax.studies import scaling_figures
 
@@ -25,15 +26,19 @@ def redraw(path: pathlib.Path) -> None:
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"expected a study's JSON file, found '{path}' ({error})") from None
-    if isinstance(content, dict) and {"mode", "points", "one_device"} <= content.keys():
-        print(*scaling_figures.draw(path, content), sep="\n", flush=True)
-    elif isinstance(content, dict) and content.get("study") in STUDY_TABLES:
-        runs.write_results(path, content)
-    else:
-        raise UserError(
-            f"expected a study's JSON file, found another in '{path}': studies are "
-            f"{', '.join(STUDY_TABLES)} and scaling"
-        )
+    other = UserError(
+        f"expected a study's JSON file, found another in '{path}': studies are "
+        f"{', '.join(STUDY_TABLES)} and scaling"
+    )
+    try:
+        if {"mode", "points", "one_device"} <= content.keys():
+            print(*scaling_figures.draw(path, content), sep="\n", flush=True)
+        elif content["study"] in STUDY_TABLES and content["command"]:
+            runs.write_results(path, content)
+        else:
+            raise other
+    except OTHER_SHAPE:
+        raise other from None
 
 
 def main(argv: list[str]) -> None:

@@ -28,7 +28,18 @@ def test_what_is_made_beside_a_file(tmp_path, name, made):
         assert path.with_suffix(".md").read_text() == kept
 
 
-@pytest.mark.parametrize("content", ["{", "[]", json.dumps({"study": "none"}), None])
+OTHERS = (
+    [],
+    {"study": "none"},
+    {"study": ["ablation"]},
+    {"study": "saliency"},
+    {"study": "ablation", "command": "", "rows": 5},
+    {"study": "ablation", "command": "a", "rows": 5},
+    {"mode": 1, "points": 2, "one_device": 3},
+)
+
+
+@pytest.mark.parametrize("content", ["{", None, *map(json.dumps, OTHERS)])
 def test_what_is_no_study_s_is_one_line(tmp_path, capsys, content):
     path = tmp_path / "a.json"
     if content is not None:
