@@ -67,22 +67,23 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     shape = folder.first_shape(root, [files[row.path] for row in parts["train"]], data_config)
     mean = _mean_weight(path, parts["train"])
     has_weights = any(row.weight != mean for row in parts["train"])
-    splits, listed = {}, {}
+    splits, files_of, listed = {}, {}, {}
     for name, part in parts.items():
         ordered = [row for label in class_names for row in part if row.label == label]
         of_class = {c: [files[row.path] for row in ordered if row.label == c] for c in class_names}
         split = folder._split(name, root, of_class, class_names, shape, data_config)
-        if has_weights:  # training alone has them, but all splits have the same fields
-            of = {"train": [row.weight / mean for row in ordered]}
-            split = _weighted(split, of.get(name, [1.0] * len(ordered)))
-        splits[name] = split
-        listed[name] = Files(root, [files[row.path] for row in ordered])
-    key = key_of(listed.values()), [row[2:] for row in rows], data_config.test_fraction
+        # Training alone has weights, but all splits have the same fields.
+        weights = [row.weight / mean if name == "train" else 1.0 for row in ordered]
+        splits[name] = _weighted(split, weights) if has_weights else split
+        files_of[name] = Files(root, [files[row.path] for row in ordered])
+        listed[name] = fingerprint([row.label for row in ordered], weights)
+    key = key_of(files_of.values()), [row[2:] for row in rows], data_config.test_fraction
     return Source(
         name=f"csv:{location}",
         class_names=class_names,
         fingerprint=fingerprint("csv", *key, data_config.image_size, decoding(data_config)),
-        files=listed,
+        files=files_of,
+        listed=listed,
         **splits,
     )
 

@@ -16,7 +16,8 @@ def describe(source: Source, num_train: int, cache_dir: pathlib.Path) -> dict[st
 
     Its keys are input_shape, class_names, num_train (after the validation part) and splits: of each
     split of the source num_examples and content, 16 hex digits that follow the files when they are
-    moved or copied. They are kept in CACHE_DIR/statistics.
+    moved or copied. They are kept in CACHE_DIR/statistics. Where a list says of each example what
+    its class and its weight are, `listed` has 16 digits of that.
 
     Raises:
       UserError: the cache cannot be written.
@@ -30,6 +31,7 @@ def describe(source: Source, num_train: int, cache_dir: pathlib.Path) -> dict[st
             name: {
                 "num_examples": split.num_examples,
                 "content": _content(source, name, split, cache_dir),
+                **({"listed": source.listed[name]} if name in source.listed else {}),
             }
             for name, split in splits.items()
             if split is not None
@@ -106,4 +108,7 @@ def _split(
         return [f"the {name} split has {counts}"]
     if contents and old["content"] != new["content"]:
         return [f"the {name} split has other contents or file names"]
+    # Runs of older versions have no `listed`.
+    if contents and old.get("listed", new.get("listed")) != new.get("listed"):
+        return [f"the {name} split has other classes or weights for its files"]
     return []

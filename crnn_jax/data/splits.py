@@ -82,6 +82,8 @@ class Source:
       fingerprint: 16 hex digits; another when the data, the image size or the split changes.
       validation: what the data itself sets apart for choices, or None.
       files: those of each split, by its name, where they are read from files.
+      listed: of each split, by its name, a digest of what a list says of the examples beside their
+        files, such as classes; for data that has such a list.
       handed: whether a mirrored example is of another class by the making of the data.
     """
 
@@ -92,6 +94,7 @@ class Source:
     fingerprint: str
     validation: Split | None = None
     files: Mapping[str, Files] = dataclasses.field(default_factory=dict)
+    listed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     handed: bool = False
 
     @property
