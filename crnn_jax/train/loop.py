@@ -22,7 +22,7 @@ from crnn_jax.file_lock import only_run
 from crnn_jax.mesh import check_batch, replicated
 from crnn_jax.sharding import check_room, explain
 from crnn_jax.starts import note_start
-from crnn_jax.tasks import check_fields, make_task
+from crnn_jax.tasks import check_fields
 from crnn_jax.tasks.sums import Sums
 from crnn_jax.trackers import check_installed
 from crnn_jax.train.changes import make_way
@@ -36,11 +36,10 @@ from crnn_jax.train.replay import keep_for_replay
 from crnn_jax.train.resolve import check_same_programs, resolve
 from crnn_jax.train.restore import restore
 from crnn_jax.train.results import (
-    complete_metrics,
     describe,
     log_training,
     open_writers,
-    read_finished,
+    tell_finished,
     write_evaluation,
     write_results,
 )
@@ -96,12 +95,11 @@ def _train_alone(
         config = resolve(config, stored, lambda: read().source.input_shape)
     check_same_run(folder, config, stored, extend=extend)
     split, longer = config.eval.report, stored is not None and stored.duration != config.duration
-    if (finished := read_finished(folder, config)) is not None and not longer:
-        result, line = finished
-        score = make_task(config, 0).score
-        complete_metrics(folder, config, result, score)
-        say(f"already finished: results in {folder}\n{line}")
-        return result
+    moved = stored is not None and stored.data.source != config.data.source
+    if not longer:
+        result = tell_finished(folder, config, read, is_moved=moved, accept_data=accept_data)
+        if result is not None:
+            return result
     if is_first():
         check_installed(config.log.tracker)
     enable_compile_cache(config)

@@ -3,6 +3,7 @@
 import math
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +11,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax.config import flatten
+from crnn_jax.data.dataset import Dataset
+from crnn_jax.distributed import say
 from crnn_jax.errors import NotFiniteError, UserError
 from crnn_jax.peak_memory import peak_memory
 from crnn_jax.tasks import make_task
@@ -19,28 +22,55 @@ from crnn_jax.train.evaluator import result_line
 from crnn_jax.train.experiment import Experiment
 from crnn_jax.train.progress import Progress
 from crnn_jax.train.state import TrainState
-from crnn_jax.workdir import describe_run, logged_names, read_result
+from crnn_jax.workdir import (
+    check_same_data,
+    describe_run,
+    logged_names,
+    read_result,
+    write_dataset,
+)
 from crnn_jax.writers import Writers
 
 
-def read_finished(folder: pathlib.Path, config: ConfigDict) -> tuple[dict[str, Any], str] | None:
-    """Returns (the content of result.json, its last line) of a finished run, or None.
+def tell_finished(
+    folder: pathlib.Path,
+    config: ConfigDict,
+    read: Callable[[], Dataset],
+    *,
+    is_moved: bool,
+    accept_data: bool,
+) -> dict[str, Any] | None:
+    """Returns the content of result.json of a finished run, and says it; None: it is not finished.
+
+    Args:
+      folder: where the run lies; what a kill left out of its metrics is added.
+      config: the run's.
+      read: returns its data, which are read only where they are needed.
+      is_moved: whether the data have another source than the run's: they must be the same.
+      accept_data: see `check_same_data`.
 
     Raises:
-      UserError: result.json is damaged.
+      UserError: result.json is damaged, or the data are others.
     """
     if (result := read_result(folder)) is None:
         return None
+    task = make_task(config, 0)
     try:
-        line = result_line(make_task(config, 0), config.eval.report, result[config.eval.report])
-        if type(result["steps"]) is int:
-            return result, line
+        line = result_line(task, config.eval.report, result[config.eval.report])
+        if type(result["steps"]) is not int:
+            raise TypeError
     except (KeyError, TypeError, ValueError, AttributeError):
-        pass
-    raise UserError(
-        f"'{folder / 'result.json'}' expects the results of a run, found others: delete it, and "
-        "the same command evaluates the run again"
-    )
+        raise UserError(
+            f"'{folder / 'result.json'}' expects the results of a run, found others: delete it, "
+            "and the same command evaluates the run again"
+        ) from None
+    if is_moved:
+        check_same_data(folder, read().describe(), accept=accept_data)
+    if not (folder / "dataset.json").exists():  # it was damaged, and deleted as the error said
+        write_dataset(folder, read().describe())
+    complete_metrics(folder, config, result, task.score)
+    say(f"already finished: results in {folder}\n{line}")
+    return result
 
 
 def describe(experiment: Experiment, state: TrainState, clock: Clock) -> dict[str, Any]:

@@ -161,6 +161,31 @@ def test_a_run_without_a_step_takes_any_data(root):
     assert facts["class_names"] == ["ant", "asp", "bee", "cow"]
 
 
+def test_a_finished_run_is_not_that_of_other_data(root):
+    result = resume(root)
+    write_images(root / "others", "train", "ant", 8)
+    write_images(root / "others", "test", "ant", 4)
+    for other, words in (("others", "classes 'bee', 'cow' are missing"), ("none", "/none'$")):
+        with pytest.raises(UserError, match=words):
+            resume(root, other)
+    shutil.copytree(root / "photos", root / "copy")
+    assert resume(root, "copy") == result
+    shutil.rmtree(root / "photos")  # nothing is read where the name is the same
+    assert resume(root) == result
+
+
+def test_a_finished_run_gets_the_record_of_its_data_again(root):
+    resume(root)
+    path = root / "run" / "dataset.json"
+    before = path.read_bytes()
+    path.write_text("5")
+    with pytest.raises(UserError, match="delete it and run the training's command once more"):
+        open_run(str(root / "run"))
+    path.unlink()
+    resume(root)
+    assert path.read_bytes() == before
+
+
 def test_data_that_are_the_same_go_on(root):
     for path in (root / "photos").rglob("*.bmp"):
         os.utime(path)
