@@ -97,9 +97,9 @@ def _train_alone(
     split, longer = config.eval.report, stored is not None and stored.duration != config.duration
     moved = stored is not None and stored.data.source != config.data.source
     if not longer:
-        result = tell_finished(folder, config, read, is_moved=moved, accept_data=accept_data)
-        if result is not None:
-            return result
+        finished = tell_finished(folder, config, read, is_moved=moved, accept_data=accept_data)
+        if finished is not None:
+            return finished
     if is_first():
         check_installed(config.log.tracker)
     enable_compile_cache(config)
