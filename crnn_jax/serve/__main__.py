@@ -92,8 +92,8 @@ def warm_up(predictor: Any) -> None:
 def keep_heap() -> None:
     """Leaves what is loaded out of the collections of garbage to come.
 
-    JAX and the model are a few hundred thousand objects, none of which is ever freed. To go through
-    them takes a tenth of a second, in which nobody is answered.
+    JAX and the model are many objects, none of which is ever freed. Nobody is answered while a
+    collection goes through them.
     """
     gc.collect()
     gc.freeze()

@@ -90,7 +90,7 @@ class _Watched:
 
 
 def _held() -> tuple[int, int, int]:
-    # Garbage and freed pages come and go by tens of megabytes; what stays is what could grow.
+    # Garbage and freed pages come and go; what stays is what could grow.
     gc.collect()
     with contextlib.suppress(AttributeError):  # glibc has it
         ctypes.CDLL(None).malloc_trim(0)
