@@ -92,3 +92,18 @@ def test_a_failed_save_that_replaces_leaves_the_old_one_and_nothing_else(tmp_pat
         checkpoints.wait()
     assert [path.name for path in tmp_path.iterdir()] == ["5"]
     assert_same(newest(tmp_path)[1], make_state(5))
+
+
+@pytest.mark.parametrize("kind", ["other_spelling", "other_digits", "file", "broken_link"])
+def test_what_is_no_checkpoint_is_not_counted(tmp_path, kind):
+    save_all(tmp_path, [5, 6])
+    name = {"other_spelling": "0099", "other_digits": "٩٩"}.get(kind, "99")
+    if kind == "file":
+        (tmp_path / name).touch()
+    elif kind == "broken_link":
+        (tmp_path / name).symlink_to(tmp_path / "nowhere")
+    else:
+        (tmp_path / name).mkdir()
+    assert reader(tmp_path).steps() == [5, 6]
+    save_all(tmp_path, [7], keep_latest=2)
+    assert folders.steps_in(tmp_path) == {6, 7}

@@ -6,6 +6,7 @@ left no STEP between the two renames, it is the checkpoint.
 
 import os
 import pathlib
+import re
 import shutil
 
 from crnn_jax.disk import cannot_write
@@ -14,16 +15,20 @@ from crnn_jax.errors import UserError
 NEW = ".new"
 TEMPORARY = ".orbax-checkpoint-tmp"  # what a save leaves behind when it is killed
 DOOMED = ".deleted"
+_STEP = re.compile("0|[1-9][0-9]{0,17}")  # as Orbax writes it
 
 
 def steps_in(directory: pathlib.Path) -> set[int]:
     """Returns the steps of the finished checkpoints; none where there is no directory.
 
+    A file, a broken link and a folder of another spelling, such as 0099, are no checkpoints.
+
     Raises:
       UserError: the directory cannot be read.
     """
     try:
-        names = os.listdir(directory)
+        with os.scandir(directory) as entries:
+            names = [entry.name.removesuffix(NEW) for entry in entries if entry.is_dir()]
     except OSError as error:
         is_link = directory.is_symlink()
         if isinstance(error, FileNotFoundError) and not is_link:
@@ -34,8 +39,7 @@ def steps_in(directory: pathlib.Path) -> set[int]:
             f"read ({error.strerror}): make it readable, or choose another --workdir"
         ) from error
     # Orbax writes elsewhere and renames: what is named by a number is complete.
-    names = [name.removesuffix(NEW) for name in names]
-    return {int(name) for name in names if name.isdecimal()}
+    return {int(name) for name in names if _STEP.fullmatch(name)}
 
 
 def folder_of(directory: pathlib.Path, step: int) -> pathlib.Path:

@@ -108,16 +108,17 @@ def read_kept(path: pathlib.Path, config: ConfigDict) -> Result | None:
 def run_or_read(folders: Folders, point: str, config: ConfigDict) -> Result:
     """Returns the result of one run: its kept file's, or that of training it now.
 
-    The result is the content of result.json, with the date, the config and, where a validation
-    part was held out, the metrics on it after the last step.
+    The result is the content of result.json, with the date, the config, what the data were and,
+    where a validation part was held out, the metrics on it after the last step.
 
     Raises:
-      UserError: see `read_kept` and `train`.
+      UserError: see `read_kept` and `train`; the kept file is of other data than there are now.
     """
     path = kept_path(folders, point, config.seed)
-    if (kept := read_kept(path, config)) is not None:
+    if (kept := _read_comparable(path, config)) is not None:
         print(f"already finished: {path}", flush=True)
         return kept
+    from crnn_jax.studies.kept_data import trained_on
     from crnn_jax.train.loop import train
     from crnn_jax.writers import plain, write_json_atomically
 
@@ -127,9 +128,19 @@ def run_or_read(folders: Folders, point: str, config: ConfigDict) -> Result:
     if config.data.validation > 0 and "validation" not in result:
         result = {"validation": last_validation(workdir, score_of(config)), **result}
     path.parent.mkdir(parents=True, exist_ok=True)
-    result = plain({"date": today(), **result, "config": flatten(config)})
+    result = {"date": today(), **result, **trained_on(workdir), "config": flatten(config)}
+    result = plain(result)
     write_json_atomically(path, result)
     return result
+
+
+def _read_comparable(path: pathlib.Path, config: ConfigDict) -> Result | None:
+    """Returns `read_kept`, compared with the data that are there now."""
+    if (kept := read_kept(path, config)) is not None:
+        from crnn_jax.studies.kept_data import check_same
+
+        check_same(path, kept, config)
+    return kept
 
 
 def spent_flops(result: Result) -> float:
@@ -169,11 +180,11 @@ def run_points(points: Points, chosen: Iterable[str], seeds: int, folders: Folde
     stopped compares all of them.
 
     Raises:
-      UserError: see `run_or_read`; a kept file of another config before the first run.
+      UserError: see `run_or_read`; for a kept file of other data or config, before the first run.
     """
     configs = [(name, with_seed(points[name], s)) for s in range(seeds) for name in chosen]
     for name, config in configs:
-        read_kept(kept_path(folders, name, config.seed), config)
+        _read_comparable(kept_path(folders, name, config.seed), config)
     for name, config in configs:
         run_or_read(folders, name, config)
 

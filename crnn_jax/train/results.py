@@ -3,6 +3,7 @@
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -45,8 +46,9 @@ def tell_finished(
     Args:
       folder: where the run lies; what a kill left out of its metrics is added.
       config: the run's.
-      read: returns its data, which are read only where they are needed.
-      is_moved: whether the data have another source than the run's: they must be the same.
+      read: returns its data, to be compared with those that the run was trained on.
+      is_moved: whether the data have another source than the run's. They must be there then; else
+        a run whose data cannot be read is finished nevertheless.
       accept_data: see `check_same_data`.
 
     Raises:
@@ -64,13 +66,25 @@ def tell_finished(
             f"'{folder / 'result.json'}' expects the results of a run, found others: delete it, "
             "and the same command evaluates the run again"
         ) from None
-    if is_moved:
-        check_same_data(folder, read().describe(), accept=accept_data)
-    if not (folder / "dataset.json").exists():  # it was damaged, and deleted as the error said
-        write_dataset(folder, read().describe())
+    has_record = (folder / "dataset.json").exists()
+    if (facts := _facts(read, needed=is_moved or not has_record)) is not None:
+        check_same_data(folder, facts, accept=accept_data)
+        if not has_record:  # it was damaged, and deleted as the error said
+            write_dataset(folder, facts)
     complete_metrics(folder, config, result, task.score)
     say(f"already finished: results in {folder}\n{line}")
     return result
+
+
+def _facts(read: Callable[[], Dataset], *, needed: bool) -> dict[str, Any] | None:
+    """Returns `Dataset.describe` of the data; None for data that cannot be read, unless needed."""
+    try:
+        return read().describe()
+    except UserError as error:
+        if needed:
+            raise
+        say(f"the data of the finished run were not compared: {error}", sys.stderr)
+        return None
 
 
 def describe(experiment: Experiment, state: TrainState, clock: Clock) -> dict[str, Any]:

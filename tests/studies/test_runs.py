@@ -1,14 +1,17 @@
 """Runs are kept as they end, and not trained again where their file is."""
 
 import importlib
+import itertools
 import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from crnn_jax.errors import UserError
-from crnn_jax.studies import runs
+from crnn_jax.studies import kept_data, runs
 
 
 @pytest.fixture
@@ -51,6 +54,26 @@ def test_a_file_of_another_config_is_refused_before_any_run(tiny, folders, stub)
     points["b"].log.seconds = 1.0  # only places or reports a run
     runs.run_points(points, points, 1, folders)
     assert names(stub.trained) == ["b_seed_0", "a_seed_0"]
+
+
+def test_a_kept_file_of_other_data_is_refused_before_any_run(tiny, folders, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    for part, name in itertools.product(("train", "test"), ("ant", "bee")):
+        (photos / part / name).mkdir(parents=True)
+        for index in range(4):
+            image = np.full((8, 8, 3), 40 * index + 9 * len(name + part), np.uint8)
+            Image.fromarray(image).save(photos / part / name / f"{index}.png")
+    config = tiny("rnn", duration="2 steps", batch_size=4, data__source=f"folder:{photos}")
+    runs.run_points({"a": config}, ["a"], 1, folders)
+    (photos / "train" / "ant" / "0.png").rename(photos / "train" / "bee" / "4.png")
+    with pytest.raises(UserError, match=r"'.*a_seed_0\.json' is of other data.*the train split"):
+        runs.run_points({"b": config, "a": config}, ["b", "a"], 1, folders)
+    assert not runs.kept_path(folders, "b", 0).exists()
+    shutil.rmtree(photos)  # as where a study goes on without the data
+    kept_data.facts_now.cache_clear()
+    capsys.readouterr()
+    runs.run_points({"a": config}, ["a"], 1, folders)
+    assert "were not compared: " in capsys.readouterr().err
 
 
 def test_a_kept_file_of_an_older_version_is_compared_without_newer_keys(tiny, folders, stub):

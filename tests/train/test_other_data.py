@@ -161,7 +161,7 @@ def test_a_run_without_a_step_takes_any_data(root):
     assert facts["class_names"] == ["ant", "asp", "bee", "cow"]
 
 
-def test_a_finished_run_is_not_that_of_other_data(root):
+def test_a_finished_run_is_not_that_of_other_data(root, capsys):
     result = resume(root)
     write_images(root / "others", "train", "ant", 8)
     write_images(root / "others", "test", "ant", 4)
@@ -170,8 +170,13 @@ def test_a_finished_run_is_not_that_of_other_data(root):
             resume(root, other)
     shutil.copytree(root / "photos", root / "copy")
     assert resume(root, "copy") == result
-    shutil.rmtree(root / "photos")  # nothing is read where the name is the same
+    change_an_image(root / "photos")
+    with pytest.raises(UserError, match="the train split has other contents"):
+        resume(root)
+    shutil.rmtree(root / "photos")  # the result stays what it was
+    capsys.readouterr()
     assert resume(root) == result
+    assert "the data of the finished run were not compared" in capsys.readouterr().err
 
 
 def test_a_finished_run_gets_the_record_of_its_data_again(root):
@@ -199,9 +204,7 @@ def test_a_record_of_an_older_version_is_compared_as_far_as_it_goes(root):
     old = json.dumps({key: value for key, value in facts.items() if key != "splits"})
     path.write_text(old)
     add_images(root / "photos")
-    with pytest.raises(
-        UserError, match="there are 26 examples to train on, in training there were 24"
-    ):
+    with pytest.raises(UserError, match="are 26 examples to train on, in training there were 24"):
         resume(root)
     for index in (8, 9):
         (root / "photos" / "train" / "ant" / f"{index}.bmp").unlink()
