@@ -1,11 +1,14 @@
 """Whether a change leaves training as it was, to the bit: losses and parameters of short runs.
 
     python benchmarks/same_bits.py --out=before.json                # on the commit before
-    python benchmarks/same_bits.py --out=after.json --against=before.json
+    python benchmarks/same_bits.py --out=after.json --against=before.json [--write]
 
 Every model, on the digits and on CIFAR-10 (where $TFDS_DATA_DIR has it), resident and streaming, on
 1 and on 8 virtual devices: twenty steps each. It writes each step's loss and the CRC-32 of each
-array of the last checkpoint, and with --against names the runs that differ and ends with 1.
+array of the last checkpoint, and with --against names the runs that differ and ends with 1. An
+--out that is there already is compared and not made again, so that files named by commits can be
+compared later. --write appends the counts, with both files' names, to
+results/benchmarks/same_bits.jsonl.
 """
 
 import argparse
@@ -58,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True)
     parser.add_argument("--against", default="")
+    parser.add_argument("--write", action="store_true", help="append to results/benchmarks")
     parser.add_argument("--devices", type=int, default=0, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     out = pathlib.Path(flags.out)
@@ -71,6 +75,13 @@ def main() -> None:
         }
         out.write_text(json.dumps(found, indent=1))
         return
+    if not (flags.against and out.exists()):
+        out.write_text(json.dumps(_run_all(out), indent=1))
+    if flags.against:
+        compare(pathlib.Path(flags.against), out, write=flags.write)
+
+
+def _run_all(out: pathlib.Path) -> dict[str, Any]:
     found = {}
     for devices in (1, 8):
         part = out.with_suffix(f".{devices}")
@@ -80,12 +91,21 @@ def main() -> None:
         subprocess.run(command, env=env, check=True)
         found |= json.loads(part.read_text())
         part.unlink()
-    out.write_text(json.dumps(found, indent=1))
-    if flags.against:
-        before = json.loads(pathlib.Path(flags.against).read_text())
-        differ = [name for name in before if before[name] != found.get(name)]
-        print(f"{len(before) - len(differ)} of {len(before)} runs are equal to the bit")
-        sys.exit(f"differ: {', '.join(differ)}" if differ else 0)
+    return found
+
+
+def compare(first: pathlib.Path, second: pathlib.Path, *, write: bool) -> None:
+    """Prints how many runs of two files are equal; ends with 1 if one differs."""
+    before, after = (json.loads(path.read_text()) for path in (first, second))
+    differ = [name for name in before if before[name] != after.get(name)]
+    equal = len(before) - len(differ)
+    print(f"{equal} of {len(before)} runs are equal to the bit")
+    if write:
+        from timing import append
+
+        facts = {"before": first.stem, "after": second.stem, "equal": equal, "differ": differ}
+        append("same_bits", facts | {"runs": list(before)})
+    sys.exit(f"differ: {', '.join(differ)}" if differ else 0)
 
 
 if __name__ == "__main__":
