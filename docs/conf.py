@@ -79,7 +79,16 @@ def _as_restructured_text(
 
 def _leave_out(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
     """Leaves out the fields of a named tuple: its docstring has them."""
-    return True if (getattr(thing, "__doc__", "") or "").startswith("Alias for field") else None
+    doc = getattr(thing, "__doc__", None)
+    return True if isinstance(doc, str) and doc.startswith("Alias for field") else None
+
+
+def _show_commands(app: Any, what: str, name: str, thing: Any, options: Any, lines: Any) -> None:
+    """Shows the indented lines of a module's docstring, which are commands, as they are."""
+    if what != "module":
+        return
+    text = "\n".join(lines)
+    lines[:] = re.sub(r"(?m)^(\S.*)\n\n(?= {4}\S)", r"\1\n\n::\n\n", text).split("\n")
 
 
 def _link_pictures(app: Any, doctree: Any) -> None:
@@ -135,5 +144,6 @@ def setup(app: Any) -> None:
     app.connect("source-read", _link_source)
     app.connect("autodoc-process-docstring", _as_restructured_text, priority=400)
     app.connect("autodoc-skip-member", _leave_out)
+    app.connect("autodoc-process-docstring", _show_commands)
     app.connect("doctree-read", _link_pictures)
     app.connect("build-finished", _check_links)

@@ -79,3 +79,16 @@ def test_a_long_line_of_prose_is_seen():
     page = f"{row}\n```text\n{long}\n```\n<!-- table: a -->\n{long}\n<!-- /table -->\nshort\n"
     assert long_lines(page) == []
     assert long_lines(page + long) == [long]
+
+
+def test_every_module_has_its_place_among_the_api_pages():
+    pages = "".join(page.read_text() for page in (ROOT / "docs/api").glob("*.md"))
+    shown = re.findall(r"^\.\. automodule:: (\S+)$", pages, re.MULTILINE)
+    assert len(shown) == len(set(shown))
+    elsewhere = {"crnn_jax", "crnn_jax.config", "crnn_jax.opened"}  # their names stand under other modules
+    modules = set()
+    for path in (ROOT / "crnn_jax").rglob("*.py"):
+        if path.stem != "__main__" and path.read_text().strip():
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            modules.add(".".join(parts).removesuffix(".__init__"))
+    assert modules - elsewhere == set(shown)

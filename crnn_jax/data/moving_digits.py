@@ -31,9 +31,11 @@ def load(location: str, data_config: Any, seed: int) -> Source:
     Each digit gives one clip of each class, and they start alike: at a uniformly random middle of
     the circle and place on it. So the four clips of a digit consist of the same frames in another
     order, and:
+
     - a frame, whichever, shows a digit at a uniformly random position in every class;
     - whoever sees the frames without their order (the mean of their scores, the statistics of a
       batch) cannot tell the classes apart at all.
+
     A mirror turns each class into another, so the source is handed (`handed`).
 
     Args:
