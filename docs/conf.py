@@ -27,6 +27,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
+smartquotes = False  # would change --flags and {"names"} of docstrings
 nb_execution_mode = "off"  # a test runs the notebook
 myst_heading_anchors = 4  # the anchors that GitHub makes, too
 myst_url_schemes = {"http": None, "https": None, "source": "_modules/{{path}}.html"}
@@ -84,9 +85,10 @@ def _leave_out(app: Any, what: str, name: str, thing: Any, skip: bool, options: 
 
 
 def _show_commands(app: Any, what: str, name: str, thing: Any, options: Any, lines: Any) -> None:
-    """Shows the indented lines of a module's docstring, which are commands, as they are."""
+    """Shows the commands in a module's docstring as they are typed."""
     if what != "module":
         return
+    lines[0] = re.sub(r"python -m \S+.*", r"``\g<0>``", lines[0])  # what follows "Title: "
     text = "\n".join(lines)
     lines[:] = re.sub(r"(?m)^(\S.*)\n\n(?= {4}\S)", r"\1\n\n::\n\n", text).split("\n")
 
