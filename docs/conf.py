@@ -93,6 +93,13 @@ def _show_commands(app: Any, what: str, name: str, thing: Any, options: Any, lin
     lines[:] = re.sub(r"(?m)^(\S.*)\n\n(?= {4}\S)", r"\1\n\n::\n\n", text).split("\n")
 
 
+def _draw_dashes(app: Any, doctree: Any) -> None:
+    """Draws the dash that Sphinx puts between a parameter and its meaning as a dash."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+
+
 def _link_pictures(app: Any, doctree: Any) -> None:
     """Lets a picture lead to itself in full size, as Sphinx does with those that have a scale."""
     for image in doctree.findall(nodes.image):
@@ -147,5 +154,6 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", _as_restructured_text, priority=400)
     app.connect("autodoc-skip-member", _leave_out)
     app.connect("autodoc-process-docstring", _show_commands)
+    app.connect("doctree-read", _draw_dashes)
     app.connect("doctree-read", _link_pictures)
     app.connect("build-finished", _check_links)
