@@ -80,19 +80,18 @@ class Run(Predictor):
         task, state = self.experiment.task, self.state
         return task.prepare({task.pixels: pixels}, state.norm, state.seed, train=False)[0]
 
-    def apply(self, pixels: np.ndarray, tta: str = "none") -> Predictions:
+    def apply(self, pixels: np.ndarray) -> Predictions:
         """Returns the task's predictions, numpy arrays (B, ...) by name.
 
         Args:
           pixels: uint8 (B, *input_shape), any B.
-          tta: test-time augmentation.
 
         Raises:
           UserError: a prediction is not finite.
         """
-        if tta not in self._programs:
-            self._programs[tta] = self._compiled(tta)
-        program = self._programs[tta]
+        if "apply" not in self._programs:
+            self._programs["apply"] = self._compiled()
+        program = self._programs["apply"]
         found = in_batches(lambda part: program(self.weights, self.state.norm, part), pixels)
         check_finite(
             found,
@@ -139,13 +138,13 @@ class Run(Predictor):
         """Returns the summary of a split: the task's score, "loss", counts."""
         return evaluator_of(self.experiment, self.dataset(), split, tta)(self.state)
 
-    def _compiled(self, tta: str) -> Callable[..., Predictions]:
+    def _compiled(self) -> Callable[..., Predictions]:
         model, task = self.experiment.model, self.experiment.task
 
         def predict(weights: Any, norm: Any, pixels: jax.Array) -> Predictions:
             batch = {task.pixels: pixels}
             ready, _ = task.prepare(batch, norm, jnp.uint32(0), train=False)
-            return task.predictions(apply_views(model, task, weights, ready, tta))
+            return task.predictions(apply_views(model, task, weights, ready, "none"))
 
         return jax.jit(predict, compiler_options=compiler_options(onednn=False))
 
