@@ -6,8 +6,8 @@ The argument is cnn, rnn, rnn_deep, lrcn, tsn, crnn or sequencer; MODEL_small is
 and MODEL_medium for 4e14 training FLOPs of one.
 Expected of MODEL_small on 2 cores in float32, test accuracy and minutes, one seed each
 (results/table1_cifar10_cpu.md): cnn 90.7% in 24, rnn 74.7% in 6, rnn_deep 82.2% in 28, lrcn 87.5%
-in 15, tsn 88.2% in 17, crnn 91.1% in 22; cnn_medium 93.1%, rnn_medium 79.2%,
-rnn_deep_medium 86.8%, lrcn_medium 90.3%, tsn_medium 91.4%, crnn_medium 92.6% (results/table1_cifar10_cpu_long.md).
+in 15, tsn 88.2% in 17, crnn 91.1% in 22; cnn_medium 93.1%, rnn_medium 79.2%, rnn_deep_medium
+86.8%, lrcn_medium 90.3%, tsn_medium 91.4%, crnn_medium 92.6% (results/table1_cifar10_cpu_long.md).
 The sequencer (docs/sequencer.md) has not been trained to its end, nor tuned.
 The others are the same recipe sized for a GPU, with more layers, channels, epochs and augmentation;
 none has been trained to its end yet, and their learning rates are those of the small ones' trials.

@@ -20,7 +20,7 @@ from crnn_jax.distributed import is_first
 from crnn_jax.provenance import command, utc_now
 from crnn_jax.report.evaluation import draw_figures
 from crnn_jax.run import Run
-from crnn_jax.tasks.task import Evidence
+from crnn_jax.tasks.task import Evidence, Rendered
 from crnn_jax.train.evaluator import evaluator_of
 from crnn_jax.workdir import describe_run
 from crnn_jax.writers import plain, write_json_atomically
@@ -81,7 +81,7 @@ def write_report(run: Run, split: str, tta: str) -> tuple[Facts, pathlib.Path]:
             **describe_run(run.config),
         }
         try:
-            _write(folder, facts, said.rows, lambda index: _picture(run, found, examples, index))
+            _write(folder, facts, said.rows, lambda index: _drawn(run, found, examples, index))
         except OSError as error:
             raise cannot_write(folder, error) from error
     return summary, folder
@@ -91,16 +91,21 @@ def _write(
     folder: pathlib.Path,
     facts: Facts,
     rows: Sequence[Facts],
-    picture: Callable[[int], tuple[str | None, np.ndarray]],
+    draw: Callable[[int], tuple[str | None, Rendered]],
 ) -> None:
     from PIL import Image
 
     shutil.rmtree(folder, ignore_errors=True)  # pictures of other mistakes
     (folder / "examples").mkdir(parents=True)
+    legend = {}
     for item in facts["mistakes"]:
-        item["name"], picture_HWC = picture(item["index"])
+        item["name"], drawn = draw(item["index"])
         item["picture"] = f"examples/{item['index']}.png"
-        Image.fromarray(picture_HWC).save(folder / item["picture"], optimize=True)
+        Image.fromarray(drawn.picture_HWC).save(folder / item["picture"], optimize=True)
+        legend |= drawn.panels.legend if drawn.panels else {}
+    if legend:
+        colours = [legend[number] for number in sorted(legend)]
+        facts["legend"] = [{"name": name, "rgb": list(rgb)} for name, rgb in colours]
     with (folder / "predictions.jsonl").open("w") as file:
         for row in rows:
             file.write(json.dumps(plain(row)) + "\n")
@@ -109,17 +114,18 @@ def _write(
     write_json_atomically(folder / "report.json", facts)  # last: a report that is there is whole
 
 
-def _picture(run: Run, found: Evidence, split: Split, index: int) -> tuple[str | None, np.ndarray]:
-    """Returns (the file's name, if it is one; a picture of the example, uint8 (H, W, 3))."""
+def _drawn(run: Run, found: Evidence, split: Split, index: int) -> tuple[str | None, Rendered]:
+    """Returns (the file's name, if it is one; the prediction, which has a picture)."""
     example = split.read(index)
     prediction = {name: array[index] for name, array in found.items()}
-    drawn = run.task.render(prediction, run.class_names, example).picture_HWC
-    picture_HWC = _pixels(example, run.task.pixels) if drawn is None else drawn
+    drawn = run.task.render(prediction, run.class_names, example)
+    if drawn.picture_HWC is None:
+        drawn = drawn._replace(picture_HWC=_pixels(example, run.task.pixels))
     name = None
     if split.encoded is not None:
         (encoded,) = split.encoded([index])
         name = encoded.name if isinstance(encoded, Encoded) else None
-    return name, picture_HWC
+    return name, drawn
 
 
 def _pixels(example: Example, name: str) -> np.ndarray:

@@ -85,7 +85,8 @@ def test_every_module_has_its_place_among_the_api_pages():
     pages = "".join(page.read_text() for page in (ROOT / "docs/api").glob("*.md"))
     shown = re.findall(r"^\.\. automodule:: (\S+)$", pages, re.MULTILINE)
     assert len(shown) == len(set(shown))
-    elsewhere = {"crnn_jax", "crnn_jax.config", "crnn_jax.opened"}  # their names stand under other modules
+    # Their names stand under other modules.
+    elsewhere = {"crnn_jax", "crnn_jax.config", "crnn_jax.opened"}
     modules = set()
     for path in (ROOT / "crnn_jax").rglob("*.py"):
         if path.stem != "__main__" and path.read_text().strip():

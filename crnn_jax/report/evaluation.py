@@ -8,6 +8,7 @@ from crnn_jax.report.drawing import COLOURS, GRAY, fitted_name, pyplot, save
 _NUMBERED = 20  # classes up to which a cell has its number
 _COLUMNS = 6  # mistakes side by side
 _WIDTH = 1.6  # inches, one of them
+_ENTRY = 1.2  # inches, a name of a legend with its colour
 _SIZE = 8  # points, names
 _ROOM = 90  # points, for the name of a class beside the matrix
 
@@ -98,7 +99,10 @@ def mistakes_figure(facts: dict[str, Any], path: pathlib.Path) -> None:
     items = facts["mistakes"]
     most, width, height = (_COLUMNS, _WIDTH, 2.1) if "predicted" in items[0] else (2, 4.8, 1.9)
     columns, lines = min(most, len(items)), -(-len(items) // most)
-    size = (columns * width, lines * height)
+    legend = facts.get("legend", [])  # of masks
+    across = max(1, int(columns * width / _ENTRY))
+    under = 0.2 * (1 + -(-len(legend) // across)) if legend else 0.0
+    size = (columns * width, lines * height + under)
     figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
@@ -106,6 +110,15 @@ def mistakes_figure(facts: dict[str, Any], path: pathlib.Path) -> None:
         with Image.open(path.parent / item["picture"]) as image:
             axis.imshow(image)
         axis.set_title(caption(item), fontsize=_SIZE)
+    if legend:
+        swatches = [
+            plt.Rectangle((0, 0), 1, 1, facecolor=[c / 255 for c in e["rgb"]], edgecolor=GRAY)
+            for e in legend
+        ]
+        names = [fitted_name(e["name"], 72 * _ENTRY - 3 * _SIZE, _SIZE) for e in legend]
+        title = "left the image, then the prediction and the truth over it"
+        figure.legend(swatches, names, ncols=across, fontsize=_SIZE, frameon=False, title=title,
+                      title_fontsize=_SIZE, loc="outside lower center")  # fmt: skip
     save(figure, path, dpi=110)
     plt.close(figure)
 

@@ -28,6 +28,7 @@ class Evaluation:
       classes: rows of cells of the table of classes, the names of the columns first.
       confused: (true, predicted, count).
       mistakes: (picture or None, caption).
+      legend: (name, CSS colour) of what the mistakes' pictures show.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Evaluation:
     classes: list[list[str]]
     confused: list[tuple[str, str, int]]
     mistakes: list[tuple[str | None, str]]
+    legend: list[tuple[str, str]]
 
 
 def evaluations(run: RunFiles, budget: Budget) -> list[Evaluation]:
@@ -71,6 +73,7 @@ def _evaluation(run: RunFiles, name: str, budget: Budget) -> Evaluation:
             (c["true"], c["predicted"], c["count"]) for c in facts.get("confused", [])[:_PAIRS]
         ],
         mistakes=[_mistake(run, name, item, budget) for item in facts["mistakes"]],
+        legend=[(str(of["name"]), _css(*of["rgb"])) for of in facts.get("legend", [])],
     )
 
 
@@ -157,6 +160,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return percent(value) if value is None or isinstance(value, float) else str(value)
+
+
+def _css(red: int, green: int, blue: int) -> str:
+    return f"rgb({int(red)} {int(green)} {int(blue)})"
 
 
 def _mistake(run: RunFiles, name: str, item: Facts, budget: Budget) -> tuple[str | None, str]:

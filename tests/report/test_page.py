@@ -124,6 +124,19 @@ def test_a_picture_is_never_read_from_outside_its_report(page):
     assert all(src.startswith("data:image/webp;base64,") for src in pictures)
 
 
+def test_masks_have_a_legend_of_their_colours(make_workdir, tmp_path):
+    workdir = make_workdir(tmp_path / "a")
+    assert not [mark for mark in Page(page_of(workdir)).all("rect") if mark.get("fill")]
+    path = workdir / "report_test" / "report.json"
+    facts = json.loads(path.read_text())
+    facts["legend"] = [{"name": "<b>road", "rgb": [1, 2, 3]}, {"name": "tree", "rgb": [255, 0, 9]}]
+    path.write_text(json.dumps(facts))
+    parsed = Page(page_of(workdir))
+    colours = [mark["fill"] for mark in parsed.all("rect") if mark.get("fill")]
+    assert colours == ["rgb(1 2 3)", "rgb(255 0 9)"]
+    assert "<b>road" in parsed.text
+
+
 def test_configs_side_by_side(make_workdir, tmp_path):
     runs = read_runs(
         [str(make_workdir(tmp_path / "a")), str(make_workdir(tmp_path / "b", width=8, extra=1))]

@@ -99,6 +99,10 @@ def check_report(folder, line):
     assert len((folder / "predictions.jsonl").read_text().splitlines()) == 21
     with Image.open(folder / facts["mistakes"][0]["picture"]) as picture:
         assert picture.size == (3 * 270, 270)  # the image, its prediction and its mask
+    assert facts["legend"][0] == {"name": "background", "rgb": [0, 0, 0]}
+    shown = [item["name"] for item in facts["legend"]]
+    assert shown[-1] == "(ignored)"
+    assert set(shown) <= {"background", *"0123456789", "(ignored)"}
 
 
 @pytest.mark.slow
