@@ -14,7 +14,8 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 FAREWELLS: list[Callable[[], None]] = []  # to be called before an end at once
-_ending = threading.Lock()
+_ending = threading.RLock()
+_told: list[int] = []  # the signal that the line on stderr was for
 _polite = threading.Semaphore(0)  # how many signals may yet be a request
 
 
@@ -73,12 +74,15 @@ def expect_no_request() -> None:
 
 def _end(number: int, frame: FrameType | None = None) -> None:
     del frame
-    # The main thread's handler and the thread that reads signals may both come here.
+    # The main thread's handler and the thread that reads signals may both come here. The handler
+    # may be interrupted in here by the next signal: then the same thread comes twice.
     if not _ending.acquire(blocking=False):
         time.sleep(10)  # the other one ends the process meanwhile
-    # Not by `print`: the main thread may hang in one.
-    os.write(2, b"interrupted; run the same command again to go on\n")
-    _exit(128 + number)
+    if not _told:
+        # Not by `print`: the main thread may hang in one.
+        os.write(2, b"interrupted; run the same command again to go on\n")
+        _told.append(number)
+    _exit(128 + _told[0])
 
 
 def _read(reader: int) -> None:

@@ -65,7 +65,7 @@ def one_line_errors() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         flush_or_drop()
@@ -151,5 +151,5 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the program."""
-        print(f"error: {message} (see --help)", file=sys.stderr)
+        print(f"error: {printable(message)} (see --help)", file=sys.stderr)
         sys.exit(2)

@@ -31,6 +31,26 @@ def test_a_signal_ends_what_hangs(where, sent):
     assert err == "interrupted; run the same command again to go on\n"
 
 
+def test_a_second_signal_on_the_way_out_ends_it_too():
+    """It interrupts the very handler that is ending the process."""
+    code = (
+        "import os, signal\n"
+        "from crnn_jax import ending\n"
+        "def farewell():\n"
+        "    ending.FAREWELLS.remove(farewell)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "ending.FAREWELLS.append(farewell)\n"
+        "for number in ending.SIGNALS:\n"
+        "    signal.signal(number, ending._end)\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    program = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=8, check=False
+    )
+    assert program.returncode == 128 + signal.SIGINT
+    assert program.stderr == "interrupted; run the same command again to go on\n"
+
+
 def test_the_first_one_in_the_loop_is_a_request():
     program = processes.start("tests.faults.train_process", "step")
     assert program.stdout is not None

@@ -14,9 +14,9 @@ def test_closest():
 
 def test_a_mistake_is_one_line_and_code_2(capsys):
     with pytest.raises(SystemExit) as stop, one_line_errors():
-        raise UserError("expected a\nfound b")
+        raise UserError("expected a, found 'b\n  c\x1b[31m'")
     assert stop.value.code == 2
-    assert capsys.readouterr().err == "error: expected a found b\n"
+    assert capsys.readouterr().err == "error: expected a, found 'b\\n  c\\x1b[31m'\n"
 
 
 def test_an_interrupt_is_one_line(capsys):
@@ -31,7 +31,7 @@ def test_other_errors_keep_their_traceback():
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("arguments", [[], ["--work=1"], ["--workdir=a", "extra"]])
+@pytest.mark.parametrize("arguments", [[], ["--work=1"], ["--workdir=a", "ex\ntra"]])
 def test_wrong_arguments_are_one_line(capsys, arguments):
     parser = OneLineParser(prog="p")
     parser.add_argument("--workdir", required=True)

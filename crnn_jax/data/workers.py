@@ -2,6 +2,8 @@
 
 import contextlib
 import multiprocessing
+import os
+import pathlib
 import signal
 import sys
 import threading
@@ -36,6 +38,22 @@ def end_with_parent() -> None:
 def _kill_all() -> None:
     for child in multiprocessing.active_children():
         child.kill()
+    for number in _starting():
+        with contextlib.suppress(OSError):
+            os.kill(number, signal.SIGKILL)
+
+
+def _starting() -> Iterator[int]:
+    """Yields the numbers of the workers that `multiprocessing` may not count yet, on Linux.
+
+    One that is still reading what it has to do would print a traceback when this process is gone.
+    """
+    for path in pathlib.Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # threads and processes come and go
+            for number in path.read_text().split():
+                command = pathlib.Path(f"/proc/{number}/cmdline").read_bytes()
+                if b"--multiprocessing-fork" in command.split(b"\0"):
+                    yield int(number)
 
 
 # One that is stopped does not see that its main process has gone.

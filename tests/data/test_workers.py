@@ -7,6 +7,7 @@ import multiprocessing.process
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import threading
 
@@ -122,6 +123,7 @@ def test_workers_end_when_the_main_process_is_killed(held):
 @linux
 def test_what_a_killed_group_leaves_is_removed_by_the_next_stream(held):
     program, _ = held
+    slots.remove_orphans()  # what other runs on this machine have left
     before = shared_on_this_machine()
     slots.remove_orphans()
     assert shared_on_this_machine() >= {p for p in before if p.suffix == ".lock"}  # it is running
@@ -173,3 +175,19 @@ def test_a_worker_that_was_stopped_is_not_waited_for(monkeypatch):
     assert killed is worker
     assert isinstance(thread, threading.Timer)
     assert multiprocessing.active_children() == []
+
+
+@linux
+def test_a_worker_that_is_still_starting_is_killed_too():
+    """`multiprocessing` counts it only when it has been given its work."""
+    command = [sys.executable, "-c", "input()", "--multiprocessing-fork"]
+    worker, other = (
+        subprocess.Popen(arguments, stdin=subprocess.PIPE) for arguments in (command, command[:3])
+    )
+    try:
+        workers._kill_all()
+        assert worker.wait(10) == -signal.SIGKILL
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()

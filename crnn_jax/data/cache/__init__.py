@@ -105,9 +105,13 @@ def entry_name(fingerprint: str, split: Split) -> str:
 
 
 def unwritable(folder: pathlib.Path, error: OSError) -> UserError:
-    """Returns the error to raise when the cache's `folder` cannot be written."""
+    """Returns the error to raise when the cache's `folder` cannot be written.
+
+    NumPy turns a full disk into an error without a reason: "91968 requested and 65408 written".
+    """
+    reason = error.strerror or f"{error} (is the disk full?)"
     return UserError(
-        f"the cache folder '{folder}' expects to be writable, found: {error.strerror or error}; "
+        f"the cache folder '{folder}' expects to be writable, found: {reason}; "
         "set 'data.cache_dir' to another folder"
     )
 
