@@ -43,6 +43,8 @@ def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
     if not path:  # as of --workdir=$UNSET, which would mean the current folder
         raise UserError("--workdir expects a folder, found an empty text")
     folder = pathlib.Path(path).expanduser()
+    if (name := str(folder.absolute())) != name.encode(errors="replace").decode():
+        raise UserError(f"--workdir expects a path in UTF-8, as Orbax does, found '{name}'")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -284,12 +286,13 @@ def describe_run(config: ConfigDict) -> dict[str, Any]:
 def _read_json(path: pathlib.Path) -> Any:
     try:
         text = path.read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"expected a run with '{path}', found no such file: check --workdir"
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"'{path}' cannot be read as JSON ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"'{path}' cannot be read as JSON ({reason}): check --workdir") from error
     if (value := parse_json(text)) is None:
         raise UserError(f"'{path}' cannot be read as JSON: it is damaged")
     return value

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import pathlib
 import unicodedata
 
@@ -96,6 +97,20 @@ def test_no_folder_is_not_the_current_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="--workdir expects a folder, found an empty text"):
         workdirs.open_workdir("")
+
+
+def test_a_folder_that_orbax_cannot_name_is_refused_before_the_first_save(tmp_path):
+    with pytest.raises(UserError, match="--workdir expects a path in UTF-8"):
+        workdirs.open_workdir(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_or_a_name_too_long_is_no_run(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/config.json', found no such file: check --workdir"):
+        workdirs.load_config(tmp_path / "file")
+    with pytest.raises(UserError, match=r"File name too long\): check --workdir"):
+        workdirs.load_config(tmp_path / ("a" * 300))
 
 
 def test_checkpoints_without_a_config_are_not_touched(tmp_path):

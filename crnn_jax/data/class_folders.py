@@ -201,7 +201,11 @@ def scan(
     found, left_out = files_below(folder, kind, skip_unreadable)
     of_class: dict[str, list[File]] = {composed(name): [] for name in subfolders(folder)}
     if not of_class:
-        raise UserError(f"'{folder}': expected a folder of {kind.noun} for each class, found none")
+        is_class = f"; if '{part}' is a class, rename it" if part else ""
+        raise UserError(
+            f"'{folder}': expected a folder of {kind.noun} for each class, found none: move those "
+            f"of each class into one{is_class}"
+        )
     for file in found:
         name, slash, _ = file.path.partition("/")
         if slash:

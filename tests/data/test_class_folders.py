@@ -136,9 +136,13 @@ def test_advice_for_a_class_of_that_name_can_be_followed(tmp_path):
 
 
 def test_unlabelled_images_are_no_classes(tmp_path):
-    save(tmp_path / "train/a.png", tmp_path / "test/b.png")
-    with pytest.raises(UserError, match="a folder of images for each class, found none"):
+    save(*(tmp_path / part / f"{i}.png" for part in ("train", "test") for i in range(20)))
+    said = "for each class, found none: move those of each class into one; if 'train' is a class"
+    with pytest.raises(UserError, match=f"{said}, rename it"):
         load(tmp_path)
+    (tmp_path / "train").rename(tmp_path / "steam")
+    (tmp_path / "test").rename(tmp_path / "exam")
+    assert load(tmp_path).class_names == ("exam", "steam")
 
 
 def test_composed_and_decomposed_names_are_one_class(tmp_path):
