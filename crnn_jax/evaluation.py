@@ -100,6 +100,7 @@ def _write(
     legend = {}
     for item in facts["mistakes"]:
         item["name"], drawn = draw(item["index"])
+        assert drawn.picture_HWC is not None
         item["picture"] = f"examples/{item['index']}.png"
         Image.fromarray(drawn.picture_HWC).save(folder / item["picture"], optimize=True)
         legend |= drawn.panels.legend if drawn.panels else {}
