@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from crnn_jax.checkpoint.folders import steps_in
+from crnn_jax.checkpoint.folders import check_name, steps_in
 from crnn_jax.config import (
     EVERY_KEY,
     config_hash,
@@ -43,8 +43,7 @@ def open_workdir(path: str) -> tuple[pathlib.Path, ConfigDict | None]:
     if not path:  # as of --workdir=$UNSET, which would mean the current folder
         raise UserError("--workdir expects a folder, found an empty text")
     folder = pathlib.Path(path).expanduser()
-    if (name := str(folder.absolute())) != name.encode(errors="replace").decode():
-        raise UserError(f"--workdir expects a path in UTF-8, as Orbax does, found '{name}'")
+    check_name(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -102,7 +102,11 @@ def test_no_folder_is_not_the_current_one(tmp_path, monkeypatch):
 def test_a_folder_that_orbax_cannot_name_is_refused_before_the_first_save(tmp_path):
     with pytest.raises(UserError, match="--workdir expects a path in UTF-8"):
         workdirs.open_workdir(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
+    for char in "*?[\\":
+        with pytest.raises(UserError, match="--workdir expects a path without the characters"):
+            workdirs.open_workdir(str(tmp_path / f"lr={char}" / "a"))
     assert not list(tmp_path.iterdir())
+    workdirs.open_workdir(str(tmp_path / "lr=0.1] {a} #1 %20 $x ~ 'é' & ;"))
 
 
 def test_a_file_or_a_name_too_long_is_no_run(tmp_path):

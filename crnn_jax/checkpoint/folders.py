@@ -15,7 +15,27 @@ from crnn_jax.errors import UserError
 NEW = ".new"
 TEMPORARY = ".orbax-checkpoint-tmp"  # what a save leaves behind when it is killed
 DOOMED = ".deleted"
+_PATTERN = re.compile(r"[*?\[\\]")
 _STEP = re.compile("0|[1-9][0-9]{0,17}")  # as Orbax writes it
+
+
+def check_name(workdir: pathlib.Path) -> None:
+    """Checks that Orbax can save below a path.
+
+    It takes the path for a pattern of names where it looks for what it has written, and TensorStore
+    a backslash for a slash: checkpoints below such a path are damaged, or lie elsewhere.
+
+    Raises:
+      UserError: the path is not in UTF-8, or has one of the characters * ? [ and backslash.
+    """
+    name = str(workdir.absolute())
+    if name != name.encode(errors="replace").decode():
+        raise UserError(f"--workdir expects a path in UTF-8, as Orbax does, found '{name}'")
+    if found := _PATTERN.search(name):
+        raise UserError(
+            f"--workdir expects a path without the characters * ? [ and \\, in which Orbax cannot "
+            f"save, found '{found[0]}' in '{name}': choose another"
+        )
 
 
 def steps_in(directory: pathlib.Path) -> set[int]:
