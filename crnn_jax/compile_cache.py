@@ -65,11 +65,13 @@ def _seal(key: str, value: bytes) -> bytes:
 def enable(folder: pathlib.Path) -> None:
     """Keeps compiled programs in `folder` from now on; those that took a moment to make.
 
-    Where the folder is not there and cannot be made, nothing is kept.
+    Where the folder is not there and cannot be made, nothing is kept; nor where its path is not in
+    UTF-8, which XLA needs.
     """
     try:
+        str(folder).encode()
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, UnicodeEncodeError):
         return
     compilation_cache.LRUCache = SealedCache  # pyright: ignore[reportPrivateImportUsage]
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -125,6 +125,7 @@ def test_a_folder_that_cannot_be_made_or_written_is_no_mistake(tmp_path, monkeyp
     (tmp_path / "file").touch()
     before = jax.config.jax_compilation_cache_dir
     compile_cache.enable(tmp_path / "file" / "xla")
+    compile_cache.enable(tmp_path / "caf\udce9" / "xla")
     assert jax.config.jax_compilation_cache_dir == before
     cache = compile_cache.SealedCache(str(tmp_path / "xla"), max_size=-1)
     monkeypatch.setattr("os.access", lambda *_: False)

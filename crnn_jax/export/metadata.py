@@ -56,7 +56,17 @@ def source_name(source: str) -> str:
 
 def to_strings(metadata: dict[str, Any]) -> dict[str, str]:
     """Returns the metadata for formats that keep strings alone; each value is JSON."""
-    return {name: json.dumps(value, ensure_ascii=False) for name, value in metadata.items()}
+    return {name: to_json(value) for name, value in metadata.items()}
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Returns JSON in UTF-8, with all as escapes where a name is not in it, as a folder's may be."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
 
 
 def of_strings(path: Any, strings: dict[str, str] | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from jax import export
 
 from crnn_jax.errors import UserError
 from crnn_jax.export.formats import Exported, open_program
-from crnn_jax.export.metadata import check
+from crnn_jax.export.metadata import check, to_json
 from crnn_jax.run import Run
 from crnn_jax.tasks.task import Predictions
 
@@ -46,7 +46,7 @@ def make(run: Run) -> bytes:
 def save(content: bytes, path: pathlib.Path, metadata: dict[str, Any]) -> None:
     """Writes the archive."""
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(_METADATA, json.dumps(metadata, indent=1, ensure_ascii=False))
+        archive.writestr(_METADATA, to_json(metadata, indent=1))
         archive.writestr(_PROGRAM, content)
 
 
