@@ -60,7 +60,7 @@ def to_strings(metadata: dict[str, Any]) -> dict[str, str]:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Returns JSON in UTF-8, with all as escapes where a name is not in it, as a folder's may be."""
+    """Returns JSON in UTF-8; all as escapes where a name is not in it, as a folder's may be."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     try:
         text.encode()
