@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 from crnn_jax.ending import FAREWELLS, leave
-from crnn_jax.errors import UserError
+from crnn_jax.errors import UserError, printable
 
 T = TypeVar("T")
 
@@ -171,7 +171,7 @@ def ending_together() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        leave(f"error: {' '.join(str(error).split())}", 2)
+        leave(f"error: {printable(str(error))}", 2)
     except KeyboardInterrupt:
         leave("interrupted; run the same command again to go on", 130)
     except Exception as error:
@@ -227,7 +227,7 @@ def together(action: Callable[[], T], kind: type[Exception]) -> T:
     except kind as found:
         error = found
     if _of_all(np.bool_(error is not None)).any():
-        raise error or kind("as another process found")
+        raise error or kind("another process of this run found a mistake, and says which")
     return cast(T, value)
 
 

@@ -16,7 +16,7 @@ from crnn_jax.data import balance
 from crnn_jax.data.dataset import Dataset, load_dataset, with_absolute_paths
 from crnn_jax.data.slots import remove_orphans
 from crnn_jax.data.transforms import TTA
-from crnn_jax.distributed import check_same_on_all, is_first, say
+from crnn_jax.distributed import check_same_on_all, is_first, say, together
 from crnn_jax.errors import NotFiniteError, UserError
 from crnn_jax.file_lock import only_run
 from crnn_jax.mesh import check_batch, replicated
@@ -90,7 +90,7 @@ def _train_alone(
     """Returns the same, with the workdir locked."""
     folder, stored = open_workdir(workdir)
     clock = Clock()
-    read = functools.cache(lambda: load_dataset(config))
+    read = functools.cache(lambda: together(lambda: load_dataset(config), UserError))
     with clock.phase("setup"):  # a new run's data is read here, since a choice may need its shape
         config = resolve(config, stored, lambda: read().source.input_shape)
     check_same_run(folder, config, stored, extend=extend)
@@ -108,7 +108,7 @@ def _train_alone(
         source = dataset.source
         check_fields(config, source)
         check_validation(config, dataset)
-        dataset.decode(split)
+        together(lambda: dataset.decode(split), UserError)
         experiment = build_training(config, dataset)
         check_batch(config.batch_size, experiment.mesh, steps=config.optim.accumulation_steps)
         facts = dataset.describe()

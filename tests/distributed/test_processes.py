@@ -85,6 +85,16 @@ def test_processes_with_different_data_end_with_one_line(tmp_path):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def test_data_that_one_process_lacks_end_all_with_one_line(tmp_path):
+    """Exit code 2 on all: a launcher starts no run again for a mistake."""
+    source = f"--config.data.source=folder:{tmp_path / 'photos'}"
+    with processes(2, tmp_path / "run", each=[[], [source]]) as started:
+        (_, first), (_, second) = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [2, 2]
+    assert "error: another process of this run found a mistake, and says which\n" in first
+    assert f"expects a folder of images, found no '{tmp_path / 'photos'}'" in second
+
+
 def wait_for_checkpoint(workdir, started, seconds=150):
     deadline = time.time() + seconds
     while not any(path.name.isdecimal() for path in workdir.glob("checkpoints/*")):
