@@ -4,11 +4,12 @@ import contextlib
 import multiprocessing
 import os
 import pathlib
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
-from multiprocessing import process, resource_tracker
+from multiprocessing import process, resource_tracker, util
 from typing import Any
 
 from crnn_jax.ending import FAREWELLS, SIGNALS, end_with
@@ -17,6 +18,8 @@ from crnn_jax.errors import UserError
 # A worker that is stopped or hangs is killed so long after it was asked to end.
 PATIENCE_SECONDS = 5.0
 _KILLED = "Worker process was terminated unexpectedly"  # Grain's words
+_PIPE = re.compile(r"spawn_main\(.*pipe_handle=([0-9]+)\)")
+_spawn = util.spawnv_passfds
 
 
 def start_worker(index: int, count: int) -> None:
@@ -58,6 +61,32 @@ def _starting() -> Iterator[int]:
 
 # One that is stopped does not see that its main process has gone.
 FAREWELLS.append(_kill_all)
+
+
+def _spawn_and_drain(path: Any, args: Any, passfds: Any) -> int:
+    """Starts a process as Python does, and reads in its place what it has not read when it ends.
+
+    Python writes what a worker has to do into a pipe, and waits until that is read. It keeps the
+    reading end open meanwhile, so that a worker which is killed while it starts would leave it
+    waiting for ever.
+    """
+    pid = _spawn(path, args, passfds)
+    if found := _PIPE.search(" ".join(os.fsdecode(word) for word in args)):
+        reader = os.dup(int(found[1]))
+        threading.Thread(target=_drain, args=(pid, reader), daemon=True, name="drain").start()
+    return pid
+
+
+def _drain(pid: int, reader: int) -> None:
+    with contextlib.suppress(OSError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it stays for its owner to wait for
+        while os.read(reader, 1 << 16):
+            pass
+    os.close(reader)
+
+
+if hasattr(os, "waitid"):
+    util.spawnv_passfds = _spawn_and_drain
 
 
 def elements(

@@ -33,6 +33,7 @@ class DeadlyReader:
     """Images of equal pixels, one of which kills the worker that reads it."""
 
     deadly: int = -1
+    ballast: np.ndarray | None = None  # that a worker gets, too
 
     def __call__(self, index: int) -> Example:
         if index == self.deadly and multiprocessing.parent_process() is not None:
@@ -40,9 +41,9 @@ class DeadlyReader:
         return labelled(index % 10, image=np.full((4, 4, 3), index, np.uint8))
 
 
-def stream(deadly=-1, num_workers=1):
+def stream(deadly=-1, num_workers=1, ballast=None):
     return StreamingPipeline(
-        Split("train", 40, labelled_fields((4, 4, 3)), DeadlyReader(deadly)),
+        Split("train", 40, labelled_fields((4, 4, 3)), DeadlyReader(deadly, ballast)),
         batch_size=8,
         seed=3,
         mesh=mesh_lib.make_mesh(),
@@ -191,3 +192,30 @@ def test_a_worker_that_is_still_starting_is_killed_too():
     finally:
         other.kill()
         other.wait()
+
+
+@linux
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_that_is_killed_before_it_has_read_its_work(monkeypatch, capfd, times):
+    """Its work is more than a pipe holds: nobody would read the rest."""
+    killed = []
+
+    def spawn(path, args, passfds):
+        pid = start(path, args, passfds)
+        if "--multiprocessing-fork" in map(os.fsdecode, args) and len(killed) < times:
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+        return pid
+
+    start = workers._spawn
+    monkeypatch.setattr(workers, "_spawn", spawn)
+    inputs = stream(ballast=np.zeros(1_000_000, np.uint8))
+    if times == 2:
+        with pytest.raises(UserError, match=r"killed twice \(exit code -9\)"):
+            next(inputs)
+    else:
+        expected = stream(num_workers=0)
+        jax.tree.map(np.testing.assert_array_equal, take(inputs, 3), take(expected, 3))
+        expected.close()
+    inputs.close()
+    assert capfd.readouterr().err.count("a loader worker was killed") == 1
