@@ -100,13 +100,20 @@ def unknown_key(name: str, model: str, keys: Iterable[str]) -> UserError:
 
 
 def config_of_flat(flat: dict[str, Any]) -> ConfigDict:
-    """Returns the config of what `flatten` gave, lists as tuples.
+    """Returns the config of what `flatten` gave, lists as tuples and 5 as 5.0 where that is meant.
 
     Raises:
       UserError: see `check_names`.
     """
     check_names(flat)
-    return nest({k: tuple(v) if isinstance(v, list) else v for k, v in flat.items()})
+    return nest({name: _as_declared(name, value) for name, value in flat.items()})
+
+
+def _as_declared(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    is_float = type(value) is int and name in EVERY_KEY and type(EVERY_KEY[name].default) is float
+    return float(value) if is_float and abs(value) < 1e300 else value  # the rest is refused later
 
 
 def differences(

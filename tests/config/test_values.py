@@ -44,6 +44,16 @@ def test_a_size_may_be_a_pair(text, expected):
     assert cfg.config_of_flat(cfg.flatten(config)).to_dict() == config.to_dict()
 
 
+def test_a_whole_number_in_a_stored_config_is_the_float_that_its_key_expects():
+    flat = cfg.flatten(cfg.default_config("crnn"))
+    config = cfg.config_of_flat({**flat, "optim.clip_norm": 5, "seed": 5})
+    assert isinstance(config.optim.clip_norm, float)
+    assert isinstance(config.seed, int)
+    config = cfg.config_of_flat({**flat, "optim.clip_norm": 10**400})
+    with pytest.raises(UserError, match="'optim.clip_norm'"):
+        validate(config)
+
+
 @pytest.mark.parametrize("text", ["(32,)", "(1, 2, 3)", "(0, 4)", "(4, 99999)", "(4, 5.0)", "()"])
 def test_other_pairs_are_refused(text):
     config = cfg.default_config("crnn")
