@@ -50,7 +50,7 @@ def test_a_whole_number_in_a_stored_config_is_the_float_that_its_key_expects():
     assert isinstance(config.optim.clip_norm, float)
     assert isinstance(config.seed, int)
     config = cfg.config_of_flat({**flat, "optim.clip_norm": 10**400})
-    with pytest.raises(UserError, match="'optim.clip_norm'"):
+    with pytest.raises(UserError, match=r"'optim\.clip_norm'"):
         validate(config)
 
 
