@@ -77,7 +77,7 @@ def test_lost_peers_are_told_from_mistakes(error, lost):
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (UserError("expected a\nthing"), 2, "error: expected a thing"),
+        (UserError("expected a thing\x1b"), 2, "error: expected a thing\\x1b"),
         (ValueError("gloo: gone"), distributed.PEER_LOST, "process 0 of 2: another process"),
         (ZeroDivisionError("mine"), 1, "ZeroDivisionError: mine"),
         (KeyboardInterrupt(), 130, "interrupted"),
